@@ -1,0 +1,3 @@
+"""Executable runbooks for PostgreSQL."""
+
+__version__ = "0.1.0"

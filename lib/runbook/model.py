@@ -1,0 +1,188 @@
+"""The words of the house as types: checks, findings, measures, steps, and the record of a run.
+
+`RunRecord` is `run.json`. Everything a report shows comes from it; nothing in it is a secret.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+SCHEMA = "runbook.run/1"
+
+
+class Status(StrEnum):
+    """What a check found. UNKNOWN is never a pass."""
+
+    PASS = "PASS"  # noqa: S105 - a verdict, no password
+    FAIL = "FAIL"
+    UNKNOWN = "UNKNOWN"
+
+
+class Verdict(StrEnum):
+    """How a run ended."""
+
+    PASS = "PASS"  # noqa: S105 - a verdict, no password
+    FAIL = "FAIL"
+    WAITING = "WAITING"
+    INCOMPLETE = "INCOMPLETE"
+
+
+class Severity(StrEnum):
+    """How much a finding matters."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+    CRITICAL = "critical"
+
+
+EXIT_CODES = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.WAITING: 3, Verdict.INCOMPLETE: 4}
+EXIT_REFUSED = 2
+EXIT_LOCKED = 5
+
+
+class Frozen(BaseModel):
+    """A value that does not change and has no unknown field."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Finding(Frozen):
+    """One thing found, for machines and people alike."""
+
+    id: str
+    object: str
+    severity: Severity
+    observed: str
+    expected: str
+    unit: str | None = None
+    message: str = ""
+    next: str | None = None
+
+
+class Check(Frozen):
+    """An expectation against an observation.
+
+    `id` is unique within a run (kebab-case, `sql/<file>` for check files, `@<database>` appended where one
+    check runs in several databases). `reason` is due unless the status is PASS: what happened and where.
+    `next` says what to do. `source` names the SQL file or tool that observed.
+    """
+
+    id: str
+    title: str
+    status: Status
+    expected: str
+    observed: str
+    unit: str | None = None
+    object: str | None = None
+    severity: Severity = Severity.ERROR
+    reason: str | None = None
+    next: str | None = None
+    source: str | None = None
+    seconds: float | None = None
+    findings: tuple[Finding, ...] = ()
+
+    @model_validator(mode="after")
+    def _reason_is_due(self) -> Check:
+        if self.status is not Status.PASS and not self.reason:
+            raise ValueError(f"check {self.id} is {self.status} and gives no reason")
+        return self
+
+
+class Measure(Frozen):
+    """A measured figure, with its budget where there is one (`value <= budget` is within it)."""
+
+    name: str
+    title: str
+    value: float
+    unit: str
+    budget: float | None = None
+    source: str | None = None
+
+
+class StepState(StrEnum):
+    """Where a planned step stands."""
+
+    DONE = "done"
+    FAILED = "failed"
+    RUNNING = "running"
+    NOT_RUN = "not run"
+    SKIPPED = "skipped"
+
+
+class StepRecord(Frozen):
+    """One step of a run. `reused` says that a once-only result came from an earlier attempt."""
+
+    name: str
+    state: StepState
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    seconds: float | None = None
+    reason: str | None = None
+    next: str | None = None
+    once: bool = False
+    reused: bool = False
+    attempt: int | None = None
+
+
+class TargetFacts(Frozen):
+    """Which system this was about."""
+
+    name: str
+    environment: str
+    platform: str
+    system_identifier: str | None = None
+    server_version: str | None = None
+    host: str | None = None
+
+
+class FileFacts(Frozen):
+    """A file as it was used."""
+
+    path: str
+    sha256: str
+
+
+class RunRecord(Frozen):
+    """`run.json`: one archived attempt of a run."""
+
+    schema_version: str = Field(default=SCHEMA, alias="schema", serialization_alias="schema")
+    run: str
+    attempt: int
+    runbook: str
+    title: str
+    verdict: Verdict
+    reason: str
+    exit_code: int
+    limitations: tuple[str, ...] = ()
+    target: TargetFacts
+    started_at: datetime
+    ended_at: datetime
+    seconds: float
+    operator: str
+    host: str
+    started_by: str  # runbook run | papermill | jupyterlab
+    scheduled_for: datetime | None = None
+    controls: tuple[str, ...] = ()
+    satisfies_controls: bool = False
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    params_file: FileFacts | None = None
+    notebook: FileFacts
+    commit: str | None = None
+    library_sha256: str
+    tools: dict[str, str] = Field(default_factory=dict)
+    steps: tuple[StepRecord, ...] = ()
+    checks: tuple[Check, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    measures: tuple[Measure, ...] = ()
+    facts: dict[str, Any] = Field(default_factory=dict)
+    gates: tuple[dict[str, Any], ...] = ()
+    previous_record: str | None = None
+    ledger_line: int | None = None
+    next_command: str | None = None
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)

@@ -1,0 +1,208 @@
+"""The schema of `params/<target>.yaml`. Paths are relative to the home unless absolute.
+
+Durations are written `30 min`, `24 h`, `7 d` or as whole seconds; inside they are seconds.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+
+from runbook.model import Frozen
+
+_UNITS = {"s": 1, "sec": 1, "min": 60, "h": 3600, "d": 86400}
+
+
+def seconds_of(value: object) -> object:
+    """Whole or broken seconds from `90`, `"30 min"`, `"24 h"`, `"7 d"`.
+
+    >>> seconds_of("30 min"), seconds_of(5)
+    (1800.0, 5)
+    """
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|sec|min|h|d)\s*", value)
+        if match is None:
+            raise ValueError("write a duration as '45 s', '30 min', '24 h' or '7 d'")
+        return float(match[1]) * _UNITS[match[2]]
+    if isinstance(value, bool):
+        raise ValueError("write a duration as '45 s', '30 min', '24 h' or '7 d'")
+    return value
+
+
+Duration = Annotated[float, BeforeValidator(seconds_of), Field(gt=0)]
+EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Argv = Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class Strict(Frozen):
+    """No coercion between types: `port: "5432"` is refused, not guessed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Secret(Strict):
+    """Where a secret's value is found: the name of an environment variable, or a file only its owner reads."""
+
+    env: EnvName | None = None
+    file: str | None = None
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Secret:
+        if (self.env is None) == (self.file is None):
+            raise ValueError("name either an environment variable (env) or a file (file)")
+        return self
+
+
+class WalArchive(Strict):
+    """Archived WAL: a directory of segments, or a command that fetches one (`%f` its name, `%p` where to put it)."""
+
+    directory: str | None = None
+    fetch_command: Argv | None = None
+    list_command: Argv | None = None
+    fetch_timeout: Duration = 60.0
+
+    @model_validator(mode="after")
+    def _one_way(self) -> WalArchive:
+        if (self.directory is None) == (self.fetch_command is None):
+            raise ValueError("give either directory or fetch_command")
+        if self.fetch_command is not None:
+            line = " ".join(self.fetch_command)
+            if "%f" not in line or "%p" not in line:
+                raise ValueError("fetch_command must contain %f (the segment's name) and %p (where to put it)")
+        return self
+
+
+class Service(Strict):
+    """How the service manager starts, stops and looks at the server: argv lists, no shell."""
+
+    start: Argv | None = None
+    stop: Argv | None = None
+    status: Argv | None = None
+
+
+class Cluster(Strict):
+    """A cluster whose files are within reach."""
+
+    data_directory: str | None = None
+    bin_directory: str | None = None
+    config_files: tuple[str, ...] = ()
+    tablespaces: tuple[str, ...] = ()
+    backup_folder: str
+    wal_archive: WalArchive
+    service: Service = Service()
+    connection: Secret | None = None
+    superuser: str = "postgres"
+    os_user: str | None = None
+    databases: tuple[str, ...] | None = None
+
+
+class Supabase(Strict):
+    """A project behind the Management API."""
+
+    project_ref: Annotated[str, Field(pattern=r"^[a-z]{20}$")]
+    access_token: Secret
+    connection: Secret | None = None
+
+
+class Budgets(Strict):
+    """What the organisation promised; the source says where the promise stands."""
+
+    rto: Duration
+    rpo: Duration
+    source: str
+
+
+class Heartbeat(Strict):
+    """A row the application keeps fresh: proof that a restore is as new as it claims."""
+
+    table: str
+    column: str
+    database: str | None = None
+    max_age: Duration
+
+
+class Verification(Strict):
+    """What a backup verification does beside the checks every database gets."""
+
+    scratch: str | None = None
+    database: str | None = None
+    suites: tuple[str, ...] = ()
+    skip_checks: tuple[str, ...] = ()
+    thresholds: dict[str, float] = Field(default_factory=dict)
+    required_extensions: tuple[str, ...] = ()
+    required_roles: tuple[str, ...] = ()
+    heartbeat: Heartbeat | None = None
+    preload_libraries: tuple[str, ...] = ()
+    replay_stall_timeout: Duration = 120.0
+    check_timeout: Duration = 6 * 3600.0
+
+
+class Http(Strict):
+    """An HTTP call; a bearer token travels by name."""
+
+    url: str
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"] = "POST"
+    token: Secret | None = None
+    timeout: Duration = 30.0
+
+
+class Hook(Strict):
+    """A command or an HTTP call of the operator's."""
+
+    command: Argv | None = None
+    http: Http | None = None
+    timeout: Duration = 60.0
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Hook:
+        if (self.command is None) == (self.http is None):
+            raise ValueError("give either command or http")
+        return self
+
+
+class Hooks(Strict):
+    """What the surroundings offer: each is optional, and a run says which were not there."""
+
+    maintenance_on: Hook | None = None
+    maintenance_off: Hook | None = None
+    status_page: Hook | None = None
+    smoke_tests: tuple[Hook, ...] = ()
+
+
+class Retention(Strict):
+    """How long things must be kept, by the organisation's own rules."""
+
+    backups: Duration
+    transaction_logs: Duration
+    audit_logs: Duration
+    source: str
+
+
+class Approvals(Strict):
+    """Who may approve a gate, and how many different people besides the operator it takes."""
+
+    needed: Annotated[int, Field(ge=1)] = 1
+    approvers: tuple[str, ...] = ()
+
+
+class Params(Strict):
+    """One target."""
+
+    target: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    environment: Literal["sandbox", "staging", "production"]
+    platform: Literal["cluster", "supabase"]
+    cluster: Cluster | None = None
+    supabase: Supabase | None = None
+    budgets: Budgets
+    verification: Verification = Verification()
+    hooks: Hooks = Hooks()
+    retention: Retention | None = None
+    approvals: Approvals = Approvals()
+
+    @model_validator(mode="after")
+    def _platform_is_described(self) -> Params:
+        if getattr(self, self.platform) is None:
+            raise ValueError(f"platform is {self.platform}, so the section '{self.platform}:' is due")
+        return self
