@@ -37,7 +37,8 @@ def _collect_lines(node: yaml.Node, path: tuple[str | int, ...], lines: _Lines, 
         for key, value in node.value:
             if key.value in seen:
                 raise ParamsError(
-                    f"{where}:{key.start_mark.line + 1}: the key '{key.value}' stands twice.", next="Keep one."
+                    f"{where}:{key.start_mark.line + 1}: the key '{key.value}' stands twice.",
+                    next="Keep one.",
                 )
             seen.add(key.value)
             _collect_lines(value, (*path, key.value), lines, where)

@@ -1,0 +1,210 @@
+"""Outside commands: an argv list, one runner, a timeout each, no shell.
+
+A command may run as another operating-system user (PostgreSQL refuses root). Its environment is the caller's,
+so a run's mark is inherited; secrets are given by `env`, never in argv.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from runbook.errors import CommandFailed, CommandTimedOut, OperatorError
+from runbook.redact import scrubber
+
+_TAIL = 4000
+
+
+@dataclass(frozen=True)
+class OsUser:
+    """An operating-system user that a command runs as."""
+
+    name: str
+    uid: int
+    gid: int
+
+    @classmethod
+    def named(cls, name: str) -> OsUser:
+        """The user of that name.
+
+        Raises:
+            OperatorError: there is none.
+        """
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            raise OperatorError(f"There is no operating-system user '{name}'.", next="Name one that exists.") from None
+        return cls(entry.pw_name, entry.pw_uid, entry.pw_gid)
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a command ended."""
+
+    argv: tuple[str, ...]
+    code: int
+    stdout: str
+    stderr: str
+    seconds: float
+
+    @property
+    def said(self) -> str:
+        """The last of what it printed, for a message."""
+        return scrubber.text((self.stderr.strip() or self.stdout.strip())[-_TAIL:])
+
+
+def _popen(
+    argv: Sequence[str], user: OsUser | None, env: Mapping[str, str] | None, stdout: int, stderr: int
+) -> subprocess.Popen[str]:
+    identity: dict[str, object] = {}
+    if user is not None and os.geteuid() == 0 and user.uid != 0:
+        identity = {"user": user.uid, "group": user.gid, "extra_groups": []}
+    environment = {**os.environ, "LC_ALL": "C", "TZ": "UTC", **(env or {})}
+    try:
+        process: subprocess.Popen[str] = subprocess.Popen(
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            text=True,
+            errors="replace",
+            env=environment,
+            cwd="/",  # a folder that any user may enter; relative paths have no place in argv
+            start_new_session=True,
+            **identity,  # type: ignore[call-overload]
+        )
+    except FileNotFoundError as cause:
+        raise CommandFailed(f"The program {argv[0]} is not there.", next="runbook doctor", argv=list(argv)) from cause
+    except PermissionError as cause:
+        raise CommandFailed(
+            f"The program {argv[0]} may not be run{f' by user {user.name}' if user else ''}: {cause.strerror}.",
+            next="runbook doctor says which folder is closed.",
+            argv=list(argv),
+        ) from cause
+    return process
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End the command and what it started: it leads its own session."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        try:
+            process.wait(3)
+        except subprocess.TimeoutExpired:
+            continue
+        return
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    timeout: float,
+    user: OsUser | None = None,
+    env: Mapping[str, str] | None = None,
+    check: bool = True,
+) -> Result:
+    """The command has ended; its output is in the result.
+
+    Args:
+        argv: program and arguments, absolute paths.
+        timeout: seconds; the command and its children are ended after it.
+        user: who runs it, when we are root.
+        env: additions to the environment.
+        check: raise when its code is not 0.
+
+    Raises:
+        CommandFailed: it could not start, or ended with another code than 0 and `check` is set.
+        CommandTimedOut: it did not end in time.
+    """
+    began = time.monotonic()
+    process = _popen(argv, user, env, subprocess.PIPE, subprocess.PIPE)
+    try:
+        stdout, stderr = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        _end(process)
+        process.communicate()
+        raise CommandTimedOut(
+            f"{Path(argv[0]).name} did not end within {timeout:.0f} s and was stopped.",
+            next="Look at what it waits for; raise the timeout in params if it needs longer.",
+            argv=list(argv),
+        ) from None
+    except BaseException:
+        _end(process)
+        process.communicate()
+        raise
+    result = Result(tuple(argv), process.returncode, stdout, stderr, time.monotonic() - began)
+    if check and result.code != 0:
+        raise CommandFailed(
+            f"{Path(argv[0]).name} ended with code {result.code}: {result.said}",
+            argv=list(argv),
+            code=result.code,
+        )
+    return result
+
+
+class Lines:
+    """The lines of a running command; `code` and `stderr` are there once all lines are read."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        self._errors: list[str] = []
+        self.code: int | None = None
+
+    def __iter__(self) -> Iterator[str]:
+        assert self._process.stdout is not None
+        yield from self._process.stdout
+        self.code = self._process.wait()
+
+    @property
+    def stderr(self) -> str:
+        return "".join(self._errors)
+
+    def collect_errors(self) -> None:
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            if len(self._errors) < 200:
+                self._errors.append(line)
+
+
+@contextlib.contextmanager
+def lines(argv: Sequence[str], *, timeout: float, user: OsUser | None = None) -> Iterator[Lines]:
+    """A command whose standard output is read line by line, with flat memory.
+
+    Leaving the block ends the command if it still runs. The caller looks at `code` and `stderr`.
+
+    Raises:
+        CommandTimedOut: it did not end in time.
+    """
+    process = _popen(argv, user, None, subprocess.PIPE, subprocess.PIPE)
+    out = Lines(process)
+    timed_out = threading.Event()
+
+    def give_up() -> None:
+        timed_out.set()
+        _end(process)
+
+    timer = threading.Timer(timeout, give_up)
+    reader = threading.Thread(target=out.collect_errors, daemon=True)
+    timer.start()
+    reader.start()
+    try:
+        yield out
+    finally:
+        timer.cancel()
+        if process.poll() is None:
+            _end(process)
+        reader.join(5)
+        for pipe in (process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
+    if timed_out.is_set():
+        raise CommandTimedOut(f"{Path(argv[0]).name} did not end within {timeout:.0f} s.", argv=list(argv))

@@ -1,0 +1,1 @@
+"""PostgreSQL itself: its programs, its connections, its SQL files, its write-ahead log."""

@@ -1,0 +1,147 @@
+"""Connections: the only module that imports the driver.
+
+Every connection has an application_name (the run id), a lock_timeout and, unless asked otherwise, is read only.
+Settings that change how values are printed are pinned, so that a content hash means the same everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from runbook import redact
+from runbook.errors import NotMeasured, PlatformError
+
+Connection = psycopg.Connection[dict[str, Any]]
+SqlError = psycopg.Error
+identifier = sql.Identifier
+compose = sql.SQL
+
+#: What a value's text depends on. Client options win over ALTER ROLE and ALTER DATABASE settings.
+PINNED = {
+    "timezone": "UTC",
+    "datestyle": "ISO, YMD",
+    "intervalstyle": "postgres",
+    "extra_float_digits": "3",
+    "bytea_output": "hex",
+    "xmloption": "content",
+    "xmlbinary": "base64",
+    "lc_monetary": "C",
+    "quote_all_identifiers": "off",
+    "search_path": "pg_catalog",
+    "client_encoding": "UTF8",
+    "default_transaction_deferrable": "off",
+    "idle_session_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+}
+
+
+def _options(settings: Mapping[str, str]) -> str:
+    return " ".join(
+        "-c " + f"{name}={value}".replace("\\", "\\\\").replace(" ", "\\ ") for name, value in settings.items()
+    )
+
+
+def connect(
+    *,
+    conninfo: str = "",
+    socket: Path | None = None,
+    port: int = 5432,
+    database: str | None = None,
+    user: str | None = None,
+    application: str,
+    read_only: bool = True,
+    statement_timeout: float = 60,
+    lock_timeout: float = 5,
+    settings: Mapping[str, str] | None = None,
+    connect_timeout: int = 10,
+) -> Connection:
+    """An open autocommit connection with dict rows.
+
+    Args:
+        conninfo: a URL or key=value string (a resolved secret), or empty.
+        socket: the folder of a Unix socket, for our own servers.
+        application: shows in pg_stat_activity; the run id.
+        read_only: default_transaction_read_only.
+        statement_timeout, lock_timeout: seconds; 0 means none.
+        settings: further settings for the session.
+
+    Raises:
+        PlatformError: it cannot be reached.
+    """
+    wanted = {
+        **PINNED,
+        "default_transaction_read_only": "on" if read_only else "off",
+        "statement_timeout": str(int(statement_timeout * 1000)),
+        "lock_timeout": str(int(lock_timeout * 1000)),
+        **(settings or {}),
+    }
+    given: dict[str, Any] = {
+        "host": str(socket) if socket else None,
+        "port": port if socket else None,
+        "dbname": database,
+        "user": user,
+    }
+    try:
+        return psycopg.connect(
+            conninfo,
+            autocommit=True,
+            row_factory=dict_row,
+            application_name=application[:63],
+            connect_timeout=connect_timeout,
+            options=_options(wanted),
+            **{name: value for name, value in given.items() if value is not None},
+        )
+    except psycopg.Error as cause:
+        raise PlatformError(
+            f"The server cannot be reached: {redact.scrubber.text(str(cause).strip())}",
+            next="Check the connection named in the params file, and that the server runs.",
+        ) from None
+
+
+def rows(connection: Connection, query: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
+    """All rows of a query; values are bound as $1, $2 … by the server.
+
+    Raises:
+        SqlError: what the server said.
+    """
+    with psycopg.RawCursor(connection, row_factory=dict_row) as cursor:
+        cursor.execute(query, values or None)
+        return cursor.fetchall() if cursor.description else []
+
+
+def one(connection: Connection, query: str, values: Sequence[Any] = ()) -> dict[str, Any]:
+    """The single row of a query.
+
+    Raises:
+        NotMeasured: there is none, or more than one.
+    """
+    found = rows(connection, query, values)
+    if len(found) != 1:
+        raise NotMeasured(f"The query returned {len(found)} rows where one was due: {query.strip()[:120]}")
+    return found[0]
+
+
+@contextmanager
+def snapshot(connection: Connection) -> Iterator[None]:
+    """A REPEATABLE READ, READ ONLY transaction around the block."""
+    connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    try:
+        yield
+    finally:
+        connection.execute("ROLLBACK")
+
+
+def quote(name: str) -> str:
+    """An SQL identifier, quoted.
+
+    >>> quote('we"ird')
+    '"we""ird"'
+    """
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,88 @@
+"""Starting and stopping a server of ours: a scratch or the sandbox, through pg_ctl, as its own user."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from runbook.errors import CommandFailed
+from runbook.outside import commands
+from runbook.outside.commands import OsUser
+from runbook.postgres.osuser import give
+from runbook.postgres.tools import Tools
+
+
+def make_socket_folder(user: OsUser | None) -> Path:
+    """A short private folder for Unix sockets: their paths may not exceed about 100 characters."""
+    return give(Path(tempfile.mkdtemp(prefix="rb-", dir="/tmp")), user)
+
+
+def start(
+    tools: Tools,
+    data: Path,
+    *,
+    log: Path,
+    user: OsUser | None,
+    wait: bool = True,
+    timeout: float = 60,
+    env: Mapping[str, str] | None = None,
+) -> None:
+    """The server runs (with `wait`: accepts connections).
+
+    Raises:
+        CommandFailed: it did not start; the message ends with its log's last lines.
+    """
+    argv = [
+        tools.path("pg_ctl"),
+        "-D",
+        str(data),
+        "-l",
+        str(log),
+        "-t",
+        str(int(timeout)),
+        "-w" if wait else "-W",
+        "start",
+    ]
+    try:
+        commands.run(argv, timeout=timeout + 10, user=user, env=env)
+    except CommandFailed as cause:
+        raise CommandFailed(
+            f"The server in {data} did not start. Its log ends:\n{log_tail(log)}", next=f"Read {log}."
+        ) from cause
+
+
+def stop(tools: Tools, data: Path, *, user: OsUser | None, mode: str = "fast", timeout: float = 60) -> None:
+    """The server is down; safe when it already is.
+
+    Raises:
+        CommandFailed: it is still up after the time.
+    """
+    if not is_running(tools, data, user=user):
+        return
+    argv = [tools.path("pg_ctl"), "-D", str(data), "-m", mode, "-t", str(int(timeout)), "-w", "stop"]
+    try:
+        commands.run(argv, timeout=timeout + 10, user=user)
+    except CommandFailed:
+        # It may have ended between the two looks.
+        if is_running(tools, data, user=user):
+            raise
+
+
+def is_running(tools: Tools, data: Path, *, user: OsUser | None) -> bool:
+    """True when a postmaster of this data directory is alive."""
+    if not (data / "PG_VERSION").exists():
+        return False
+    return commands.run([tools.path("pg_ctl"), "-D", str(data), "status"], timeout=20, user=user, check=False).code == 0
+
+
+def log_tail(log: Path, lines: int = 15) -> str:
+    """The log's last lines, for a message."""
+    if not log.exists():
+        return "(no log)"
+    with log.open("rb") as file:
+        with contextlib.suppress(OSError):
+            file.seek(-20000, os.SEEK_END)
+        return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])
