@@ -62,12 +62,13 @@ class Result:
 
 
 def _popen(
-    argv: Sequence[str], user: OsUser | None, env: Mapping[str, str] | None, stdout: int, stderr: int
+    argv: Sequence[str], user: OsUser | None, env: Mapping[str, str | None] | None, stdout: int, stderr: int
 ) -> subprocess.Popen[str]:
     identity: dict[str, object] = {}
     if user is not None and os.geteuid() == 0 and user.uid != 0:
         identity = {"user": user.uid, "group": user.gid, "extra_groups": []}
-    environment = {**os.environ, "LC_ALL": "C", "TZ": "UTC", **(env or {})}
+    wanted = {**os.environ, "LC_ALL": "C", "TZ": "UTC", **(env or {})}
+    environment = {name: value for name, value in wanted.items() if value is not None}
     try:
         process: subprocess.Popen[str] = subprocess.Popen(
             list(argv),
@@ -109,7 +110,7 @@ def run(
     *,
     timeout: float,
     user: OsUser | None = None,
-    env: Mapping[str, str] | None = None,
+    env: Mapping[str, str | None] | None = None,
     check: bool = True,
 ) -> Result:
     """The command has ended; its output is in the result.
@@ -118,7 +119,7 @@ def run(
         argv: program and arguments, absolute paths.
         timeout: seconds; the command and its children are ended after it.
         user: who runs it, when we are root.
-        env: additions to the environment.
+        env: additions to the environment; None takes a variable out of it.
         check: raise when its code is not 0.
 
     Raises:

@@ -28,7 +28,7 @@ def start(
     user: OsUser | None,
     wait: bool = True,
     timeout: float = 60,
-    env: Mapping[str, str] | None = None,
+    env: Mapping[str, str | None] | None = None,
 ) -> None:
     """The server runs (with `wait`: accepts connections).
 
