@@ -1,0 +1,1 @@
+"""The archive: numbered records whose SHA256SUMS form a chain that stock tools check."""

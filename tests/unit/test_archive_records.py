@@ -1,0 +1,250 @@
+"""Records are whole or absent, numbered without gaps, chained, and checkable with sha256sum alone."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from runbook import layout
+from runbook.archive.records import commit_record, list_records, run_json, verify_record
+from runbook.archive.staging import staging_folder
+from runbook.errors import PlatformError
+from runbook.model import FileFacts, RunRecord, TargetFacts, Verdict
+
+FILES = {"report.html": b"<!doctype html>", "executed.ipynb": b"{}", "source.ipynb": b"{}"}
+START = datetime(2026, 11, 23, 2, 13, 38, 5, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("RUNBOOK_HOME", str(tmp_path))
+    return tmp_path
+
+
+def record(number: int = 1, attempt: int = 1, **changes: object) -> RunRecord:
+    started = START + timedelta(minutes=number)
+    fields: dict[str, object] = {
+        "run": f"20261123T02{number:02d}38Z-backup-verification-3f9a",
+        "attempt": attempt,
+        "runbook": "backup-verification",
+        "title": "04 · Can the backup be restored?",
+        "verdict": Verdict.PASS,
+        "reason": "All checks passed.",
+        "exit_code": 0,
+        "target": TargetFacts(name="sandbox", environment="sandbox", platform="cluster"),
+        "started_at": started,
+        "ended_at": started + timedelta(seconds=30),
+        "seconds": 30.0,
+        "operator": "dba",
+        "host": "h1",
+        "started_by": "runbook run",
+        "notebook": FileFacts(path="notebooks/04_backup_verification.ipynb", sha256="a" * 64),
+        "library_sha256": "b" * 64,
+    }
+    return RunRecord.model_validate({**fields, **changes})
+
+
+def sha256sum_check(folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["sha256sum", "-c", "--strict", "--quiet", "SHA256SUMS"], cwd=folder, capture_output=True, text=True
+    )
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def numbers() -> list[int]:
+    return [listed.number for listed in list_records()]
+
+
+def test_record_holds_its_files_read_only_and_is_named_by_number_time_runbook_target() -> None:
+    folder = commit_record(FILES, record())
+    assert folder == layout.records() / "000001-20261123T021438Z-backup-verification-sandbox"
+    assert names(folder) == ["SHA256SUMS", "executed.ipynb", "report.html", "run.json", "source.ipynb"]
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o444}
+    assert list_records()[0].record == record()
+
+
+def test_stock_sha256sum_verifies_each_record_and_the_chain_from_inside_the_folder() -> None:
+    folders = [commit_record(FILES, record(number)) for number in (1, 2, 3)]
+    for folder in folders:
+        done = sha256sum_check(folder)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    last = (folders[2] / "SHA256SUMS").read_text().splitlines()
+    assert [line[66:] for line in last] == [
+        "executed.ipynb", "report.html", "run.json", "source.ipynb", f"../{folders[1].name}/SHA256SUMS",
+    ]  # fmt: skip
+    assert [problem for folder in folders for problem in verify_record(folder)] == []
+
+
+def test_record_of_the_same_run_and_attempt_is_returned_and_not_written_twice() -> None:
+    first = commit_record(FILES, record())
+    assert commit_record({**FILES, "report.html": b"another"}, record()) == first
+    assert (first / "report.html").read_bytes() == FILES["report.html"]
+    assert numbers() == [1]
+
+
+def test_next_attempt_and_another_run_of_the_same_second_get_their_own_numbers() -> None:
+    commit_record(FILES, record())
+    commit_record(FILES, record(attempt=2))
+    commit_record(FILES, record(run="20261123T021438Z-backup-verification-ffff"))
+    assert numbers() == [1, 2, 3]
+
+
+def alter(path: Path, content: bytes) -> None:
+    path.chmod(0o644)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("attack", "problem"),
+    [
+        (lambda folder: alter(folder / "report.html", b"PASS"), "report.html: altered"),
+        (lambda folder: (folder / "source.ipynb").unlink(), "source.ipynb: missing"),
+        (lambda folder: (folder / "extra.txt").write_text("x"), "extra.txt: added"),
+        (lambda folder: alter(folder / "SHA256SUMS", b"hello\n"), "SHA256SUMS: line 1 is no line of sha256sum"),
+        (lambda folder: (folder / "SHA256SUMS").unlink(), "SHA256SUMS: [Errno 2]"),
+    ],
+)
+def test_tampering_with_a_record_is_found(attack, problem: str) -> None:
+    commit_record(FILES, record(1))
+    folder = commit_record(FILES, record(2))
+    attack(folder)
+    found = verify_record(folder)
+    assert len(found) == 1
+    assert f"{folder.name}/{problem}" in found[0]
+
+
+def test_file_replaced_by_a_link_to_its_own_copy_is_found() -> None:
+    folder = commit_record(FILES, record())
+    (folder / "report.html").rename(folder.parent.parent / "moved.html")
+    (folder / "report.html").symlink_to("../../moved.html")
+    assert verify_record(folder) == [f"{folder.name}/report.html: not a regular file"]
+
+
+def test_previous_record_rewritten_together_with_its_sums_breaks_the_chain() -> None:
+    first, second = (commit_record(FILES, record(number)) for number in (1, 2))
+    alter(first / "report.html", b"PASS")
+    sums = subprocess.run(
+        ["sha256sum", *FILES, "run.json"], cwd=first, capture_output=True, text=True, check=True
+    ).stdout
+    alter(first / "SHA256SUMS", sums.encode())
+    assert sha256sum_check(first).returncode == 0
+    assert sha256sum_check(second).returncode == 1
+    assert verify_record(second) == [f"{first.name}/SHA256SUMS: altered since {second.name} was written"]
+
+
+def test_record_deleted_in_the_middle_is_found_by_its_successor() -> None:
+    folders = [commit_record(FILES, record(number)) for number in (1, 2, 3)]
+    subprocess.run(["rm", "-r", str(folders[1])], check=True)
+    assert verify_record(folders[2]) == [f"{folders[2].name}: the previous record {folders[1].name} is missing"]
+
+
+def test_renumbered_record_is_found() -> None:
+    commit_record(FILES, record(1))
+    second = commit_record(FILES, record(2))
+    moved = second.rename(second.with_name("000003" + second.name[6:]))
+    assert verify_record(moved) == [
+        f"{moved.name}: names 000001-20261123T021438Z-backup-verification-sandbox as the previous record, "
+        "not number 000002"
+    ]
+
+
+@pytest.mark.parametrize("name", ["../escape", "a b.txt", "SHA256SUMS", "SHA256SUMS.sig", "", ".hidden", "a/b"])
+def test_file_names_that_would_leave_the_record_or_confuse_sha256sum_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="cannot be a record's file"):
+        commit_record({name: b""}, record())
+    assert numbers() == []
+
+
+def test_run_json_of_another_verdict_is_refused() -> None:
+    lie = run_json(record(verdict=Verdict.FAIL, reason="heap page zeroed"))
+    with pytest.raises(ValueError, match=r"run\.json given is not that of run"):
+        commit_record({**FILES, "run.json": lie}, record())
+
+
+def test_unreadable_run_json_is_named_with_the_command_that_checks_it() -> None:
+    folder = commit_record(FILES, record())
+    alter(folder / "run.json", b"{")
+    with pytest.raises(PlatformError, match=r"000001-.*run\.json cannot be read") as refused:
+        list_records()
+    assert "sha256sum -c SHA256SUMS" in (refused.value.next or "")
+
+
+def test_archive_that_cannot_be_written_is_a_platform_error_that_says_how_to_go_on(home: Path) -> None:
+    (home / "reports").mkdir()
+    (home / "reports" / "records").write_text("a file where the folder should be")
+    with pytest.raises(PlatformError, match="could not be written to reports") as refused:
+        commit_record(FILES, record())
+    assert refused.value.next == f"Make room or mend the folder, then: runbook close {record().run}"
+    assert names(home / "reports" / ".staging") == []
+
+
+def _commit(number: int) -> None:
+    commit_record(FILES, record(number))
+
+
+def test_writers_at_once_get_numbers_without_gap_or_double_and_one_chain() -> None:
+    context = multiprocessing.get_context("fork")
+    writers = [context.Process(target=_commit, args=(number,)) for number in range(1, 13)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+    assert [writer.exitcode for writer in writers] == [0] * 12
+    assert numbers() == list(range(1, 13))
+    assert [problem for listed in list_records() for problem in verify_record(listed.folder)] == []
+
+
+def _die_at(call: int) -> bool:
+    """Commit in a child that dies without a word before its n-th touch of the disk; True when it got through."""
+    child = os.fork()
+    if child == 0:
+        touched = 0
+
+        def dying(original):
+            def wrapped(*args, **kwargs):
+                nonlocal touched
+                touched += 1
+                if touched == call:
+                    os._exit(9)
+                return original(*args, **kwargs)
+
+            return wrapped
+
+        for name in ("open", "fsync", "fchmod", "mkdir", "rename", "unlink", "close"):
+            setattr(os, name, dying(getattr(os, name)))
+        commit_record(FILES, record(2))
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_crash_at_any_moment_leaves_no_gap_no_half_record_and_no_stale_staging() -> None:
+    commit_record(FILES, record(1))
+    call, died = 0, 0
+    survived = False
+    while not survived:
+        call += 1
+        survived = _die_at(call)
+        died += not survived
+        assert numbers() in ([1], [1, 2])
+        assert [problem for listed in list_records() for problem in verify_record(listed.folder)] == []
+        commit_record(FILES, record(2))
+        assert numbers() == [1, 2]
+        assert names(layout.reports() / ".staging") == []
+        if not survived:
+            subprocess.run(["rm", "-r", str(list_records()[1].folder)], check=True)
+    assert died > 20  # every file opened, forced to disk and named
+
+
+def test_staging_of_a_living_writer_is_left_alone() -> None:
+    with staging_folder() as staged:
+        (staged / "half").write_text("x")
+        commit_record(FILES, record())
+        assert (staged / "half").read_text() == "x"
+    assert names(layout.reports() / ".staging") == []
