@@ -1,0 +1,231 @@
+"""`fold(events) → RunState`: state, verdict, reason, exit code and next command are functions of the journal alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from runbook import clock
+from runbook.errors import PlatformError
+from runbook.model import Check, Measure, Status, StepRecord, StepState
+from runbook.session.journal import Event
+from runbook.session.state import OnceState, Problem, RunState
+from runbook.session.verdict import judge
+
+_WORSE = {Status.PASS: 0, Status.UNKNOWN: 1, Status.FAIL: 2}
+
+
+class _Folding:
+    """What is known after the events so far."""
+
+    def __init__(self) -> None:
+        self.request: dict[str, Any] = {}
+        self.once: dict[str, OnceState] = {}
+        self.records: list[str] = []
+        self.scratch: dict[str, None] = {}
+        self.effects: str | None = None
+        self.aborted: str | None = None
+        self.accepted: list[dict[str, Any]] = []
+        self.executed_at: str | None = None
+        self.last_at: datetime | None = None
+        self.begin({"attempt": 0, "planned": []}, None)
+
+    def begin(self, sitting: dict[str, Any], at: datetime | None) -> None:
+        """A new attempt sees everything anew, but for what must happen once."""
+        self.attempt = int(sitting["attempt"])
+        self.sitting = sitting
+        self.session: dict[str, Any] | None = None
+        self.started_at = at
+        self.steps = {
+            name: StepRecord(name=name, state=StepState.NOT_RUN, attempt=self.attempt) for name in sitting["planned"]
+        }
+        self.checks: dict[str, Check] = {}
+        self.measures: dict[str, Measure] = {}
+        self.limits: dict[str, None] = {}
+        self.reduced_scope = False
+        self.facts: dict[str, Any] = {}
+        self.target_facts: dict[str, Any] = {}
+        self.gates: dict[str, dict[str, Any]] = {}
+        self.problems: list[Problem] = []
+        self.kept: dict[str, None] = {}
+        self.concluded = self.ended = self.closed = False
+
+    def take(self, event: Event) -> None:
+        at = clock.parse(event["at"])
+        self.last_at = at
+        handler = getattr(self, "on_" + event["event"].replace("-", "_"), None)
+        if handler is None:
+            raise PlatformError(
+                f"The journal has an event '{event['event']}' (line {event['n']}) that this version does not know.",
+                next="Use the version of the library that wrote it.",
+            )
+        handler(event, at)
+
+    def on_run_opened(self, event: Event, at: datetime) -> None:
+        self.request = {key: value for key, value in event.items() if key not in ("n", "at", "event")}
+
+    def on_attempt_started(self, event: Event, at: datetime) -> None:
+        self.begin(event, at)
+
+    def on_session_opened(self, event: Event, at: datetime) -> None:
+        self.session = event
+
+    def on_notebook_at(self, event: Event, at: datetime) -> None:
+        self.executed_at = event["path"]
+
+    def on_step_started(self, event: Event, at: datetime) -> None:
+        name = event["name"]
+        self.steps[name] = StepRecord(
+            name=name, state=StepState.RUNNING, started_at=at, once=event["once"], attempt=self.attempt
+        )
+
+    def _end_step(self, event: Event, at: datetime, state: StepState, **more: Any) -> None:
+        before = self.steps[event["name"]]
+        self.steps[event["name"]] = before.model_copy(
+            update={"state": state, "ended_at": at, "seconds": event["seconds"], **more}
+        )
+
+    def on_step_done(self, event: Event, at: datetime) -> None:
+        self._end_step(event, at, StepState.DONE, reused=event["reused"])
+
+    def on_step_failed(self, event: Event, at: datetime) -> None:
+        self._end_step(event, at, StepState.FAILED, reason=event["message"], next=event.get("next_step"))
+
+    def on_step_intent(self, event: Event, at: datetime) -> None:
+        self.once[event["name"]] = OnceState(event["key"], done=False, attempt=self.attempt)
+
+    def on_step_result(self, event: Event, at: datetime) -> None:
+        self.once[event["name"]] = OnceState(event["key"], True, event["result"], self.attempt)
+
+    def on_step_redo(self, event: Event, at: datetime) -> None:
+        self.once.pop(event["name"], None)
+
+    def on_check(self, event: Event, at: datetime) -> None:
+        check = Check.model_validate_json(json.dumps(event["check"]))
+        before = self.checks.get(check.id)
+        # Seen twice in one attempt, the worse counts: a FAIL is not talked away by trying again.
+        if before is None or _WORSE[check.status] >= _WORSE[before.status]:
+            self.checks[check.id] = check
+
+    def on_measure(self, event: Event, at: datetime) -> None:
+        measure = Measure.model_validate(event["measure"])
+        self.measures[measure.name] = measure
+
+    def on_limit(self, event: Event, at: datetime) -> None:
+        self.limits[event["text"]] = None
+        self.reduced_scope = self.reduced_scope or bool(event.get("reduces_scope"))
+
+    def on_fact(self, event: Event, at: datetime) -> None:
+        name, value = event["name"], event["value"]
+        self.facts[name] = value
+        paths = [str(path) for path in (value if isinstance(value, list) else [value])]
+        if name == "scratch":
+            self.scratch.update(dict.fromkeys(paths))
+        elif name == "scratch_kept":
+            self.kept.update(dict.fromkeys(paths))
+
+    def on_target_facts(self, event: Event, at: datetime) -> None:
+        self.target_facts.update(event["facts"])
+
+    def on_gate(self, event: Event, at: datetime) -> None:
+        self.gates[event["gate"]["id"]] = event["gate"]
+
+    def on_cleanup(self, event: Event, at: datetime) -> None:
+        if event.get("error"):
+            self.problems.append(
+                Problem("cleanup", f"The cleanup '{event['name']}' failed: {event['error']}", event.get("next_step"))
+            )
+
+    def on_effects(self, event: Event, at: datetime) -> None:
+        self.effects = event["what"] if event["pending"] else None
+
+    def on_problem(self, event: Event, at: datetime) -> None:
+        self.problems.append(Problem(event["kind"], event["reason"], event.get("next_step")))
+
+    def on_change_accepted(self, event: Event, at: datetime) -> None:
+        self.accepted.append({"reason": event["reason"], "what": event["what"], "operator": event["operator"]})
+
+    def on_concluded(self, event: Event, at: datetime) -> None:
+        self.concluded = True
+
+    def on_attempt_ended(self, event: Event, at: datetime) -> None:
+        self.ended = True
+
+    def on_attempt_closed(self, event: Event, at: datetime) -> None:
+        if event["attempt"] == self.attempt:
+            self.closed = self.ended = True
+        self.records.append(event["record"])
+
+    def on_aborted(self, event: Event, at: datetime) -> None:
+        self.aborted = event["reason"]
+        self.effects = None
+
+
+def fold(events: Iterable[Event]) -> RunState:
+    """The state of a run after these events.
+
+    Raises:
+        PlatformError: there is no opening event, or one that this version does not know.
+    """
+    known = _Folding()
+    for event in events:
+        known.take(event)
+    if not known.request:
+        raise PlatformError("The journal does not begin with an opened run.", next="runbook doctor")
+    steps = tuple(_settle(step, known) for step in known.steps.values())
+    checks = tuple(known.checks.values())
+    gates = tuple(known.gates.values())
+    limits = tuple(known.limits)
+    for change in known.accepted:
+        limits += (f"Changed during the run ({', '.join(change['what'])}), accepted: {change['reason']}",)
+    judgement = judge(
+        request=known.request,
+        steps=steps,
+        checks=checks,
+        gates=gates,
+        problems=tuple(known.problems),
+        concluded=known.concluded,
+        aborted=known.aborted,
+    )
+    return RunState(
+        request=known.request,
+        attempt=known.attempt,
+        sitting=known.sitting,
+        session=known.session,
+        started_at=known.started_at,
+        last_at=known.last_at,
+        steps=steps,
+        checks=checks,
+        measures=tuple(known.measures.values()),
+        limits=limits,
+        reduced_scope=known.reduced_scope,
+        facts=known.facts,
+        target_facts=known.target_facts,
+        gates=gates,
+        problems=tuple(known.problems),
+        concluded=known.concluded,
+        ended=known.ended,
+        closed=known.closed,
+        records=tuple(known.records),
+        aborted=known.aborted,
+        once=known.once,
+        scratch=tuple(known.scratch),
+        kept_scratch=tuple(known.kept),
+        effects=known.effects,
+        accepted_changes=tuple(known.accepted),
+        executed_at=known.executed_at,
+        verdict=judgement.verdict,
+        reason=judgement.reason,
+        exit_code=judgement.exit_code,
+        next_command=judgement.next_command,
+    )
+
+
+def _settle(step: StepRecord, known: _Folding) -> StepRecord:
+    """A step that was running when its attempt ended did not succeed."""
+    if step.state is not StepState.RUNNING or not (known.ended or known.concluded or known.problems):
+        return step
+    reason = known.problems[-1].reason if known.problems else "The run ended during this step."
+    return step.model_copy(update={"state": StepState.FAILED, "reason": reason})

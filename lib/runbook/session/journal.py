@@ -1,0 +1,140 @@
+"""The journal of a run: the only truth about it while it lives.
+
+One JSON object a line: `n` (from 1, without gaps), `at` (UTC), `event`, and the event's own fields. Every line is
+on disk before `append` returns. Runner and kernel both write; a lock on the file keeps their numbers in one row.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+from runbook import clock
+from runbook.errors import PlatformError
+from runbook.redact import scrubber
+
+Event = dict[str, Any]
+
+
+def scan_events(data: bytes, where: str) -> tuple[list[Event], int]:
+    """The events in a journal's bytes, and how many bytes are whole.
+
+    A torn tail (a last line that was being written when the power or the process went) is left out.
+
+    Raises:
+        PlatformError: a line before the last is damaged: that is no crash, somebody or the disk changed it.
+    """
+    events: list[Event] = []
+    whole = 0
+    lines = data.split(b"\n")
+    for index, line in enumerate(lines[:-1]):
+        event = _parse(line)
+        if event is None or event.get("n") != len(events) + 1:
+            if index == len(lines) - 2 and not lines[-1]:
+                break
+            raise PlatformError(
+                f"{where}:{index + 1}: the journal is damaged.",
+                next="Restore the file from a backup, or abort the run.",
+            )
+        events.append(event)
+        whole += len(line) + 1
+    return events, whole
+
+
+def _parse(line: bytes) -> Event | None:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) else None
+
+
+def read_events(path: Path) -> list[Event]:
+    """All whole events of a journal; empty when there is none yet."""
+    if not path.is_file():
+        return []
+    return scan_events(path.read_bytes(), str(path))[0]
+
+
+def read_last_event(path: Path) -> Event | None:
+    """The last whole event, from the end of the file: cheap with thousands of runs."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - 65536))
+            tail = file.read()
+    except FileNotFoundError:
+        return None
+    for line in reversed(tail.split(b"\n")[:-1]):
+        event = _parse(line)
+        if event is not None:
+            return event
+    return None
+
+
+class Journal:
+    """Appends to one run's journal."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._thread = threading.Lock()
+        self._end = 0
+        self._count = 0
+
+    def append(self, event: str, **fields: Any) -> Event:
+        """The event is numbered, stamped, scrubbed of secrets, and on disk.
+
+        Raises:
+            TypeError: a field is not JSON.
+        """
+        body = scrubber.value(fields)
+        with self._thread:
+            descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                self._catch_up(descriptor)
+                entry = {"n": self._count + 1, "at": clock.stamp(clock.now()), "event": event, **body}
+                line = json.dumps(entry, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+                _write_all(descriptor, line)
+                os.fsync(descriptor)
+                self._count += 1
+                self._end += len(line)
+            finally:
+                os.close(descriptor)
+        return entry
+
+    def events(self) -> list[Event]:
+        """All whole events so far, the other process's too."""
+        return read_events(self.path)
+
+    def _catch_up(self, descriptor: int) -> None:
+        """Count what the other process wrote; drop a torn tail, or the next line would be glued to it."""
+        size = os.fstat(descriptor).st_size
+        if size == self._end:
+            return
+        data = os.pread(descriptor, size, 0)
+        events, whole = scan_events(data, str(self.path))
+        if whole < size:
+            os.ftruncate(descriptor, whole)
+        self._count, self._end = len(events), whole
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def write_atomically(path: Path, data: bytes, *, sync: bool = True) -> None:
+    """The file holds exactly these bytes, or what it held before: never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    with temporary.open("wb") as file:
+        file.write(data)
+        if sync:
+            file.flush()
+            os.fsync(file.fileno())
+    temporary.replace(path)

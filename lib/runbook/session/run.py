@@ -1,0 +1,276 @@
+"""`Run`: what a notebook does its work with. It journals; it prints nothing before the verdict."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from runbook import clock
+from runbook.errors import Concluded, RunbookError, RunFailed, RunIncomplete, RunWaiting, TargetError
+from runbook.model import Check, Measure, Severity, Status, Verdict
+from runbook.params.schema import Params
+from runbook.redact import scrubber
+from runbook.session import lock
+from runbook.session.fold import fold
+from runbook.session.journal import Journal, write_atomically
+from runbook.session.once import fingerprint, perform_once
+from runbook.session.request import JOURNAL, PROGRESS
+from runbook.session.state import RunState
+
+Result = TypeVar("Result")
+
+_PROGRESS_INTERVAL_SECONDS = 0.2
+_ENDINGS: dict[Verdict, type[Concluded]] = {
+    Verdict.FAIL: RunFailed,
+    Verdict.INCOMPLETE: RunIncomplete,
+    Verdict.WAITING: RunWaiting,
+}
+
+
+def slug(title: str) -> str:
+    """A title as an id.
+
+    >>> slug("Restore into a scratch cluster")
+    'restore-into-a-scratch-cluster'
+    """
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+
+
+def shorten_traceback(error: BaseException) -> None:
+    """IPython shows the message of an error that was raised on purpose, without frames of the library."""
+    if isinstance(error, RunbookError):
+        lines = [f"{type(error).__name__}: {line}" if n == 0 else line for n, line in enumerate(str(error).split("\n"))]
+        error._render_traceback_ = lambda: lines  # type: ignore[attr-defined]  # IPython's own hook
+
+
+class Run:
+    """One attempt of a run, from its first step to `conclude()`.
+
+    Attributes:
+        id: the run id, also the application_name of its database connections.
+        dir: its folder under `var/runs`.
+        params: the target's params. `parameters`: the notebook's own. `target`: the target's name.
+        attempt: which sitting this is, from 1.
+    """
+
+    def __init__(
+        self,
+        run_id: str,
+        folder: Path,
+        params: Params,
+        parameters: Mapping[str, Any],
+        before: RunState,
+        *,
+        on_end: Callable[[], None] = lambda: None,
+        archived_by_runner: bool = True,
+    ) -> None:
+        self.id = run_id
+        self.dir = folder
+        self.params = params
+        self.parameters = dict(parameters)
+        self.target = params.target
+        self.attempt = before.attempt
+        self._journal = Journal(folder / JOURNAL)
+        self._once = dict(before.once)
+        self._cleanups: list[tuple[str, Callable[[], object]]] = []
+        self._step: str | None = None
+        self._progress_at = 0.0
+        self._on_end = on_end
+        self._archived_by_runner = archived_by_runner
+        self._concluded = False
+        self._pid = os.getpid()
+        atexit.register(self.run_cleanups)
+
+    def __repr__(self) -> str:
+        return f"<run {self.id}, attempt {self.attempt}>"
+
+    def step(
+        self,
+        name: str,
+        act: Callable[[], Result],
+        *,
+        once: bool = False,
+        probe: Callable[[], Result | None] | None = None,
+        key: object = None,
+    ) -> Result:
+        """The step has run and is journaled; returns what `act` returned.
+
+        Args:
+            name: the step's title, the same as its heading; written as a literal, so that it can be planned.
+            act: does the work; it takes no arguments.
+            once: it must not happen twice: its result (JSON or a table) is journaled and reused on resume.
+            probe: with `once`, answers "has it already happened?" with the result or None.
+            key: with `once`, its inputs (JSON); with other inputs it happens anew. Default: the run's parameters.
+
+        Raises:
+            TargetError: raised by `act`; journaled as a FAIL check.
+            Exception: any other one leaves the run INCOMPLETE. On both, the cleanups run at once.
+        """
+        self._refuse_after_end()
+        self._journal.append("step-started", name=name, once=once)
+        self._step = name
+        begun = time.monotonic()
+        try:
+            if once:
+                inputs = fingerprint(self.parameters if key is None else key)
+                result, reused = perform_once(self._journal, self.id, self._once.get(name), name, act, probe, inputs)
+            else:
+                result, reused = act(), False
+        except BaseException as cause:
+            self._fail_step(name, cause, time.monotonic() - begun)
+            self.run_cleanups()
+            raise
+        finally:
+            self._step = None
+        self._journal.append("step-done", name=name, seconds=round(time.monotonic() - begun, 3), reused=reused)
+        return result  # type: ignore[no-any-return]  # a journaled result has the type that `act` gave it
+
+    def _fail_step(self, name: str, cause: BaseException, seconds: float) -> None:
+        message = cause.message if isinstance(cause, RunbookError) else f"{type(cause).__name__}: {cause}"
+        if isinstance(cause, KeyboardInterrupt):
+            message = "Interrupted."
+        next_step = cause.next if isinstance(cause, RunbookError) else None
+        if isinstance(cause, TargetError):
+            self.check(
+                Check(
+                    id=f"step/{slug(name)}",
+                    title=name,
+                    status=Status.FAIL,
+                    expected="the step succeeds",
+                    observed=type(cause).__name__,
+                    severity=Severity.CRITICAL,
+                    reason=message,
+                    next=next_step,
+                )
+            )
+        self._journal.append(
+            "step-failed",
+            name=name,
+            seconds=round(seconds, 3),
+            error=type(cause).__name__,
+            message=message,
+            next_step=next_step,
+        )
+        shorten_traceback(cause)
+
+    def check(self, check: Check | Iterable[Check]) -> None:
+        """The check, or each of them, is journaled."""
+        for one in [check] if isinstance(check, Check) else check:
+            self._journal.append("check", check=one.model_dump(mode="json"))
+
+    def measure(
+        self,
+        name: str,
+        title: str,
+        value: float,
+        unit: str,
+        *,
+        budget: float | None = None,
+        source: str | None = None,
+    ) -> Measure:
+        """The figure is journaled, beside its budget where there is one."""
+        measure = Measure(name=name, title=title, value=value, unit=unit, budget=budget, source=source)
+        self._journal.append("measure", measure=measure.model_dump(mode="json"))
+        return measure
+
+    def limit(self, text: str, *, reduces_scope: bool = False) -> None:
+        """A limitation stands at the top of the report; one that reduces the scope satisfies no control."""
+        self._journal.append("limit", text=text, reduces_scope=reduces_scope)
+
+    def fact(self, name: str, value: Any) -> None:
+        """The fact (JSON) stands in run.json. `scratch` names the scratch folders, `scratch_kept` those to keep."""
+        self._journal.append("fact", name=name, value=json.loads(json.dumps(value, default=str)))
+
+    def target_facts(self, **facts: str | None) -> None:
+        """Which system this is about: system_identifier, server_version, host."""
+        known = {"system_identifier", "server_version", "host"}
+        if not set(facts) <= known:
+            raise TypeError(f"target_facts knows {sorted(known)}")
+        self._journal.append("target-facts", facts={name: value and str(value) for name, value in facts.items()})
+
+    def effects(self, what: str | None) -> None:
+        """The target stays locked for others until this run is finished or aborted; None: nothing is pending."""
+        lock.note_effects(self.target, self.id, what is not None, what or "")
+        self._journal.append("effects", pending=what is not None, what=what or "")
+
+    def on_cleanup(self, name: str, undo: Callable[[], object]) -> None:
+        """`undo` runs once: at the conclusion, at a failing step, or when the kernel ends; the last one first."""
+        self._cleanups.append((name, undo))
+
+    def run_cleanups(self) -> None:
+        """Every cleanup has run, the last registered first; one that fails is journaled and stops no other."""
+        if os.getpid() != self._pid:
+            return  # a forked child must not undo what its parent still uses
+        while self._cleanups:
+            name, undo = self._cleanups.pop()
+            begun = time.monotonic()
+            error = next_step = None
+            try:
+                undo()
+            except Exception as cause:  # noqa: BLE001 - journaled, makes the run INCOMPLETE; the others must still run
+                error = cause.message if isinstance(cause, RunbookError) else f"{type(cause).__name__}: {cause}"
+                next_step = cause.next if isinstance(cause, RunbookError) else None
+            seconds = round(time.monotonic() - begun, 3)
+            self._journal.append("cleanup", name=name, seconds=seconds, error=error, next_step=next_step)
+
+    def progress(self, label: str, done: float, total: float | None, unit: str) -> None:
+        """`progress.json` says how far this step is: at most five times a second, and always at its end.
+
+        Args:
+            unit: bytes, rows or WAL bytes.
+        """
+        moment = time.monotonic()
+        if moment - self._progress_at < _PROGRESS_INTERVAL_SECONDS and done != total:
+            return
+        self._progress_at = moment
+        content = {
+            "step": self._step,
+            "label": scrubber.text(label),
+            "done": done,
+            "total": total,
+            "unit": unit,
+            "at": clock.stamp(clock.now()),
+        }
+        write_atomically(self.dir / PROGRESS, json.dumps(content).encode(), sync=False)
+
+    def state(self) -> RunState:
+        """The run as its journal says now."""
+        return fold(self._journal.events())
+
+    def _refuse_after_end(self) -> None:
+        if self._concluded:
+            raise RunIncomplete(
+                f"The run {self.id} has concluded; nothing can be added to it.",
+                next="Run open_run again for a new one.",
+            )
+
+    def conclude(self) -> None:
+        """The run has its verdict, in the journal and on the screen.
+
+        Raises:
+            RunFailed, RunIncomplete, RunWaiting: the verdict is not PASS.
+        """
+        self._refuse_after_end()
+        self.run_cleanups()
+        self._journal.append("concluded")
+        self._concluded = True
+        atexit.unregister(self.run_cleanups)
+        state = self.state()
+        self._on_end()
+        next_command = state.next_command if self._archived_by_runner else f"runbook close {self.id}"
+        if state.verdict is Verdict.PASS:
+            print(f"{state.verdict}: {state.reason}\nNext: {next_command}")
+            return
+        self._raise_verdict(state, next_command)
+
+    def _raise_verdict(self, state: RunState, next_command: str) -> NoReturn:
+        print(f"{state.verdict}: {state.reason}\nNext: {next_command}")
+        error = _ENDINGS[state.verdict](f"{state.verdict}: {state.reason}", next=next_command)
+        shorten_traceback(error)
+        raise error

@@ -1,0 +1,47 @@
+"""The secrets that a target's params name: found wherever they stand, registered with the scrubber where present."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from pydantic import BaseModel
+
+from runbook import layout
+from runbook.params.loading import resolve_secret
+from runbook.params.schema import Params, Secret
+
+
+def known_secrets(params: Params) -> Iterator[tuple[str, Secret]]:
+    """Every secret in the params: its dotted name, and where its value is found."""
+    yield from _walk(params, "")
+
+
+def _walk(value: object, name: str) -> Iterator[tuple[str, Secret]]:
+    if isinstance(value, Secret):
+        yield name, value
+    elif isinstance(value, BaseModel):
+        for field in type(value).model_fields:
+            yield from _walk(getattr(value, field), f"{name}.{field}" if name else field)
+    elif isinstance(value, (tuple, list)):
+        for index, item in enumerate(value):
+            yield from _walk(item, f"{name}.{index}")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _walk(item, f"{name}.{key}")
+
+
+def register_secrets(params: Params) -> None:
+    """Every secret that can be had now is scrubbed from everything that is kept from now on.
+
+    A missing one is no error here: a run may not need it, and whoever needs it says so.
+
+    Raises:
+        ParamsError: a secret is too short to scrub, or its file is readable by others.
+    """
+    for name, secret in known_secrets(params):
+        if secret.env is not None:
+            if os.environ.get(secret.env):
+                resolve_secret(secret, name)
+        elif secret.file is not None and os.access(layout.resolve(secret.file), os.R_OK):
+            resolve_secret(secret, name)

@@ -1,0 +1,100 @@
+"""The verdict: any FAIL → FAIL; a waiting gate → WAITING; anything not known or not run → INCOMPLETE; else PASS."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from runbook.model import EXIT_CODES, Check, Status, StepRecord, StepState, Verdict
+from runbook.session.state import Problem
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A verdict with its reason (one or two sentences) and the exact next command."""
+
+    verdict: Verdict
+    reason: str
+    next_command: str
+
+    @property
+    def exit_code(self) -> int:
+        return EXIT_CODES[self.verdict]
+
+
+def judge(
+    *,
+    request: dict[str, Any],
+    steps: Sequence[StepRecord],
+    checks: Sequence[Check],
+    gates: Sequence[dict[str, Any]],
+    problems: Sequence[Problem],
+    concluded: bool,
+    aborted: str | None,
+) -> Judgement:
+    """The verdict on what an attempt saw."""
+    run = str(request["run"])
+    again = str(request["command"])
+    failed = [check for check in checks if check.status is Status.FAIL]
+    if failed:
+        return Judgement(Verdict.FAIL, _count("check failed", "checks failed", failed), again)
+    waiting = [gate for gate in gates if gate.get("state") == "waiting"]
+    if waiting and aborted is None:
+        gate = waiting[0]
+        return Judgement(
+            Verdict.WAITING, f"The gate '{gate['id']}' wants a decision.", f"runbook approve {run} {gate['id']}"
+        )
+    reason = _incomplete_reason(steps, checks, problems, concluded, aborted)
+    if reason is None:
+        return Judgement(Verdict.PASS, _passed(steps, checks), f"runbook status {run}")
+    if aborted is not None:
+        return Judgement(Verdict.INCOMPLETE, reason, again)
+    commands = [step.next for step in steps if step.state is StepState.FAILED and step.next]
+    own = next((command for command in commands if command.startswith("runbook ")), None)
+    return Judgement(Verdict.INCOMPLETE, reason, own or f"runbook resume {run}")
+
+
+def _count(one: str, many: str, checks: Sequence[Check]) -> str:
+    first = checks[0]
+    head = f"1 {one}" if len(checks) == 1 else f"{len(checks)} {many}"
+    return f"{head}: {first.title}: {first.reason}" + (f" Next: {first.next}" if first.next else "")
+
+
+def _incomplete_reason(
+    steps: Sequence[StepRecord],
+    checks: Sequence[Check],
+    problems: Sequence[Problem],
+    concluded: bool,
+    aborted: str | None,
+) -> str | None:
+    if aborted is not None:
+        return f"Aborted: {aborted}"
+    reasons = [problem.reason + (f" Next: {problem.next}" if problem.next else "") for problem in problems]
+    broken = [step for step in steps if step.state is StepState.FAILED]
+    if broken and not problems:
+        step = broken[0]
+        reasons.append(f"The step '{step.name}' failed: {step.reason}" + (f" Next: {step.next}" if step.next else ""))
+    unknown = [check for check in checks if check.status is Status.UNKNOWN]
+    if unknown:
+        reasons.append(_count("check is UNKNOWN", "checks are UNKNOWN", unknown))
+    left = [step for step in steps if step.state in (StepState.NOT_RUN, StepState.RUNNING, StepState.SKIPPED)]
+    if left:
+        reasons.append(f"{len(left)} of {len(steps)} steps did not run to their end, first '{left[0].name}'.")
+    if not concluded:
+        reasons.append("The run did not conclude.")
+    if concluded and not steps and not checks:
+        reasons.append("The run did nothing: it has no steps and no checks.")
+    return " ".join(_sentence(reason) for reason in reasons[:3]) if reasons else None
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    return text if text.endswith((".", "!", "?", "…")) else text + "."
+
+
+def _passed(steps: Sequence[StepRecord], checks: Sequence[Check]) -> str:
+    what = f"{len(steps)} step{'s' if len(steps) != 1 else ''} ran"
+    if checks:
+        what += f", {len(checks)} check{'s' if len(checks) != 1 else ''} passed"
+    return what + "."
