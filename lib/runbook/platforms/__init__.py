@@ -1,0 +1,1 @@
+"""What runs a target: its files and servers, behind one Protocol."""

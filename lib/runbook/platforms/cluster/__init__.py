@@ -1,0 +1,1 @@
+"""A cluster whose files are within reach: backups, WAL archive, scratch restores."""

@@ -1,0 +1,205 @@
+"""Base backups in a folder: what each is, read from its manifest, label and control file.
+
+A backup is a folder made by pg_basebackup (plain or tar), or the backup folder itself when it is one. Source: PostgreSQL 17,
+"Backup Manifest Format", backup_label.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from runbook import clock
+from runbook.errors import BackupDamaged, TargetError
+from runbook.postgres.wal import parse_lsn
+
+#: Folders still being written, by the conventions of the tools that write them.
+_UNFINISHED = (".part", ".tmp", ".partial", ".incomplete")
+
+
+@dataclass(frozen=True)
+class Backup:
+    """A base backup. Positions in bytes; `end` is where it becomes consistent, None when nothing says so."""
+
+    path: Path
+    label: str
+    layout: str  # plain | tar
+    major: int | None
+    system_identifier: str | None
+    timeline: int
+    start: int
+    end: int | None
+    started_at: datetime | None
+    has_manifest: bool
+    incremental: bool
+
+    def facts(self) -> dict[str, object]:
+        """For the journal and the report."""
+        from runbook.postgres.wal import format_lsn
+
+        return {
+            "backup": self.label,
+            "layout": self.layout,
+            "PostgreSQL": self.major,
+            "timeline": self.timeline,
+            "start": format_lsn(self.start),
+            "consistent at": format_lsn(self.end) if self.end is not None else "not recorded",
+            "started": clock.stamp(self.started_at) if self.started_at else "not recorded",
+            "manifest": "yes" if self.has_manifest else "no",
+        }
+
+
+def _looks_like_backup(folder: Path) -> bool:
+    return any((folder / name).exists() for name in ("PG_VERSION", "backup_label", "backup_manifest", "global")) or any(
+        folder.glob("base.tar*")
+    )
+
+
+def list_folders(backup_folder: Path) -> list[Path]:
+    """The folders that are, or were meant to be, finished backups.
+
+    Raises:
+        BackupDamaged: the folder is missing or holds none.
+    """
+    if not backup_folder.is_dir():
+        raise BackupDamaged(f"The backup folder {backup_folder} is not there.", next="Correct backup_folder in params.")
+    if _looks_like_backup(backup_folder):
+        return [backup_folder]
+    found = [
+        folder
+        for folder in sorted(backup_folder.iterdir())
+        if folder.is_dir() and not folder.name.endswith(_UNFINISHED) and _looks_like_backup(folder)
+    ]
+    if not found:
+        raise BackupDamaged(f"There is no base backup in {backup_folder}.", next="Take one with pg_basebackup.")
+    return found
+
+
+def read_manifest(path: Path) -> dict[str, object] | None:
+    """The manifest without its file list (which may be long); None when there is none.
+
+    Raises:
+        BackupDamaged: it is there and cannot be read.
+    """
+    manifest = path / "backup_manifest"
+    if not manifest.exists():
+        return None
+    try:
+        with manifest.open("rb") as file:
+            head = file.read(4096).decode()
+            file.seek(max(0, manifest.stat().st_size - 16384))
+            tail = file.read().decode(errors="replace")
+        identifier = re.search(r'"System-Identifier":\s*(\d+)', head)
+        ranges = re.search(r'"WAL-Ranges":\s*(\[.*?\])', tail, re.DOTALL)
+        if ranges is None:
+            raise ValueError("no WAL-Ranges")
+        return {"system": identifier[1] if identifier else None, "ranges": json.loads(ranges[1])}
+    except (OSError, ValueError) as cause:
+        raise BackupDamaged(
+            f"The manifest of backup {path} cannot be read: {cause}", next="Take a new base backup."
+        ) from cause
+
+
+def _read_label(path: Path) -> dict[str, str]:
+    label = path / "backup_label"
+    if not label.is_file():
+        return {}
+    return {
+        name.strip(): value.strip()
+        for name, _, value in (line.partition(":") for line in label.read_text(errors="replace").splitlines())
+    }
+
+
+def _label_from_tar(path: Path) -> dict[str, str]:
+    """backup_label stands at the start of base.tar; only the first members are read."""
+    import tarfile
+
+    for archive in path.glob("base.tar*"):
+        if archive.suffix in (".zst", ".lz4"):
+            return {}
+        with tarfile.open(archive) as tar:
+            for member in tar:
+                if member.name == "backup_label":
+                    file = tar.extractfile(member)
+                    text = file.read().decode(errors="replace") if file else ""
+                    return {n.strip(): v.strip() for n, _, v in (line.partition(":") for line in text.splitlines())}
+                break
+    return {}
+
+
+def _parse_label_time(text: str) -> datetime | None:
+    match = re.match(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (UTC|GMT|Z)$", text)
+    # Another zone's abbreviation is ambiguous; the manifest's and WAL's positions decide then.
+    return datetime.fromisoformat(match[1]).replace(tzinfo=UTC) if match else None
+
+
+def describe(path: Path) -> Backup:
+    """What the backup is.
+
+    Raises:
+        BackupDamaged: neither manifest nor label say where its WAL starts.
+    """
+    is_tar = any(path.glob("base.tar*"))
+    manifest = read_manifest(path)
+    label = _label_from_tar(path) if is_tar else _read_label(path)
+    start = end = None
+    timeline = None
+    if manifest is not None:
+        ranges = manifest["ranges"]
+        assert isinstance(ranges, list)
+        if ranges:
+            start = parse_lsn(ranges[0]["Start-LSN"])
+            end = parse_lsn(ranges[-1]["End-LSN"])
+            timeline = int(ranges[-1]["Timeline"])
+            if label.get("START TIMELINE"):
+                timeline = int(label["START TIMELINE"])
+    if start is None and label.get("START WAL LOCATION"):
+        start = parse_lsn(label["START WAL LOCATION"].split()[0])
+        timeline = int(label.get("START TIMELINE", "1"))
+    if start is None or timeline is None:
+        raise BackupDamaged(
+            f"The backup {path} has neither a backup_manifest nor a backup_label: nothing says where its WAL starts.",
+            next="Take a new base backup; look at who removed these files.",
+        )
+    version = path / "PG_VERSION"
+    return Backup(
+        path=path,
+        label=path.name,
+        layout="tar" if is_tar else "plain",
+        major=int(version.read_text().strip()) if version.is_file() else None,
+        system_identifier=str(manifest["system"]) if manifest and manifest["system"] else None,
+        timeline=timeline,
+        start=start,
+        end=end,
+        started_at=_parse_label_time(label.get("START TIME", "")) or _manifest_time(path),
+        has_manifest=manifest is not None,
+        incremental="INCREMENTAL FROM LSN" in label,
+    )
+
+
+def _manifest_time(path: Path) -> datetime | None:
+    """When the label was written, as the manifest tells it: the backup's start, for a label that is gone or zoned."""
+    manifest = path / "backup_manifest"
+    if not manifest.exists():
+        return None
+    with manifest.open(errors="replace") as file:
+        for line in file:
+            if '"Path": "backup_label"' in line:
+                match = re.search(r'"Last-Modified": "(\S+ \S+) GMT"', line)
+                return datetime.fromisoformat(match[1]).replace(tzinfo=UTC) if match else None
+    return None
+
+
+def describe_all(backup_folder: Path) -> tuple[list[Backup], list[TargetError]]:
+    """Every backup that can be described, oldest WAL first, and what is wrong with the others."""
+    found: list[Backup] = []
+    wrong: list[TargetError] = []
+    for folder in list_folders(backup_folder):
+        try:
+            found.append(describe(folder))
+        except TargetError as problem:
+            wrong.append(problem)
+    return sorted(found, key=lambda backup: backup.start), wrong

@@ -1,0 +1,216 @@
+"""The write-ahead log as text and numbers: positions, segment names, timelines, and pg_waldump's lines.
+
+Positions (LSN) are ints in bytes. Source: PostgreSQL 17, xlog_internal.h, pg_waldump, "Continuous Archiving".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from runbook import clock
+from runbook.outside import commands
+from runbook.postgres.tools import Tools
+
+PAGE = 8192
+_PAGE_HEADERS = (24, 40)  # short, and the long one at a segment's start
+
+SEGMENT_NAME = re.compile(r"^[0-9A-F]{24}$")
+PARTIAL_NAME = re.compile(r"^[0-9A-F]{24}\.partial$")
+HISTORY_NAME = re.compile(r"^([0-9A-F]{8})\.history$")
+
+
+def parse_lsn(text: str) -> int:
+    """Bytes from PostgreSQL's notation.
+
+    >>> parse_lsn("0/3933098")
+    59977880
+    """
+    high, _, low = text.strip().partition("/")
+    return (int(high, 16) << 32) + int(low, 16)
+
+
+def format_lsn(lsn: int) -> str:
+    """PostgreSQL's notation.
+
+    >>> format_lsn(59977880)
+    '0/3933098'
+    """
+    return f"{lsn >> 32:X}/{lsn & 0xFFFFFFFF:X}"
+
+
+def segment_name(timeline: int, lsn: int, size: int) -> str:
+    """The segment file that holds the byte at `lsn`.
+
+    >>> segment_name(1, 59977880, 16 << 20)
+    '000000010000000000000003'
+    """
+    number = lsn // size
+    per_id = (1 << 32) // size
+    return f"{timeline:08X}{number // per_id:08X}{number % per_id:08X}"
+
+
+def segment_start(name: str, size: int) -> tuple[int, int]:
+    """Timeline and first byte of a segment file.
+
+    >>> segment_start("000000010000000000000003", 16 << 20)
+    (1, 50331648)
+    """
+    per_id = (1 << 32) // size
+    return int(name[:8], 16), (int(name[8:16], 16) * per_id + int(name[16:24], 16)) * size
+
+
+def same_position(end: int, start: int) -> bool:
+    """True when a record that ends at `end` is followed by one that starts at `start`: a page header may lie between.
+
+    >>> same_position(0x4000000, 0x4000028), same_position(0x3933098, 0x3933098), same_position(0x3933090, 0x3933098)
+    (True, True, False)
+    """
+    return end == start or (end % PAGE == 0 and start - end in _PAGE_HEADERS)
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """One timeline of a lineage: it holds `begin <= lsn < end` (end None: still open)."""
+
+    number: int
+    begin: int
+    end: int | None
+
+
+def parse_history(number: int, text: str) -> tuple[Timeline, ...]:
+    """The lineage that a history file describes, oldest first, the timeline itself last.
+
+    >>> parse_history(2, "1\\t0/3000000\\tno recovery target specified\\n")
+    (Timeline(number=1, begin=0, end=50331648), Timeline(number=2, begin=50331648, end=None))
+    """
+    lineage: list[Timeline] = []
+    begin = 0
+    for line in text.splitlines():
+        fields = line.split("#", 1)[0].split()
+        if len(fields) >= 2 and fields[0].isdigit():
+            switch = parse_lsn(fields[1])
+            lineage.append(Timeline(int(fields[0]), begin, switch))
+            begin = switch
+    return (*lineage, Timeline(number, begin, None))
+
+
+@dataclass(frozen=True)
+class WalRecord:
+    """One line of pg_waldump. `length` is the record's total in bytes, `xid` 0 when it has none."""
+
+    rmgr: str
+    length: int
+    xid: int
+    lsn: int
+    desc: str
+
+    @property
+    def end(self) -> int:
+        """Where the next record starts, page headers between them not counted (records are 8-byte aligned).
+
+        Exact only for a record that lies within one page; across pages the headers add to it.
+        """
+        return self.lsn + (self.length + 7) // 8 * 8
+
+
+_RECORD = re.compile(
+    r"^rmgr: (\S+)\s+len \(rec/tot\):\s*\d+/\s*(\d+), tx:\s*(\d+), lsn: ([0-9A-F]+/[0-9A-F]+), "
+    r"prev [0-9A-F]+/[0-9A-F]+, desc: (.*)$"
+)
+_COMMIT = re.compile(
+    r"^(COMMIT|COMMIT_PREPARED|ABORT|ABORT_PREPARED)\s+(?:(\d+): )?(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+) (\S+)"
+)
+
+
+def parse_record(line: str) -> WalRecord | None:
+    """The record in a line of pg_waldump; None for other lines.
+
+    >>> parse_record("rmgr: XLOG        len (rec/tot):     24/    24, tx:          0, lsn: 0/03F52290, prev 0/03F52268,"
+    ...              " desc: SWITCH ").desc
+    'SWITCH '
+    """
+    match = _RECORD.match(line.rstrip("\n"))
+    if match is None:
+        return None
+    return WalRecord(match[1], int(match[2]), int(match[3]), parse_lsn(match[4]), match[5])
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A transaction's end as WAL tells it; `at` is aware UTC (pg_waldump must run with TZ=UTC)."""
+
+    xid: int
+    lsn: int
+    at: datetime
+
+
+def parse_commit(record: WalRecord) -> Commit | None:
+    """The commit that a record is; None for aborts and other records.
+
+    >>> parse_commit(WalRecord("Transaction", 34, 741, 59977880, "COMMIT 2026-11-23 02:25:42.068041 UTC")).xid
+    741
+    """
+    if record.rmgr != "Transaction":
+        return None
+    match = _COMMIT.match(record.desc)
+    if match is None or not match[1].startswith("COMMIT"):
+        return None
+    return Commit(int(match[2] or record.xid), record.lsn, clock.parse(match[3] + "+00:00"))
+
+
+def read_records(
+    tools: Tools, folder: Path, timeline: int, start: int, end: int | None, *, rmgrs: tuple[str, ...], timeout: float
+) -> Iterator[WalRecord | str]:
+    """Records of the named resource managers in order, then, as the last item, how reading ended.
+
+    Every record in the range is read and its checksum verified, whatever is printed. Memory stays flat.
+
+    Args:
+        folder: holds the segments under their plain names.
+        start, end: from the record at or after `start` to before `end`; None: as far as the segments go.
+        rmgrs: such as ("Transaction", "XLOG").
+
+    Yields:
+        WalRecord items; finally one str: "" when the range was read to its end, else pg_waldump's error.
+    """
+    argv = [tools.path("pg_waldump"), "-p", str(folder), "-t", str(timeline), "-s", format_lsn(start)]
+    if end is not None:
+        argv += ["-e", format_lsn(end)]
+    for rmgr in rmgrs:
+        argv.append(f"--rmgr={rmgr}")
+    with commands.lines(argv, timeout=timeout) as output:
+        for line in output:
+            record = parse_record(line)
+            if record is not None:
+                yield record
+    yield (
+        ""
+        if output.code == 0
+        else output.stderr.strip().splitlines()[-1]
+        if output.stderr.strip()
+        else "pg_waldump failed"
+    )
+
+
+def end_of_record(lsn: int, length: int, segment_size: int) -> int:
+    """Where the record that starts at `lsn` ends, page headers inside it counted.
+
+    >>> format_lsn(end_of_record(parse_lsn("0/3933098"), 34, 16 << 20))
+    '0/39330C0'
+    >>> format_lsn(end_of_record(parse_lsn("0/3004A28"), 8241, 16 << 20))
+    '0/3006A78'
+    """
+    left = (length + 7) // 8 * 8
+    position = lsn
+    while left:
+        room = PAGE - position % PAGE
+        if left < room or (left == room):
+            return position + left
+        left -= room
+        position += room
+        position += _PAGE_HEADERS[1] if position % segment_size == 0 else _PAGE_HEADERS[0]
+    return position

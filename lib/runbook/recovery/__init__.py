@@ -1,0 +1,1 @@
+"""Recovery: the window, the point, and the way there."""

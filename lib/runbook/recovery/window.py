@@ -1,0 +1,255 @@
+"""The recovery window: which timeline and which backup hold a point, and the point as a position in WAL."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from runbook import clock
+from runbook.errors import OperatorError, TargetOutsideWindow, WalDamaged
+from runbook.params.loading import resolve_time
+from runbook.platforms.cluster.backups import Backup
+from runbook.platforms.cluster.walarchive import Stage, WalArchive, read_timelines
+from runbook.postgres.tools import Tools
+from runbook.postgres.wal import SEGMENT_NAME, Commit, Timeline, format_lsn, parse_lsn
+from runbook.recovery.walscan import Scan, scan_to
+
+_LSN = re.compile(r"^[0-9A-Fa-f]{1,8}/[0-9A-Fa-f]{1,8}$")
+_EVER = datetime(1, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class RecoveryPoint:
+    """Where a recovery ends. `gate` is the first record not replayed (None: the archive's end), `reached` the end of
+    the last one replayed; `before` and `after` are the commits on either side."""
+
+    asked: str
+    timeline: int
+    backup: str
+    gate: int | None
+    reached: int
+    before: Commit | None
+    after: Commit | None
+    resolved_at: datetime
+
+    def facts(self) -> dict[str, Any]:
+        """For journal and report; `from_facts` reads it back."""
+        return {
+            "asked": self.asked,
+            "timeline": self.timeline,
+            "backup": self.backup,
+            "gate": format_lsn(self.gate) if self.gate is not None else None,
+            "reached": format_lsn(self.reached),
+            "last commit included": _commit_facts(self.before),
+            "first commit left out": _commit_facts(self.after),
+            "resolved at": clock.stamp(self.resolved_at),
+        }
+
+    @classmethod
+    def from_facts(cls, facts: dict[str, Any]) -> RecoveryPoint:
+        """The point as it was written down."""
+        return cls(
+            asked=facts["asked"],
+            timeline=int(facts["timeline"]),
+            backup=facts["backup"],
+            gate=parse_lsn(facts["gate"]) if facts["gate"] else None,
+            reached=parse_lsn(facts["reached"]),
+            before=_commit_from(facts["last commit included"]),
+            after=_commit_from(facts["first commit left out"]),
+            resolved_at=clock.parse(facts["resolved at"]),
+        )
+
+    @property
+    def moment(self) -> datetime:
+        """The moment that the restored data shows: the last commit included, else when it was resolved."""
+        return self.before.at if self.before is not None else self.resolved_at
+
+
+def _commit_facts(commit: Commit | None) -> dict[str, Any] | None:
+    return {"xid": commit.xid, "lsn": format_lsn(commit.lsn), "at": clock.stamp(commit.at)} if commit else None
+
+
+def _commit_from(facts: dict[str, Any] | None) -> Commit | None:
+    return Commit(int(facts["xid"]), parse_lsn(facts["lsn"]), clock.parse(facts["at"])) if facts else None
+
+
+def parse_point(text: str) -> str | int | datetime:
+    """'latest', a position, or an aware past time.
+
+    Raises:
+        ParamsError: naive, future, or none of these.
+    """
+    return parse_lsn(text) if _LSN.match(text.strip()) else resolve_time(text)
+
+
+def find_lineages(archive: WalArchive, stage: Path, backups: list[Backup]) -> dict[int, tuple[Timeline, ...]]:
+    """Every timeline with its lineage, from the archive's history files.
+
+    Raises:
+        WalDamaged: segments of a timeline are there and its history file is not.
+    """
+    found = read_timelines(archive, stage)
+    for backup in backups:
+        if backup.timeline == 1:
+            found.setdefault(1, (Timeline(1, 0, None),))
+    seen = {backup.timeline for backup in backups}
+    seen |= {int(name[:8], 16) for name in archive.names() or () if SEGMENT_NAME.match(name)}
+    for number in sorted(seen):
+        if number == 1:
+            found.setdefault(1, (Timeline(1, 0, None),))
+        elif number not in found:
+            raise WalDamaged(
+                f"Timeline {number} has WAL or a backup, and its history file {number:08X}.history is missing from {archive.where()}.",
+                next="Restore the history file from pg_wal of the server or from a copy of the archive.",
+            )
+    return found
+
+
+def choose_timeline(
+    point: str | int | datetime,
+    asked: str,
+    lineages: dict[int, tuple[Timeline, ...]],
+    first_commit: Callable[[tuple[Timeline, ...]], Commit | None],
+) -> tuple[int, str]:
+    """The timeline that holds the point, and why.
+
+    Args:
+        asked: 'auto' or a timeline's number.
+        first_commit: the first commit of a lineage's last timeline, which tells when it became the live one.
+
+    Raises:
+        OperatorError: no such timeline.
+    """
+    current = max(lineages)
+    if asked != "auto":
+        if not asked.isdigit() or int(asked) not in lineages:
+            raise OperatorError(
+                f"There is no timeline '{asked}' in the archive.",
+                next="Choose one of " + ", ".join(map(str, sorted(lineages))) + ", or auto.",
+            )
+        return int(asked), "asked for"
+    if not isinstance(point, datetime) or len(lineages[current]) == 1:
+        return current, "the archive's newest timeline"
+    number = current
+    while len(lineages[number]) > 1:
+        commit = first_commit(lineages[number])
+        if commit is not None and point >= commit.at:
+            return number, f"timeline {number} was live from {clock.stamp(commit.at)} on"
+        number = lineages[number][-2].number
+    return number, f"timeline {number} was live then; later timelines began after the point"
+
+
+def lineage_of(number: int, lineages: dict[int, tuple[Timeline, ...]]) -> tuple[Timeline, ...]:
+    """The lineage of a timeline."""
+    return lineages.get(number) or next(
+        (*line[: [t.number for t in line].index(number)], Timeline(number, _begin(line, number), None))
+        for line in lineages.values()
+        if number in [t.number for t in line]
+    )
+
+
+def _begin(lineage: tuple[Timeline, ...], number: int) -> int:
+    return next(t.begin for t in lineage if t.number == number)
+
+
+def candidates(backups: list[Backup], lineage: tuple[Timeline, ...], point: str | int | datetime) -> list[Backup]:
+    """The backups that may reach the point on this lineage, newest first; pure."""
+    by_number = {timeline.number: timeline for timeline in lineage}
+    usable = []
+    for backup in backups:
+        timeline = by_number.get(backup.timeline)
+        if timeline is None or backup.incremental:
+            continue
+        if timeline.end is not None and (backup.end or backup.start) > timeline.end:
+            continue
+        if isinstance(point, int) and (backup.end or backup.start) > point:
+            continue
+        # The label has whole seconds: a point in that same second may lie before the backup's start.
+        if isinstance(point, datetime) and backup.started_at and point < backup.started_at + timedelta(seconds=1):
+            continue
+        usable.append(backup)
+    return sorted(usable, key=lambda backup: backup.start, reverse=True)
+
+
+def refuse_before_oldest(asked: str, backups: list[Backup], timeline: int) -> TargetOutsideWindow:
+    """The error for a point that no backup reaches, with the nearest possible one."""
+    times = [backup for backup in backups if backup.started_at]
+    oldest = min(times, key=lambda backup: backup.started_at or _EVER, default=None)
+    nearest = (
+        f"The oldest point that can be had is just after backup {oldest.label} (started {clock.stamp(oldest.started_at)}, "
+        f"consistent at {format_lsn(oldest.end) if oldest.end else 'its end'})."
+        if oldest is not None and oldest.started_at is not None
+        else "No backup says when it was taken."
+    )
+    return TargetOutsideWindow(
+        f"No backup reaches back to {asked} on timeline {timeline}. {nearest}",
+        next="Choose a later point, or find an older backup.",
+    )
+
+
+@dataclass
+class Resolved:
+    """A point with what holds it, ready to restore."""
+
+    point: RecoveryPoint
+    backup: Backup
+    stage: Stage
+    scan: Scan
+    why_timeline: str
+
+
+def resolve(
+    asked: str,
+    *,
+    point: str | int | datetime,
+    timeline: int,
+    why: str,
+    lineages: dict[int, tuple[Timeline, ...]],
+    chosen: list[Backup],
+    make_stage: Callable[[Backup, tuple[Timeline, ...]], Stage],
+    tools: Tools,
+    timeout: float,
+    progress: Callable[[int], None],
+) -> Resolved:
+    """The point as a position, with the newest backup that reaches it; WAL between them is read and whole.
+
+    Raises:
+        TargetOutsideWindow: no backup reaches it, or the archive ends before it; the nearest points are named.
+        WalDamaged: WAL on the way is missing or corrupt.
+    """
+    lineage = lineage_of(timeline, lineages)
+    for backup in chosen:
+        stage = make_stage(backup, lineage)
+        until = None if point == "latest" else point
+        assert not isinstance(until, str)
+        scan = scan_to(stage, tools, until=until, timeout=timeout, progress=progress)
+        consistent = backup.end if backup.end is not None else scan.backup_end
+        if consistent is None and scan.backup_end is None:
+            raise TargetOutsideWindow(
+                f"WAL in the archive ends before backup {backup.label} is consistent: its end record is not there.",
+                next="Wait until the WAL is archived, or look for the missing segments.",
+            )
+        if until is not None and scan.gate is None:
+            last = f"its last commit is of {clock.stamp(scan.before.at)}" if scan.before else "it holds no commit"
+            raise TargetOutsideWindow(
+                f"The archive of timeline {timeline} ends at {format_lsn(scan.reached)} ({last}): nothing in it shows that it covers {asked}.",
+                next="The nearest possible point is latest"
+                + (f", or {clock.stamp(scan.before.at)} exactly" if scan.before else "")
+                + ". If the server lives, wait for archiving (pg_switch_wal()) and try again.",
+            )
+        if consistent is not None and scan.reached < consistent:
+            if until is None:
+                raise TargetOutsideWindow(
+                    f"The archive ends at {format_lsn(scan.reached)}, before backup {backup.label} is consistent ({format_lsn(consistent)}).",
+                    next="Look for the missing WAL segments; take a new base backup.",
+                )
+            continue
+        resolved = RecoveryPoint(
+            asked, timeline, backup.label, scan.gate, scan.reached, scan.before, scan.after, clock.now()
+        )
+        return Resolved(resolved, backup, stage, scan, why)
+    raise refuse_before_oldest(asked, chosen, timeline)

@@ -1,0 +1,1 @@
+"""Verification: what a restore must show before it is called good."""

@@ -1,0 +1,156 @@
+"""The content of a database as exact figures: rows and a hash for each relation, a position for each sequence.
+
+Counts and hashes read the heap itself: an index-only scan counted rows of a file that was gone. The hash is the sum of
+a 64-bit hash of every row's text, so order does not matter; the settings a text depends on are pinned by the connection.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from runbook.postgres.connect import Connection, SqlError, one, quote, rows
+from runbook.postgres.sqlfiles import load_sql
+
+Connect = Callable[[str], Connection]
+
+#: Read tables from end to end; nothing else shows what is in the heap.
+_HEAP_ONLY = (
+    "SET enable_indexscan = off; SET enable_indexonlyscan = off; SET enable_bitmapscan = off; SET enable_tidscan = off"
+)
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A relation that holds rows."""
+
+    oid: int
+    schema: str
+    name: str
+    kind: str
+    persistence: str
+    populated: bool
+    is_catalog: bool
+    size_bytes: int
+
+    @property
+    def title(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+
+@dataclass(frozen=True)
+class Content:
+    """What one relation holds; `problem` says why it could not be read, and the figures are None then."""
+
+    schema: str
+    name: str
+    rows: int | None
+    hash: str | None
+    size_bytes: int
+    problem: str | None = None
+
+    @property
+    def title(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+    def facts(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def list_databases(connection: Connection, wanted: tuple[str, ...] | None = None) -> list[str]:
+    """Databases that accept connections and are no templates, narrowed to those wanted."""
+    found = [row["name"] for row in rows(connection, load_sql("fence/list_databases").text)]
+    return [name for name in found if wanted is None or name in wanted]
+
+
+def list_relations(connection: Connection) -> list[Relation]:
+    """Every relation with rows of its own in the connection's database."""
+    return [Relation(**row) for row in rows(connection, load_sql("fence/list_relations").text)]
+
+
+def readable(relations: Iterable[Relation], in_recovery: bool) -> tuple[list[Relation], list[Relation]]:
+    """The relations that can be read, and those that cannot: unlogged ones in recovery, unpopulated views."""
+    can: list[Relation] = []
+    cannot: list[Relation] = []
+    for relation in relations:
+        closed = (in_recovery and relation.persistence == "u") or not relation.populated
+        (cannot if closed else can).append(relation)
+    return can, cannot
+
+
+def prepare(connection: Connection) -> None:
+    """The session reads heaps only."""
+    connection.execute(_HEAP_ONLY)
+
+
+def read_content(connection: Connection, relation: Relation) -> Content:
+    """Rows and hash of one relation, read from end to end; a failure is kept with the server's words."""
+    query = (
+        'SELECT count(*) AS rows, coalesce(sum(pg_catalog.hashtextextended((r.*)::text COLLATE "C", 0)), 0)::text AS hash '
+        f"FROM ONLY {quote(relation.schema)}.{quote(relation.name)} AS r"
+    )
+    try:
+        with connection.transaction():  # a savepoint inside a fence's snapshot: one failure must not end it
+            found = one(connection, query)
+    except SqlError as problem:
+        if connection.closed:
+            raise
+        return Content(relation.schema, relation.name, None, None, relation.size_bytes, str(problem).strip())
+    return Content(relation.schema, relation.name, found["rows"], found["hash"], relation.size_bytes)
+
+
+def read_contents(
+    connections: list[Connection],
+    relations: list[Relation],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Content]:
+    """Every relation read, largest first, over the connections given; sorted by name.
+
+    Args:
+        progress: called with bytes read and in total.
+    """
+    todo: SimpleQueue[Relation] = SimpleQueue()
+    for relation in sorted(relations, key=lambda relation: -relation.size_bytes):
+        todo.put(relation)
+    total = sum(relation.size_bytes for relation in relations)
+    done: list[Content] = []
+    lock = threading.Lock()
+
+    def work(connection: Connection) -> None:
+        while True:
+            try:
+                relation = todo.get_nowait()
+            except Empty:
+                return
+            content = read_content(connection, relation)
+            with lock:
+                done.append(content)
+                progress(sum(item.size_bytes for item in done), total)
+
+    with ThreadPoolExecutor(len(connections)) as pool:
+        for _ in pool.map(work, connections):
+            continue
+    return sorted(done, key=lambda content: (content.schema, content.name))
+
+
+def read_sequences(connection: Connection, in_recovery: bool) -> dict[str, tuple[int, bool] | str]:
+    """Each sequence's last value and whether it was called; the server's words where it cannot be read."""
+    found: dict[str, tuple[int, bool] | str] = {}
+    for row in rows(connection, load_sql("fence/list_sequences").text):
+        if in_recovery and row["persistence"] == "u":
+            continue
+        title = f"{row['schema']}.{row['name']}"
+        try:
+            name = f"{quote(row['schema'])}.{quote(row['name'])}"
+            with connection.transaction():
+                value = one(connection, f"SELECT last_value, is_called FROM {name}")
+            found[title] = (value["last_value"], value["is_called"])
+        except SqlError as problem:
+            if connection.closed:
+                raise
+            found[title] = str(problem).strip()
+    return found
