@@ -209,3 +209,33 @@ def lines(argv: Sequence[str], *, timeout: float, user: OsUser | None = None) ->
                 pipe.close()
     if timed_out.is_set():
         raise CommandTimedOut(f"{Path(argv[0]).name} did not end within {timeout:.0f} s.", argv=list(argv))
+
+
+def detach(argv: Sequence[str], *, log: Path, env: Mapping[str, str | None]) -> int:
+    """A process of its own session runs on without us; its output is appended to the log.
+
+    Args:
+        env: additions to the environment; None takes a variable out of it.
+
+    Returns:
+        Its process id. Whoever starts it here and lives on reaps it with `reap`.
+    """
+    wanted = {**os.environ, **env}
+    append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    return os.posix_spawn(
+        argv[0],
+        list(argv),
+        {name: value for name, value in wanted.items() if value is not None},
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, str(log), append, 0o600),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setsid=True,
+    )
+
+
+def reap(pid: int) -> None:
+    """The process leaves no zombie if it was our child and has ended; else nothing happens."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)

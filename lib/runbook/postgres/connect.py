@@ -22,6 +22,7 @@ Connection = psycopg.Connection[dict[str, Any]]
 SqlError = psycopg.Error
 identifier = sql.Identifier
 compose = sql.SQL
+literal = sql.Literal
 
 #: What a value's text depends on. Client options win over ALTER ROLE and ALTER DATABASE settings.
 PINNED = {

@@ -1,0 +1,167 @@
+"""`runbook sandbox …`: an embedded production to practise on."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Annotated, Any, ParamSpec
+
+import typer
+
+from runbook import clock, layout
+from runbook.errors import OperatorError, RunbookError
+from runbook.model import EXIT_CODES, EXIT_REFUSED, Verdict
+from runbook.params import load_params
+from runbook.redact import scrubber
+from runbook.sandbox import backup as backups
+from runbook.sandbox import cluster, traffic_process
+from runbook.sandbox.incidents import apply_incident, find_incidents
+from runbook.sandbox.place import Sandbox, locked, need_sandbox
+from runbook.verification.fence import take_fence
+
+app = typer.Typer(name="sandbox", help="An embedded production to practise on.", no_args_is_help=True)
+traffic_app = typer.Typer(name="traffic", help="What the application writes meanwhile.", no_args_is_help=True)
+app.add_typer(traffic_app)
+
+P = ParamSpec("P")
+
+
+class SizeName(StrEnum):
+    """How large."""
+
+    small = "small"
+    medium = "medium"
+    large = "large"
+
+
+def _exits(command: Callable[P, None]) -> Callable[P, None]:
+    """Errors become their message and an exit code: 2 refused, 4 something else failed."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except RunbookError as problem:
+            typer.echo(scrubber.text(str(problem)), err=True)
+            refused = isinstance(problem, OperatorError)
+            raise typer.Exit(EXIT_REFUSED if refused else EXIT_CODES[Verdict.INCOMPLETE]) from None
+
+    return run
+
+
+def _take_fence(sandbox: Sandbox) -> None:
+    fence = take_fence(load_params("sandbox"))
+    rows = sum(database.rows for database in fence.databases)
+    typer.echo(f"Fence {fence.path.name}: {rows} rows in {len(fence.databases)} databases.")
+
+
+@app.command()
+@_exits
+def up(
+    size: Annotated[SizeName, typer.Option(help="small: seconds; medium: about 1.5 GB; large: --gigabytes.")] = (
+        SizeName.small
+    ),
+    gigabytes: Annotated[float | None, typer.Option(help="The database's size with --size large.")] = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same rows.")] = 1,
+    traffic: Annotated[bool, typer.Option("--traffic", help="Start the traffic generator too.")] = False,
+) -> None:
+    """Make the sandbox, or start the one that is there."""
+    sandbox = cluster.up(size.value, gigabytes=gigabytes, seed=seed, after_backup=_take_fence, say=typer.echo)
+    typer.echo(f'Connect: psql "$(cat {layout.short(layout.sandbox() / "connection")})"')
+    if traffic:
+        _start_traffic(sandbox, traffic_process.DEFAULT_SECONDS / 60, traffic_process.DEFAULT_RATE)
+
+
+@app.command()
+@_exits
+def status() -> None:
+    """How the sandbox is. Exit 0 when it runs, 4 when it does not."""
+    found = cluster.status()
+    if found is None:
+        typer.echo("There is no sandbox. Next: runbook sandbox up")
+        raise typer.Exit(EXIT_CODES[Verdict.INCOMPLETE])
+    state = "runs" if found.running else "is down"
+    typer.echo(f"The sandbox ({found.size}) {state}: {found.folder}")
+    if found.running:
+        typer.echo(
+            f"PostgreSQL {found.version}, {clock.human_bytes(found.data_bytes or 0)}, timeline {found.timeline}, "
+            f"checksums {found.checksums}, system identifier {found.system_identifier}"
+        )
+        last = clock.stamp(found.last_archived_at) if found.last_archived_at else "never"
+        typer.echo(f"Archive: {found.archived_segments} segments, last at {last}, {found.archive_failures} failures")
+    typer.echo(f"Base backups: {', '.join(found.backups) or 'none'}")
+    typer.echo(f"Traffic generator: {'runs' if found.traffic else 'does not run'}")
+    if not found.running:
+        typer.echo("Next: runbook sandbox up")
+        raise typer.Exit(EXIT_CODES[Verdict.INCOMPLETE])
+
+
+@app.command()
+@_exits
+def down(
+    remove: Annotated[bool, typer.Option("--remove", help="Delete its data, backups and WAL too.")] = False,
+) -> None:
+    """Stop the sandbox and its traffic."""
+    typer.echo(cluster.down(remove=remove))
+
+
+@app.command()
+@_exits
+def backup(label: Annotated[str, typer.Option(help="Kept in the backup's backup_label.")] = "by hand") -> None:
+    """Take a base backup."""
+    with locked():
+        _, taken = backups.take_backup(need_sandbox(), label)
+    typer.echo(f"Base backup {layout.short(layout.sandbox() / 'backups' / taken.name)}")
+
+
+@app.command()
+@_exits
+def incident(
+    kind: Annotated[str | None, typer.Argument(help="What goes wrong; --list names all kinds.")] = None,
+    seed: Annotated[int, typer.Option(help="Picks the place of the damage.")] = 1,
+    list_kinds: Annotated[bool, typer.Option("--list", help="List the kinds and do nothing.")] = False,
+) -> None:
+    """Damage the sandbox, its newest backup or its WAL archive on purpose."""
+    kinds = find_incidents()
+    if list_kinds:
+        for name, found in kinds.items():
+            typer.echo(f"{name:<24} {found.SUMMARY}")
+        return
+    if kind is None:
+        raise OperatorError("No kind of incident is named.", next="runbook sandbox incident --list")
+    _tell(apply_incident(kind, seed))
+
+
+def _tell(truth: dict[str, Any]) -> None:
+    typer.echo(truth["did"])
+    typer.echo(f"Where: {truth['where']}")
+    for name in ("committed_at", "before_lsn"):
+        if name in truth:
+            typer.echo(f"{name.replace('_', ' ').capitalize()}: {truth[name]}")
+    typer.echo(f"Undo: {truth['undo']}")
+
+
+def _start_traffic(sandbox: Sandbox, minutes: float, rate: float) -> None:
+    pid = traffic_process.start(sandbox, seconds=minutes * 60, rate=rate)
+    typer.echo(f"Traffic generator runs as process {pid}; it ends by itself. Stop: runbook sandbox traffic stop")
+
+
+@traffic_app.command("start")
+@_exits
+def start_traffic(
+    minutes: Annotated[float, typer.Option(min=0.05, help="It ends by itself after so long.")] = (
+        traffic_process.DEFAULT_SECONDS / 60
+    ),
+    rate: Annotated[float, typer.Option(min=0.1, help="Transactions a second.")] = traffic_process.DEFAULT_RATE,
+) -> None:
+    """Start the traffic generator; one that runs is left as it is."""
+    _start_traffic(need_sandbox(), minutes, rate)
+
+
+@traffic_app.command("stop")
+@_exits
+def stop_traffic() -> None:
+    """Stop the traffic generator after its transaction in hand."""
+    stopped = traffic_process.stop(need_sandbox())
+    typer.echo("The traffic generator has stopped." if stopped else "The traffic generator does not run.")

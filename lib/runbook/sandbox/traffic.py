@@ -1,0 +1,115 @@
+"""What the application writes: vehicles, bids, sign-ins, heartbeats; and the truth about each committed transaction.
+
+`traffic.jsonl` has one line for each commit: its xid, its commit time as the server knows it (track_commit_timestamp is
+on), and how many rows of which table it wrote.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from pathlib import Path
+
+from runbook import clock
+from runbook.postgres import connect
+from runbook.sandbox.data import run_file
+from runbook.sandbox.place import Sandbox
+
+_APPLICATION = "dealerscope_app"
+
+
+def journal_file(sandbox: Sandbox) -> Path:
+    return sandbox.folder / "traffic.jsonl"
+
+
+class Writer:
+    """Writes transactions over one connection and journals those that committed.
+
+    After a lost connection, `settle` with a new writer's connection tells whether the last one had committed.
+    """
+
+    def __init__(self, sandbox: Sandbox, rng: random.Random) -> None:
+        self.connection = sandbox.connect(user=_APPLICATION)
+        self._journal = journal_file(sandbox)
+        self._rng = rng
+        self.in_doubt: tuple[str, dict[str, int]] | None = None
+        ranges = run_file(self.connection, "find_ranges")[0]
+        self._vehicles, self._users = (int(ranges[name] or 1) for name in ("vehicles", "users"))
+
+    def _bid(self, vehicle: int) -> None:
+        bidder = self._rng.randint(1, self._users)
+        run_file(self.connection, "add_bid", {"vehicle": vehicle, "bidder": bidder})
+
+    def _write(self) -> dict[str, int]:
+        kind = self._rng.random()
+        if kind < 0.5:
+            unique = f"{time.time_ns()}-{self._rng.random()}"
+            back = self._rng.randint(0, 9)
+            added = run_file(self.connection, "add_vehicle", {"seed_text": unique, "auctions_back": back})
+            if added:
+                self._vehicles = int(added[0]["id"])
+                self._bid(self._vehicles)
+            return {"vehicles": len(added), "auction_data": len(added)}
+        if kind < 0.8:
+            vehicle = self._rng.randint(max(1, self._vehicles - 500), self._vehicles)
+            self._bid(vehicle)
+            return {"auction_data": 1}
+        run_file(self.connection, "add_session", {"user_number": self._rng.randint(1, self._users)})
+        return {"sessions": 1}
+
+    def _beat(self) -> dict[str, int]:
+        run_file(self.connection, "beat_heart")
+        return {"heartbeat": 1}
+
+    def write(self, *, heartbeat: bool = False) -> str:
+        """One transaction has committed and is journaled.
+
+        Returns:
+            Its xid.
+
+        Raises:
+            SqlError: it failed, or the connection was lost; `in_doubt` then holds what may have committed.
+        """
+        with self.connection.transaction():
+            counts = self._beat() if heartbeat else self._write()
+            xid = str(run_file(self.connection, "read_xid")[0]["xid"])
+            self.in_doubt = (xid, counts)
+        self.settle(self.connection, self.in_doubt)
+        self.in_doubt = None
+        return xid
+
+    def settle(self, connection: connect.Connection, doubt: tuple[str, dict[str, int]]) -> None:
+        """The transaction is in the journal if it committed."""
+        xid, counts = doubt
+        found = run_file(connection, "read_commit", {"xid": xid})[0]
+        if found["status"] != "committed":
+            return
+        line = {"xid": xid, "committed_at": clock.stamp(found["committed_at"]), "tables": counts}
+        with self._journal.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+def write_burst(sandbox: Sandbox, transactions: int) -> None:
+    """That many transactions, ending in a heartbeat, have committed and are journaled."""
+    writer = Writer(sandbox, random.Random(sandbox.state.seed + transactions))  # noqa: S311 - data, no secret
+    try:
+        for _ in range(transactions - 1):
+            writer.write()
+        writer.write(heartbeat=True)
+    finally:
+        writer.close()
+
+
+def churn(sandbox: Sandbox, wal_bytes: int) -> None:
+    """Updates and inserts have made at least that much WAL (a set-based statement at a time, not journaled)."""
+    with sandbox.connect() as connection:
+        query = "SELECT pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), '0/0')::bigint AS position"
+        goal = connect.one(connection, query)["position"] + wal_bytes
+        part = 0
+        while connect.one(connection, query)["position"] < goal:
+            run_file(connection, "churn_prices" if part % 2 == 0 else "churn_bids", {"part": part // 2 % 16})
+            part += 1

@@ -1,0 +1,175 @@
+"""The traffic generator: one process of its own that writes for a while, through restarts of the server.
+
+It is the application, not a part of any run: it carries production's mark. A lock that it holds keeps it single; it is
+ended by its id, and only while that id is still the same process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import json
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+import psutil
+
+from runbook import clock, layout
+from runbook.errors import PlatformError, RunbookError
+from runbook.outside import commands
+from runbook.postgres.connect import SqlError
+from runbook.sandbox.place import PRODUCTION_ENV, Sandbox, find_sandbox, write_file
+from runbook.sandbox.traffic import Writer
+
+HEARTBEAT_SECONDS = 1.0
+DEFAULT_SECONDS = 3600.0
+DEFAULT_RATE = 5.0
+
+
+def _pid_file(sandbox: Sandbox) -> Path:
+    return sandbox.folder / "traffic.json"
+
+
+def find_process(sandbox: Sandbox) -> psutil.Process | None:
+    """The running generator; None when there is none, or another process has its id now."""
+    try:
+        noted = json.loads(_pid_file(sandbox).read_text())
+    except FileNotFoundError:
+        return None
+    commands.reap(noted["pid"])
+    try:
+        process = psutil.Process(noted["pid"])
+        alive = process.create_time() == noted["created"] and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return None
+    return process if alive else None
+
+
+def is_running(sandbox: Sandbox) -> bool:
+    return find_process(sandbox) is not None
+
+
+def start(sandbox: Sandbox, *, seconds: float = DEFAULT_SECONDS, rate: float = DEFAULT_RATE) -> int:
+    """The generator runs for that long; if one runs already, it is left as it is.
+
+    Args:
+        rate: transactions a second, heartbeats apart.
+
+    Returns:
+        Its process id.
+
+    Raises:
+        PlatformError: it did not begin to write.
+    """
+    running = find_process(sandbox)
+    if running is not None:
+        return running.pid
+    log = sandbox.folder / "log" / "traffic.log"
+    argv = [sys.executable, "-m", "runbook.sandbox.traffic_process", f"--seconds={seconds}", f"--rate={rate}"]
+    pid = commands.detach(argv, log=log, env={**PRODUCTION_ENV, "RUNBOOK_HOME": str(layout.home())})
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        begun = find_process(sandbox)
+        if begun is not None:
+            return begun.pid
+        commands.reap(pid)
+        if not psutil.pid_exists(pid):
+            break
+        time.sleep(0.05)
+    raise PlatformError("The traffic generator did not start.", next=f"Read {log}.")
+
+
+def stop(sandbox: Sandbox) -> bool:
+    """The generator has ended, after its transaction in hand; False when there was none."""
+    process = find_process(sandbox)
+    if process is None:
+        return False
+    for end in (process.terminate, process.kill):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            end()
+        deadline = time.monotonic() + 10
+        while is_running(sandbox) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if not is_running(sandbox):
+            break
+    _pid_file(sandbox).unlink(missing_ok=True)
+    return True
+
+
+class _Generator:
+    def __init__(self, seconds: float, rate: float) -> None:
+        self._deadline = time.monotonic() + seconds
+        self._pause = 1 / rate
+        self._rng = random.Random()  # noqa: S311 - data, no secret
+        self._stopped = False
+
+    def request_stop(self, _signal: int, _frame: FrameType | None) -> None:
+        self._stopped = True
+
+    @property
+    def _goes_on(self) -> bool:
+        return not self._stopped and time.monotonic() < self._deadline
+
+    def run(self) -> None:
+        """Write until told to stop, or the time is up, or the sandbox is gone."""
+        doubt: tuple[str, dict[str, int]] | None = None
+        while self._goes_on:
+            sandbox = find_sandbox()
+            if sandbox is None:
+                return
+            writer: Writer | None = None
+            try:
+                writer = Writer(sandbox, self._rng)
+                if doubt is not None:
+                    writer.settle(writer.connection, doubt)
+                    doubt = None
+                self._write(writer)
+            except (SqlError, RunbookError) as problem:
+                # The server restarts, or an incident took a table: the application tries again.
+                print(f"{clock.stamp(clock.now())} {str(problem).strip()}", flush=True)
+                time.sleep(0.5)
+            finally:
+                if writer is not None:
+                    doubt = writer.in_doubt or doubt
+                    writer.close()
+
+    def _write(self, writer: Writer) -> None:
+        next_beat = time.monotonic()
+        while self._goes_on:
+            if time.monotonic() >= next_beat:
+                writer.write(heartbeat=True)
+                next_beat += HEARTBEAT_SECONDS
+            writer.write()
+            time.sleep(self._pause)
+
+
+def main() -> None:
+    """The process: `python -m runbook.sandbox.traffic_process`."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--rate", type=float, required=True)
+    given = parser.parse_args()
+    sandbox = find_sandbox()
+    if sandbox is None:
+        sys.exit("There is no sandbox.")
+    with (sandbox.folder / "traffic.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sys.exit("Another traffic generator runs.")
+        generator = _Generator(given.seconds, given.rate)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, generator.request_stop)
+        mine = {"pid": os.getpid(), "created": psutil.Process().create_time()}
+        write_file(_pid_file(sandbox), json.dumps(mine), 0o644)
+        generator.run()
+
+
+if __name__ == "__main__":
+    main()

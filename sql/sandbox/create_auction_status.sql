@@ -1,0 +1,2 @@
+-- purpose: the states an auction goes through
+CREATE TYPE public.auction_status AS ENUM ('scheduled', 'open', 'closed', 'cancelled')

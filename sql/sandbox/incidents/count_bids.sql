@@ -1,0 +1,3 @@
+-- purpose: all bids
+-- columns: bids
+SELECT count(*) AS bids FROM public.auction_data

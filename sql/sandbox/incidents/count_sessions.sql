@@ -1,0 +1,3 @@
+-- purpose: all sign-ins
+-- columns: sessions
+SELECT count(*) AS sessions FROM public.sessions

@@ -1,0 +1,2 @@
+-- purpose: everybody is signed out, in the wrong database
+TRUNCATE public.sessions
