@@ -17,6 +17,10 @@ from runbook.session.verdict import judge
 _WORSE = {Status.PASS: 0, Status.UNKNOWN: 1, Status.FAIL: 2}
 
 
+#: What is written about an attempt by others, perhaps hours after it ended.
+_AFTERWARDS = {"attempt-ended", "attempt-closed", "aborted", "step-redo", "change-accepted"}
+
+
 class _Folding:
     """What is known after the events so far."""
 
@@ -54,7 +58,8 @@ class _Folding:
 
     def take(self, event: Event) -> None:
         at = clock.parse(event["at"])
-        self.last_at = at
+        if event["event"] not in _AFTERWARDS and event.get("kind") != "died":
+            self.last_at = at
         handler = getattr(self, "on_" + event["event"].replace("-", "_"), None)
         if handler is None:
             raise PlatformError(
@@ -145,7 +150,7 @@ class _Folding:
         self.problems.append(Problem(event["kind"], event["reason"], event.get("next_step")))
 
     def on_change_accepted(self, event: Event, at: datetime) -> None:
-        self.accepted.append({"reason": event["reason"], "what": event["what"], "operator": event["operator"]})
+        self.accepted.append({key: event[key] for key in ("reason", "what", "now", "operator")})
 
     def on_concluded(self, event: Event, at: datetime) -> None:
         self.concluded = True

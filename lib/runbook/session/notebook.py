@@ -64,8 +64,9 @@ def find_notebook(name: str) -> Path:
             return path
     from runbook.params.loading import nearest  # late: pydantic is not needed to list runbooks
 
+    hint = nearest(name, known) if known else "there is none at all."
     raise ParamsError(
-        f"There is no runbook '{name}' in {layout.short(layout.notebooks())}; {nearest(name, known)}",
+        f"There is no runbook '{name}' in {layout.short(layout.notebooks())}; {hint}",
         next="runbook list",
     )
 

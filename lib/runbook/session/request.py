@@ -63,7 +63,7 @@ def create_run(
     folder.mkdir(parents=True, mode=0o700)
     source = path.read_bytes()
     content = notebook.read_notebook(path)
-    write_atomically(folder / SOURCE, source)
+    write_atomically(folder / SOURCE, scrubber.value(source))
     params_path = layout.params() / f"{params.target}.yaml"
     request = scrubber.value(
         {
@@ -91,7 +91,7 @@ def create_run(
     )
     write_atomically(folder / REQUEST, json.dumps(request, indent=1, ensure_ascii=False).encode())
     line = ledger.append_line(run_id, runbook, params.target, identity.operator())
-    Journal(folder / JOURNAL).append("run-opened", **request, ledger_line=line)
+    Journal(folder / JOURNAL).append("run-opened", **request, ledger_line=line, process=identity.this_process())
     return folder
 
 

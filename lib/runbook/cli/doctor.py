@@ -1,0 +1,118 @@
+"""`runbook doctor`: is everything here that a run needs, and is anything left that should not be."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+
+from runbook import layout
+from runbook.cli.output import say
+from runbook.errors import RunbookError
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line: fine, or what to do."""
+
+    fine: bool
+    what: str
+    next: str = ""
+
+
+def register(app: typer.Typer) -> None:
+    app.command("doctor")(doctor)
+
+
+def doctor() -> int:
+    """Look for what is missing, dead or left over; each line says what to do."""
+    findings = [finding for look in (_python, _folders, _targets, _runs, _scratch, _archive) for finding in look()]
+    for finding in findings:
+        say(f"{'ok  ' if finding.fine else 'FIX '} {finding.what}" + (f" Next: {finding.next}" if finding.next else ""))
+    ill = [finding for finding in findings if not finding.fine]
+    say(f"Next: {ill[0].next}" if ill else "Next: runbook list")
+    return 4 if ill else 0
+
+
+def _python() -> Iterator[Finding]:
+    fine = sys.version_info >= (3, 11)
+    yield Finding(fine, f"Python {platform.python_version()} as user {getpass.getuser()}", "" if fine else "use 3.11")
+
+
+def _folders() -> Iterator[Finding]:
+    for folder, what in ((layout.notebooks(), "notebooks"), (layout.params(), "params"), (layout.sql(), "SQL files")):
+        fine = folder.is_dir() and os.access(folder, os.R_OK | os.X_OK)
+        yield Finding(fine, f"{what}: {layout.short(folder)}", "" if fine else f"make {folder} and let it be read")
+    for folder in (layout.reports(), layout.var()):
+        place: Path = folder
+        while not place.exists():
+            place = place.parent
+        fine = os.access(place, os.W_OK | os.X_OK)
+        yield Finding(fine, f"writable: {folder}", "" if fine else f"chown {getpass.getuser()} {place}")
+
+
+def _targets() -> Iterator[Finding]:
+    from runbook.params import load_params
+    from runbook.postgres.osuser import service_user
+    from runbook.postgres.tools import find_tools
+
+    names = sorted(path.stem for path in layout.params().glob("*.yaml") if path.stem not in ("contacts", "controls"))
+    directories: dict[tuple[str | None, str | None], str] = {}
+    for name in names:
+        try:
+            params = load_params(name)
+        except RunbookError as cause:
+            yield Finding(False, cause.message, cause.next or f"correct params/{name}.yaml")
+            continue
+        yield Finding(True, f"target {name}: {params.environment}, {params.platform}")
+        if params.cluster is not None:
+            directories.setdefault((params.cluster.bin_directory, params.cluster.os_user), name)
+    for (bin_directory, os_user), name in directories.items():
+        try:
+            user = service_user(os_user)
+            tools = find_tools(17, bin_directory, user)
+            who = user.name if user else getpass.getuser()
+            yield Finding(True, f"PostgreSQL {tools.version} for target {name}: {tools.bin}, run by user {who}")
+        except RunbookError as cause:
+            yield Finding(False, cause.message, cause.next or "install PostgreSQL")
+
+
+def _runs() -> Iterator[Finding]:
+    from runbook.runner.dead import close_dead_runs, is_alive, open_runs
+    from runbook.session.lock import read_holder
+
+    for state in close_dead_runs():
+        yield Finding(True, f"found dead and archived: {state.run}: {state.verdict}: {state.reason}")
+    for _, state in open_runs():
+        if is_alive(state):
+            yield Finding(True, f"at work: {state.run}")
+        else:
+            yield Finding(False, f"not archived: {state.run}", f"runbook close {state.run}")
+    for path in sorted(layout.locks().glob("*.lock")) if layout.locks().is_dir() else ():
+        holder = read_holder(path.stem)
+        if holder is not None and holder.get("effects"):
+            run = holder["run"]
+            yield Finding(False, f"{path.stem} is locked by {run}: {holder['effects_what']}", f"runbook resume {run}")
+
+
+def _scratch() -> Iterator[Finding]:
+    from runbook.runner.processes import orphaned_scratch
+
+    for folder, label in orphaned_scratch([layout.scratch(), layout.shared()]):
+        yield Finding(False, f"scratch of {label.get('run')} is past its time: {folder}", f"rm -r {folder}")
+
+
+def _archive() -> Iterator[Finding]:
+    from runbook.runner.closing import archive_problems
+
+    problems = archive_problems()
+    for problem in problems:
+        yield Finding(False, f"archive: {problem}", "compare with a copy of the archive; records are never changed")
+    if not problems:
+        yield Finding(True, f"archive: {layout.short(layout.records())}")

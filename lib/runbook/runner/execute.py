@@ -1,0 +1,234 @@
+"""`execute_run`: a request becomes a run, and the run a record and an exit code."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import traceback
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from runbook import layout
+from runbook.model import StepState, Verdict
+from runbook.params import Params, load_params
+from runbook.redact import scrubber
+from runbook.runner.closing import clean_up, close_attempt, read_state
+from runbook.runner.kernel import Kernel
+from runbook.runner.progress import Display
+from runbook.runner.signals import Signals, Stopped
+from runbook.session import notebook, values
+from runbook.session.journal import Journal
+from runbook.session.lock import TargetLock
+from runbook.session.notebook import Parameter
+from runbook.session.request import (
+    JOURNAL,
+    SOURCE,
+    create_run,
+    executed_name,
+    marked_environment,
+    new_run_id,
+    start_attempt,
+)
+from runbook.session.secrets import register_secrets
+from runbook.session.state import RunState
+
+#: Seconds that a stopped kernel has for its cleanups: all of a stopped run must be gone within ten.
+_CLEANUP_SECONDS = 3.5
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an attempt ended: the last line on standard output."""
+
+    run: str | None
+    verdict: str
+    reason: str
+    record: str | None
+    next: str
+    exit_code: int
+
+
+def outcome_of(state: RunState) -> Outcome:
+    """The outcome of an archived attempt."""
+    return Outcome(
+        run=state.run,
+        verdict=str(state.verdict),
+        reason=state.reason,
+        record=state.records[-1] if state.records else None,
+        next=state.next_command,
+        exit_code=state.exit_code,
+    )
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request that was found in order: nothing has started yet."""
+
+    path: Path
+    declared: dict[str, Parameter]
+    values: dict[str, Any]
+    params: Params
+
+    @property
+    def runbook(self) -> str:
+        return notebook.slug_of(self.path)
+
+
+def validate(name: str, target: str | None, given: Iterable[tuple[str, str]]) -> Request:
+    """The request names a runbook, a target and parameters that exist, with values of their types.
+
+    Args:
+        given: names and texts from the command line.
+
+    Raises:
+        ParamsError: it does not; nothing was started.
+    """
+    path = notebook.find_notebook(name)
+    where = layout.short(path)
+    declared = notebook.read_parameters(notebook.read_notebook(path), where)
+    asked = [*given, *([("target", target)] if target is not None else [])]
+    taken = values.values_from_text(asked, declared, where)
+    params = load_params(taken["target"])
+    register_secrets(params)
+    values.refuse_secrets(taken, where)
+    return Request(path, declared, taken, params)
+
+
+def execute_run(
+    request: Request, *, timeout: float | None, scheduled_for: datetime | None, display: bool = True
+) -> Outcome:
+    """The run has been executed, archived, and has its verdict.
+
+    Raises:
+        TargetLocked: another run holds the target; nothing was started.
+    """
+    run_id = new_run_id(request.runbook)
+    lock = TargetLock(request.params.target, run_id)
+    lock.acquire()
+    try:
+        with Signals(timeout) as signals:
+            folder = create_run(
+                run_id,
+                request.path,
+                request.values,
+                request.declared,
+                request.params,
+                started_by="runbook run",
+                scheduled_for=scheduled_for,
+            )
+            return run_attempt(folder, 1, request.values, signals, display=display)
+    finally:
+        lock.release()
+
+
+def run_attempt(
+    folder: Path,
+    attempt: int,
+    parameters: dict[str, Any],
+    signals: Signals,
+    *,
+    source: str = SOURCE,
+    display: bool = True,
+) -> Outcome:
+    """One attempt of an opened run has been executed and archived. The caller holds the lock and the signals."""
+    journal = Journal(folder / JOURNAL)
+    kernel = Kernel(marked_environment(folder.name))
+    try:
+        start_attempt(journal, folder, attempt, by="runbook run", source=source, kernel_folder=str(kernel.folder))
+        shown: AbstractContextManager[object] = Display(folder) if display else nullcontext()
+        with shown:
+            try:
+                signals.arm()
+                _execute(folder / source, folder / executed_name(attempt), parameters, kernel)
+            except BaseException as cause:  # noqa: BLE001 - whatever it is, the attempt is journaled and archived
+                signals.disarm()
+                _note(journal, folder, kernel, cause)
+            signals.disarm()
+            kernel.ask_to_end()
+            import runbook.report.render  # noqa: F401 - loaded while the kernel ends
+
+            kernel.end(_CLEANUP_SECONDS)
+    finally:
+        kernel.end(0)
+    clean_up(folder)
+    return outcome_of(close_attempt(folder))
+
+
+def _execute(source: Path, executed: Path, parameters: dict[str, Any], kernel: Kernel) -> None:
+    import papermill
+
+    for name in ("papermill", "asyncio"):  # what they would say is said by the journal, scrubbed
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    papermill.execute_notebook(
+        str(source).replace("{", "{{").replace("}", "}}"),  # papermill formats paths
+        None,
+        parameters=parameters,
+        engine_name="runbook",
+        kernel_name="python3",
+        language="python",
+        progress_bar=False,
+        save_to=executed,
+        kernel=kernel,
+    )
+
+
+def where_it_was(state: RunState) -> str:
+    """Where a run stands, for a reason."""
+    step = state.current_step
+    if step is None:
+        return "before its first step"
+    return f"{'at' if step.state is StepState.RUNNING else 'after'} step '{step.name}'"
+
+
+def _note(journal: Journal, folder: Path, kernel: Kernel, cause: BaseException) -> None:
+    """The journal says why the notebook did not run to its end, unless it already does."""
+    state = read_state(folder)
+    where = where_it_was(state)
+    if isinstance(cause, Stopped):
+        journal.append("problem", kind=cause.kind, reason=f"The run was {cause.reason} {where}.")
+        kernel.interrupt()
+        return
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    if isinstance(cause, PapermillExecutionError):
+        explained = state.concluded or any(step.state is StepState.FAILED for step in state.steps)
+        if not explained:
+            reason = f"Cell {cause.exec_count} failed {where}: {cause.ename}: {_first_line(cause.evalue)}"
+            journal.append("problem", kind="cell-error", reason=reason)
+    elif isinstance(cause, DeadKernelError) or kernel.process.poll() is not None:
+        journal.append("problem", kind="dead-kernel", reason=f"The kernel {_how_it_ended(kernel)} {where}.")
+    elif isinstance(cause, CellTimeoutError):
+        journal.append("problem", kind="timeout", reason=f"A cell did not end in its time {where}.")
+        kernel.interrupt()
+    else:
+        print(scrubber.text("".join(traceback.format_exception(cause))), file=sys.stderr)
+        reason = f"The runner failed {where}: {type(cause).__name__}: {_first_line(str(cause))}"
+        journal.append("problem", kind="runner", reason=reason, next_step="See the traceback above.")
+        kernel.interrupt()
+
+
+def _first_line(text: str) -> str:
+    return text.strip().split("\n")[0][:500]
+
+
+def _how_it_ended(kernel: Kernel) -> str:
+    kernel.wait(2)
+    code = kernel.process.returncode
+    words = kernel.last_words()
+    said = f" (it last wrote: {words.splitlines()[-1][:300]})" if words else ""
+    if code is None:
+        return f"stopped answering{said}"
+    if code < 0:
+        return f"was killed by signal {-code} ({signal.Signals(-code).name}){said}"
+    return f"ended with code {code}{said}"
+
+
+def is_over(state: RunState) -> bool:
+    """True when nothing is left to resume."""
+    return state.closed and (state.verdict is Verdict.PASS or state.aborted is not None)

@@ -1,0 +1,109 @@
+"""`runbook run … --interactive`: JupyterLab on the run's own notebook, on loopback, its kernels over Unix sockets."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from runbook.runner.closing import clean_up, close_attempt
+from runbook.runner.execute import Outcome, Request, outcome_of
+from runbook.runner.kernel import make_folder
+from runbook.runner.signals import Signals, Stopped
+from runbook.runner.stamps import save_notebook
+from runbook.session.journal import Journal
+from runbook.session.lock import TargetLock
+from runbook.session.request import (
+    JOURNAL,
+    SOURCE,
+    create_run,
+    executed_name,
+    marked_environment,
+    new_run_id,
+    start_attempt,
+)
+
+
+def lab_argv(notebook: Path, browser: bool) -> list[str]:
+    """JupyterLab's command line."""
+    return [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        str(notebook),
+        f"--ServerApp.root_dir={notebook.parent}",
+        "--ServerApp.ip=127.0.0.1",
+        "--KernelManager.transport=ipc",
+        *([] if browser else ["--no-browser"]),
+        *(["--allow-root"] if os.geteuid() == 0 else []),
+    ]
+
+
+def _write_kernelspec(folder: Path) -> None:
+    """JupyterLab starts our kernel program, which opens no TCP port."""
+    spec = folder / "kernels" / "python3"
+    spec.mkdir(parents=True)
+    argv = [sys.executable, "-m", "runbook.runner.kernelapp", "-f", "{connection_file}"]
+    content = {"argv": argv, "display_name": "Runbook", "language": "python"}
+    (spec / "kernel.json").write_text(json.dumps(content))
+
+
+def prepare_notebook(source: Path, executed: Path, values: dict[str, object]) -> None:
+    """The notebook with the run's parameters in it, ready to be stepped through."""
+    import nbformat
+    from papermill.parameterize import parameterize_notebook
+
+    notebook = nbformat.reads(source.read_text(), as_version=4)  # type: ignore[no-untyped-call]  # nbformat is untyped
+    for cell in notebook.cells:
+        cell.metadata.setdefault("tags", [])
+    notebook.metadata.setdefault("papermill", {})
+    notebook = parameterize_notebook(notebook, values, kernel_name="python3", language="python")
+    del notebook.metadata["papermill"]
+    save_notebook(notebook, executed)
+
+
+def run_interactively(request: Request, *, timeout: float | None) -> Outcome:
+    """JupyterLab has been open on the run; when it was closed, the run was archived.
+
+    Raises:
+        TargetLocked: another run holds the target; nothing was started.
+    """
+    run_id = new_run_id(request.runbook)
+    lock = TargetLock(request.params.target, run_id)
+    lock.acquire()
+    sockets = make_folder()
+    try:
+        with Signals(timeout) as signals:
+            folder = create_run(
+                run_id, request.path, request.values, request.declared, request.params, started_by="jupyterlab"
+            )
+            journal = Journal(folder / JOURNAL)
+            start_attempt(journal, folder, 1, by="runbook run", kernel_folder=str(sockets))
+            executed = folder / executed_name(1)
+            journal.append("notebook-at", path=str(executed))
+            prepare_notebook(folder / SOURCE, executed, request.values)
+            _write_kernelspec(sockets)
+            environment = marked_environment(run_id) | {
+                "JUPYTER_PATH": str(sockets),
+                "JUPYTER_RUNTIME_DIR": str(sockets),
+            }
+            browser = bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+            lab = subprocess.Popen(lab_argv(executed, browser), env=environment, start_new_session=True)
+            try:
+                signals.arm()
+                print(f"Run {run_id}. Close JupyterLab (or press Ctrl-C here) to archive it.", file=sys.stderr)
+                lab.wait()
+            except Stopped as stop:
+                if stop.kind == "timeout":
+                    journal.append("problem", kind="timeout", reason=f"The run was {stop.reason}.")
+            signals.disarm()
+            lab.terminate()
+            clean_up(folder)
+            lab.wait()
+            return outcome_of(close_attempt(folder))
+    finally:
+        lock.release()
+        shutil.rmtree(sockets, ignore_errors=True)

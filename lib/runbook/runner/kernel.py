@@ -1,0 +1,140 @@
+"""The kernel process of a run: started before anything slow is imported, reached over Unix sockets only.
+
+Sockets and connection file lie in a folder of mode 0700 under /tmp, whatever TMPDIR says: a socket's path over about
+100 characters fails.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runbook import layout
+from runbook.redact import scrubber
+
+if TYPE_CHECKING:
+    from jupyter_client.manager import AsyncKernelManager
+
+_PORTS = ("shell_port", "iopub_port", "stdin_port", "hb_port", "control_port")
+_TAIL = 2000
+
+
+def kernel_argv(connection_file: Path) -> list[str]:
+    """The kernel's command line; no history of what was executed is kept in the user's profile."""
+    return [
+        sys.executable,
+        "-m",
+        "runbook.runner.kernelapp",
+        "-f",
+        str(connection_file),
+        "--HistoryManager.hist_file=:memory:",
+    ]
+
+
+def make_folder() -> Path:
+    """A short private folder for sockets."""
+    return Path(tempfile.mkdtemp(prefix="rb-", dir="/tmp"))
+
+
+class Kernel:
+    """A started kernel process. It ends by itself when this process dies."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self.folder = make_folder()
+        self.connection_file = self.folder / "k.json"
+        self._connection: dict[str, Any] = {
+            "transport": "ipc",
+            "ip": str(self.folder / "k"),
+            "key": secrets.token_hex(32),
+            "signature_scheme": "hmac-sha256",
+            "kernel_name": "python3",
+            **{name: number for number, name in enumerate(_PORTS, start=1)},
+        }
+        descriptor = os.open(self.connection_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(self._connection, file)
+        # Without a name: what is written past the notebook may hold secrets, and must not outlive us.
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed in end()
+        self.process = subprocess.Popen(
+            kernel_argv(self.connection_file),
+            env={**environment, "JPY_PARENT_PID": str(os.getpid()), "PYDEVD_DISABLE_FILE_VALIDATION": "1"},
+            cwd=layout.home(),
+            stdin=subprocess.DEVNULL,
+            stdout=self._output,
+            stderr=self._output,
+            start_new_session=True,
+        )
+
+    def manager(self) -> AsyncKernelManager:
+        """This kernel as nbclient wants it."""
+        from jupyter_client.manager import AsyncKernelManager
+        from jupyter_client.provisioning.local_provisioner import LocalProvisioner
+
+        manager = AsyncKernelManager(connection_file=str(self.connection_file), kernel_name="python3")
+        manager.load_connection_info(self._connection)  # type: ignore[arg-type]  # a plain dict of the same keys
+        provisioner = LocalProvisioner(parent=manager, kernel_id=self.folder.name, kernel_spec=manager.kernel_spec)
+        provisioner.process = self.process
+        provisioner.pid = provisioner.pgid = self.process.pid
+        manager.provisioner = provisioner
+        return manager
+
+    def interrupt(self) -> None:
+        """The running cell gets a KeyboardInterrupt."""
+        self._signal(signal.SIGINT)
+
+    def ask_to_end(self) -> None:
+        """The kernel ends when its cell has ended; its cleanups run."""
+        if self.process.poll() is not None:
+            return
+        import zmq
+        from jupyter_client.session import Session
+
+        context = zmq.Context()
+        socket = context.socket(zmq.DEALER)
+        socket.linger = 500
+        socket.connect(f"ipc://{self._connection['ip']}-{self._connection['control_port']}")
+        session = Session(key=self._connection["key"].encode())
+        session.send(socket, session.msg("shutdown_request", {"restart": False}))
+        socket.close()
+        context.term()
+
+    def wait(self, seconds: float) -> bool:
+        """True when the kernel has ended within that time."""
+        deadline = time.monotonic() + seconds
+        while self.process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return self.process.poll() is not None
+
+    def end(self, grace_seconds: float) -> None:
+        """The kernel and what shares its process group are gone, and so is its folder. Safe twice."""
+        if not self.wait(grace_seconds):
+            self._signal(signal.SIGTERM)
+            self.wait(0.5)
+        self._signal(signal.SIGKILL)
+        self.process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self._output.close()
+
+    def last_words(self) -> str:
+        """The end of what the kernel wrote past the notebook (a crash report of an extension), scrubbed."""
+        if self._output.closed:
+            return ""
+        size = self._output.seek(0, os.SEEK_END)
+        self._output.seek(max(0, size - _TAIL))
+        return scrubber.text(self._output.read().decode("utf-8", "replace")).strip()
+
+    def _signal(self, number: signal.Signals) -> None:
+        try:
+            os.killpg(self.process.pid, number)
+        except ProcessLookupError:
+            return  # the whole group has ended already, which is what a signal to it is for

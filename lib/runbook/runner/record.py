@@ -1,0 +1,76 @@
+"""A folded run as the record that is archived: `run.json`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from runbook import clock
+from runbook.model import FileFacts, RunRecord, TargetFacts, Verdict
+from runbook.session.state import RunState
+
+
+def satisfies_controls(state: RunState) -> bool:
+    """True for a PASS on a real system, in full: sandbox, dry and reduced-scope runs satisfy no control."""
+    return (
+        state.verdict is Verdict.PASS
+        and state.request["environment"] != "sandbox"
+        and not state.reduced_scope
+        and state.request["parameters"].get("dry_run") is not True
+        and bool(state.request["controls"])
+    )
+
+
+def record_of(state: RunState, limitations: tuple[str, ...] = ()) -> RunRecord:
+    """The latest attempt of a run as its record."""
+    request = state.request
+    began = state.started_at or clock.parse(request["opened"])
+    ended = state.last_at or began
+    return RunRecord(
+        run=state.run,
+        attempt=state.attempt,
+        runbook=request["runbook"],
+        title=request["title"],
+        verdict=state.verdict,
+        reason=state.reason,
+        exit_code=state.exit_code,
+        limitations=state.limits + limitations,
+        target=TargetFacts(
+            name=state.target,
+            environment=request["environment"],
+            platform=request["platform"],
+            system_identifier=state.target_facts.get("system_identifier"),
+            server_version=state.target_facts.get("server_version"),
+            host=state.target_facts.get("host"),
+        ),
+        started_at=began,
+        ended_at=ended,
+        seconds=round((ended - began).total_seconds(), 3),
+        operator=state.sitting.get("operator", request["operator"]),
+        host=request["host"],
+        started_by=request["started_by"],
+        scheduled_for=_moment(request["scheduled_for"]),
+        controls=tuple(request["controls"]),
+        satisfies_controls=satisfies_controls(state),
+        parameters=request["parameters"],
+        params_file=FileFacts(**request["params_file"]),
+        notebook=FileFacts(
+            path=request["notebook"]["path"],
+            sha256=state.sitting.get("source_sha256", request["notebook"]["sha256"]),
+        ),
+        commit=request["commit"],
+        library_sha256=state.sitting.get("library_sha256", request["library_sha256"]),
+        tools=request["tools"],
+        steps=state.steps,
+        checks=state.checks,
+        findings=tuple(finding for check in state.checks for finding in check.findings),
+        measures=state.measures,
+        facts=state.facts,
+        gates=state.gates,
+        previous_record=state.records[-1] if state.records else None,
+        ledger_line=request.get("ledger_line"),
+        next_command=state.next_command,
+    )
+
+
+def _moment(text: str | None) -> datetime | None:
+    return clock.parse(text) if text else None

@@ -1,0 +1,158 @@
+"""`resume_run` and `redo_step`: another attempt of a run, on the same code unless a change is accepted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from runbook import layout
+from runbook.errors import OperatorError, ParamsError
+from runbook.params import load_params
+from runbook.params.loading import nearest
+from runbook.runner.closing import read_state
+from runbook.runner.dead import is_alive
+from runbook.runner.execute import Outcome, is_over, run_attempt
+from runbook.runner.signals import Signals
+from runbook.session import fingerprints, identity, notebook
+from runbook.session.journal import Journal, write_atomically
+from runbook.session.lock import TargetLock
+from runbook.session.notebook import Parameter
+from runbook.session.request import JOURNAL, SOURCE, source_name
+from runbook.session.secrets import register_secrets
+from runbook.session.state import RunState
+
+
+def find_run(text: str) -> Path:
+    """The folder of a run, by its id or a part of it that only one run has.
+
+    Raises:
+        ParamsError: there is none, or more than one; the nearest id is given.
+    """
+    root = layout.runs()
+    known = [folder.name for folder in sorted(root.iterdir()) if (folder / JOURNAL).is_file()] if root.is_dir() else []
+    found = [text] if text in known else [name for name in known if text and text in name]
+    if len(found) == 1:
+        return root / found[0]
+    if found:
+        raise ParamsError(f"'{text}' is part of {len(found)} run ids, such as {found[-1]}.", next="Give the whole id.")
+    hint = nearest(text, known[-20:]) if known else "there is no run yet."
+    raise ParamsError(f"There is no run '{text}'; {hint}", next="runbook runs")
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What differs from what the run began with, and the fingerprints as they are now."""
+
+    what: list[str]
+    now: dict[str, str]
+    notebook: Path
+    declared: dict[str, Parameter] = field(default_factory=dict)
+
+
+def find_changes(state: RunState) -> Changes:
+    """Changed code cells, params file or library; prose and outputs of the notebook may change."""
+    path = notebook.find_notebook(state.request["runbook"])
+    content = notebook.read_notebook(path)
+    now = {
+        "code_sha256": notebook.hash_code(content),
+        "params_sha256": fingerprints.sha256_of(layout.params() / f"{state.target}.yaml"),
+        "library_sha256": fingerprints.library_sha256(),
+    }
+    began = {
+        "code_sha256": state.request["code_sha256"],
+        "params_sha256": state.request["params_file"]["sha256"],
+        "library_sha256": state.request["library_sha256"],
+    }
+    if state.accepted_changes:
+        began |= state.accepted_changes[-1]["now"]
+    names = {
+        "code_sha256": f"the code cells of {layout.short(path)}",
+        "params_sha256": state.request["params_file"]["path"],
+        "library_sha256": "the library",
+    }
+    what = [names[key] for key in now if now[key] != began[key]]
+    return Changes(what, now, path, notebook.read_parameters(content, layout.short(path)))
+
+
+def _refuse_unless_resumable(state: RunState) -> None:
+    if is_alive(state) and not state.closed:
+        raise OperatorError(f"The run {state.run} is still at work.", next=f"runbook status {state.run}")
+    if is_over(state):
+        ending = "was aborted" if state.aborted is not None else "has ended with PASS"
+        raise OperatorError(
+            f"The run {state.run} {ending}: there is nothing to resume.", next=str(state.request["command"])
+        )
+
+
+def resume_run(
+    text: str,
+    *,
+    accept_change: str | None = None,
+    timeout: float | None = None,
+    redo: str | None = None,
+    display: bool = True,
+) -> Outcome:
+    """Another attempt has been made: everything is observed anew, what must happen once is not repeated.
+
+    Args:
+        text: the run.
+        accept_change: why a change of code, params or library is all right; it is recorded.
+        redo: a once-only step whose journaled result is dropped first.
+
+    Raises:
+        OperatorError: the run is at work or over, or something changed and no reason is given.
+        TargetLocked: another run holds the target.
+    """
+    folder = find_run(text)
+    state = read_state(folder)
+    _refuse_unless_resumable(state)
+    if redo is not None:
+        _refuse_unknown_step(state, redo)
+    changes = find_changes(state)
+    if changes.what and accept_change is None:
+        raise OperatorError(
+            f"Since the run {state.run} began, this has changed: {', '.join(changes.what)}.",
+            next=f'runbook resume {state.run} --accept-change "REASON"',
+        )
+    register_secrets(load_params(state.target))
+    lock = TargetLock(state.target, state.run)
+    lock.acquire()
+    try:
+        with Signals(timeout) as signals:
+            journal = Journal(folder / JOURNAL)
+            attempt = state.attempt + 1
+            source = str(state.sitting.get("source", SOURCE))
+            if changes.what:
+                source = _accept(journal, folder, state, changes, attempt, str(accept_change))
+            if redo is not None:
+                journal.append("step-redo", name=redo, operator=identity.operator())
+            return run_attempt(folder, attempt, state.request["parameters"], signals, source=source, display=display)
+    finally:
+        lock.release()
+
+
+def _accept(journal: Journal, folder: Path, state: RunState, changes: Changes, attempt: int, reason: str) -> str:
+    """The change is on record, and the notebook as it is now is the attempt's source."""
+    given: dict[str, Any] = state.request["parameters"]
+    if set(given) != set(changes.declared):
+        different = sorted(set(given) ^ set(changes.declared))
+        raise OperatorError(
+            f"The parameters of {layout.short(changes.notebook)} have changed ({', '.join(different)}): the run cannot "
+            "go on with it.",
+            next=f"runbook abort {state.run}",
+        )
+    write_atomically(folder / source_name(attempt), changes.notebook.read_bytes())
+    journal.append("change-accepted", reason=reason, what=changes.what, now=changes.now, operator=identity.operator())
+    return source_name(attempt)
+
+
+def _refuse_unknown_step(state: RunState, step: str) -> None:
+    if step in state.once:
+        return
+    names = list(state.once)
+    hint = nearest(step, names) if names else "it has no step that must happen once and has begun."
+    raise ParamsError(
+        f"The run {state.run} has no once-only step '{step}'; {hint} All other steps run anew on every resume.",
+        next=f"runbook resume {state.run}",
+    )

@@ -1,0 +1,97 @@
+"""The executed notebook as a truthful file: what ran, what did not, nothing secret in it.
+
+papermill stamps every cell that never ran as completed after a dead kernel, a timeout or Ctrl-C. Here the state of a
+cell follows from what the kernel answered: no start → not run; no execute reply → failed or interrupted.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from runbook.redact import scrubber
+from runbook.session.journal import write_atomically
+
+NOT_RUN, RUNNING, DONE, FAILED, INTERRUPTED = "not run", "running", "done", "failed", "interrupted"
+
+_PAPERMILL = {NOT_RUN: "pending", RUNNING: "running", DONE: "completed", FAILED: "failed", INTERRUPTED: "failed"}
+
+
+def state_of(cell: Any, *, over: bool, interrupted: bool) -> str:
+    """The state of a code cell.
+
+    Args:
+        over: the run of the notebook has ended, so that nothing can be running.
+        interrupted: it was ended from outside.
+    """
+    papermill = cell.metadata.get("papermill", {})
+    execution = cell.metadata.get("execution", {})
+    if not papermill and not execution:  # JupyterLab keeps no times: there a count says that the cell has run
+        failed = any(output.output_type == "error" for output in cell.outputs)
+        return NOT_RUN if cell.execution_count is None else FAILED if failed else DONE
+    if papermill and not papermill.get("start_time"):
+        return NOT_RUN
+    if "shell.execute_reply" not in execution:
+        if not over:
+            return RUNNING
+        return INTERRUPTED if interrupted else FAILED
+    if any(output.output_type == "error" for output in cell.outputs) or papermill.get("exception") is True:
+        return FAILED
+    return DONE
+
+
+def stamp_cell(cell: Any, *, over: bool, interrupted: bool) -> None:
+    """`metadata.runbook` says the state and the seconds; papermill's own status is corrected to agree."""
+    if cell.cell_type != "code" or not cell.source.strip():
+        return
+    state = state_of(cell, over=over, interrupted=interrupted)
+    papermill = cell.metadata.setdefault("papermill", {})
+    papermill["status"] = _PAPERMILL[state]
+    if state == NOT_RUN:
+        papermill["end_time"] = papermill["duration"] = None
+    cell.metadata["runbook"] = {"state": state, "seconds": papermill.get("duration")}
+
+
+def stamp_notebook(notebook: Any, *, over: bool, interrupted: bool = False) -> None:
+    """Every code cell is stamped."""
+    for cell in notebook.cells:
+        stamp_cell(cell, over=over, interrupted=interrupted)
+
+
+def join_streams(notebook: Any) -> None:
+    """Adjacent pieces of one stream are one output: a secret split over two messages becomes visible to the scrubber."""
+    for cell in notebook.cells:
+        joined: list[Any] = []
+        for output in cell.get("outputs", []):
+            last = joined[-1] if joined else None
+            if last is not None and output.output_type == last.output_type == "stream" and output.name == last.name:
+                last.text += output.text
+            else:
+                joined.append(output)
+        if "outputs" in cell:
+            cell.outputs = joined
+
+
+def clean_copy(notebook: Any) -> Any:
+    """The notebook with joined streams and without secrets."""
+    join_streams(notebook)
+    return nbformat.from_dict(scrubber.value(notebook))  # type: ignore[no-untyped-call]  # nbformat is untyped
+
+
+def notebook_bytes(notebook: Any) -> bytes:
+    """The notebook as its file, without validation (which would cost more than the writing)."""
+    text: str = nbformat.v4.writes(clean_copy(notebook))  # type: ignore[no-untyped-call]  # nbformat is untyped
+    return (text + "\n").encode()
+
+
+def save_notebook(notebook: Any, path: Path) -> None:
+    """The file is the whole notebook or what it was before."""
+    write_atomically(path, notebook_bytes(notebook), sync=False)
+
+
+def read_executed(path: Path) -> Any:
+    """A notebook from a file, upgraded to version 4, scrubbed."""
+    text = path.read_text("utf-8")
+    return clean_copy(nbformat.reads(text, as_version=4))  # type: ignore[no-untyped-call]  # nbformat is untyped
