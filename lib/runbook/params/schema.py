@@ -114,15 +114,6 @@ class Budgets(Strict):
     source: str
 
 
-class Heartbeat(Strict):
-    """A row the application keeps fresh: proof that a restore is as new as it claims."""
-
-    table: str
-    column: str
-    database: str | None = None
-    max_age: Duration
-
-
 class Verification(Strict):
     """What a backup verification does beside the checks every database gets."""
 
@@ -133,7 +124,6 @@ class Verification(Strict):
     thresholds: dict[str, float] = Field(default_factory=dict)
     required_extensions: tuple[str, ...] = ()
     required_roles: tuple[str, ...] = ()
-    heartbeat: Heartbeat | None = None
     preload_libraries: tuple[str, ...] = ()
     replay_stall_timeout: Duration = 120.0
     check_timeout: Duration = 6 * 3600.0

@@ -163,7 +163,7 @@ def parse_commit(record: WalRecord) -> Commit | None:
 
 
 def read_records(
-    tools: Tools, folder: Path, timeline: int, start: int, end: int | None, *, rmgrs: tuple[str, ...], timeout: float
+    tools: Tools, folder: Path, timeline: int, start: int, end: int, *, rmgrs: tuple[str, ...], timeout: float
 ) -> Iterator[WalRecord | str]:
     """Records of the named resource managers in order, then, as the last item, how reading ended.
 
@@ -171,15 +171,24 @@ def read_records(
 
     Args:
         folder: holds the segments under their plain names.
-        start, end: from the record at or after `start` to before `end`; None: as far as the segments go.
+        start, end: from the record at or after `start` to before `end`. The end is due: without one pg_waldump waits
+            five seconds for a segment behind the last.
         rmgrs: such as ("Transaction", "XLOG").
 
     Yields:
         WalRecord items; finally one str: "" when the range was read to its end, else pg_waldump's error.
     """
-    argv = [tools.path("pg_waldump"), "-p", str(folder), "-t", str(timeline), "-s", format_lsn(start)]
-    if end is not None:
-        argv += ["-e", format_lsn(end)]
+    argv = [
+        tools.path("pg_waldump"),
+        "-p",
+        str(folder),
+        "-t",
+        str(timeline),
+        "-s",
+        format_lsn(start),
+        "-e",
+        format_lsn(end),
+    ]
     for rmgr in rmgrs:
         argv.append(f"--rmgr={rmgr}")
     with commands.lines(argv, timeout=timeout) as output:

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 
 from runbook.errors import WalDamaged
 from runbook.platforms.cluster.walarchive import Stage
@@ -157,11 +156,9 @@ def _read_batch(
         begin, end = max(start, timeline.begin), stop if timeline.end is None else min(stop, timeline.end)
         if begin >= end:
             continue
-        for item in read_records(
-            tools, stage.folder, timeline.number, begin, None if end == stop else end, rmgrs=_RMGRS, timeout=timeout
-        ):
+        for item in read_records(tools, stage.folder, timeline.number, begin, end, rmgrs=_RMGRS, timeout=timeout):
             if isinstance(item, str):
-                _refuse_damage(item, stage, end == stop)
+                _refuse_damage(item, stage)
                 continue
             if item.lsn <= seen:
                 continue
@@ -200,16 +197,13 @@ def _take(scan: Scan, record: WalRecord, until: datetime | int | None) -> bool:
     return False
 
 
-def _refuse_damage(said: str, stage: Stage, is_last: bool) -> None:
-    """pg_waldump's last word: only running out behind the last laid segment is no damage.
+def _refuse_damage(said: str, stage: Stage) -> None:
+    """pg_waldump's last word on a range whose end was given: anything said is damage.
 
     Raises:
         WalDamaged.
     """
     if not said:
-        return
-    missing = re.search(r'could not find file "([0-9A-F]{24})"', said)
-    if missing and is_last and missing[1][8:] == _name_behind(stage)[8:]:
         return
     place = re.search(r"(?:record at|LSN) ([0-9A-F]+/[0-9A-F]+)(?:[:,]|$)", said)
     segment = re.search(r"\b([0-9A-F]{24})\b", said)
@@ -229,11 +223,6 @@ def _refuse_damage(said: str, stage: Stage, is_last: bool) -> None:
         next="Nothing behind this position can be recovered from this archive: look for a copy of the segment, and take a new base backup now.",
         segment=name,
     )
-
-
-def _name_behind(stage: Stage) -> str:
-    timeline, _ = segment_start(stage.laid[-1], stage.segment_size)
-    return segment_name(timeline, _end_of(stage), stage.segment_size)
 
 
 def _find_ends(scan: Scan, stage: Stage, tools: Tools, until: datetime | int | None, timeout: float) -> None:
@@ -262,23 +251,16 @@ def _last_before(
         start = max(begin, timeline.begin)
         if timeline.end is not None and start >= timeline.end:
             continue
-        for item in read_records(tools, stage.folder, timeline.number, start, timeline.end, rmgrs=(), timeout=timeout):
+        end = _end_of(stage) if timeline.end is None else min(timeline.end, _end_of(stage))
+        if start >= end:
+            continue
+        for item in read_records(tools, stage.folder, timeline.number, start, end, rmgrs=(), timeout=timeout):
             if isinstance(item, str):
                 if stop is None:
-                    _refuse_damage(item, stage, timeline.end is None)
+                    _refuse_damage(item, stage)
                 continue
             if stop is not None and item.lsn >= stop:
                 return last, item
             if timeline.end is None or item.lsn < timeline.end:
                 last = item
     return last, None
-
-
-def first_commit_on(timeline: int, begin: int, stage_folder: Path, tools: Tools, timeout: float) -> Commit | None:
-    """The first commit at or after `begin` on a timeline whose segments lie in the folder; None when none is there."""
-    for item in read_records(tools, stage_folder, timeline, begin, None, rmgrs=("Transaction",), timeout=timeout):
-        if isinstance(item, WalRecord):
-            commit = parse_commit(item)
-            if commit is not None:
-                return commit
-    return None

@@ -19,7 +19,7 @@ from runbook.postgres.wal import SEGMENT_NAME, Commit, Timeline, format_lsn, par
 from runbook.recovery.walscan import Scan, scan_to
 
 _LSN = re.compile(r"^[0-9A-Fa-f]{1,8}/[0-9A-Fa-f]{1,8}$")
-_EVER = datetime(1, 1, 1, tzinfo=UTC)
+EVER = datetime(1, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ def candidates(backups: list[Backup], lineage: tuple[Timeline, ...], point: str 
 def refuse_before_oldest(asked: str, backups: list[Backup], timeline: int) -> TargetOutsideWindow:
     """The error for a point that no backup reaches, with the nearest possible one."""
     times = [backup for backup in backups if backup.started_at]
-    oldest = min(times, key=lambda backup: backup.started_at or _EVER, default=None)
+    oldest = min(times, key=lambda backup: backup.started_at or EVER, default=None)
     nearest = (
         f"The oldest point that can be had is just after backup {oldest.label} (started {clock.stamp(oldest.started_at)}, "
         f"consistent at {format_lsn(oldest.end) if oldest.end else 'its end'})."

@@ -137,20 +137,44 @@ def read_contents(
     return sorted(done, key=lambda content: (content.schema, content.name))
 
 
-def read_sequences(connection: Connection, in_recovery: bool) -> dict[str, tuple[int, bool] | str]:
-    """Each sequence's last value and whether it was called; the server's words where it cannot be read."""
-    found: dict[str, tuple[int, bool] | str] = {}
+@dataclass(frozen=True)
+class SequencePosition:
+    """Where a sequence stands; `problem` says why it could not be read, and the value is None then."""
+
+    schema: str
+    name: str
+    value: int | None
+    is_called: bool
+    increment: int
+    cycles: bool
+    problem: str | None = None
+
+    @property
+    def title(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+    def is_behind(self, then: SequencePosition) -> bool:
+        """True when it would hand out values again that were handed out by `then`; a cycling one never says so."""
+        if then.cycles or self.value is None or then.value is None:
+            return False
+        ahead = 1 if then.increment > 0 else -1
+        return (ahead * self.value, self.is_called) < (ahead * then.value, then.is_called)
+
+
+def read_sequences(connection: Connection, in_recovery: bool) -> list[SequencePosition]:
+    """Every sequence's position; a failure is kept with the server's words."""
+    found: list[SequencePosition] = []
     for row in rows(connection, load_sql("fence/list_sequences").text):
         if in_recovery and row["persistence"] == "u":
             continue
-        title = f"{row['schema']}.{row['name']}"
+        fixed = (row["increment"], row["cycles"])
         try:
             name = f"{quote(row['schema'])}.{quote(row['name'])}"
             with connection.transaction():
                 value = one(connection, f"SELECT last_value, is_called FROM {name}")
-            found[title] = (value["last_value"], value["is_called"])
+            found.append(SequencePosition(row["schema"], row["name"], value["last_value"], value["is_called"], *fixed))
         except SqlError as problem:
             if connection.closed:
                 raise
-            found[title] = str(problem).strip()
+            found.append(SequencePosition(row["schema"], row["name"], None, False, *fixed, str(problem).strip()))
     return found

@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ from runbook.postgres.wal import (
     segment_start,
 )
 from runbook.verification import content
-from runbook.verification.content import Content
+from runbook.verification.content import Content, SequencePosition
 
 FORMAT = "runbook.fence/1"
 FOLDER = "fences"
@@ -59,7 +59,7 @@ class DatabaseFence:
     lsn: int
     why: str
     relations: tuple[Content, ...]
-    sequences: dict[str, Any]
+    sequences: tuple[SequencePosition, ...]
 
     @property
     def rows(self) -> int:
@@ -197,12 +197,14 @@ def _locked_snapshot(
             # From before the snapshot, and as far back as the last checkpoint: a commit may stand in WAL for a while
             # (waiting for a synchronous standby) and still be in progress for the snapshot.
             start = one(connection, "SELECT redo_lsn::text AS lsn FROM pg_control_checkpoint()")["lsn"]
+            # Sequences are not transactional: read now, they can only be ahead at the fence's position.
+            sequences = content.read_sequences(connection, in_recovery=True)
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             allowed = [item for item in wanted if (item.schema, item.name) != ("pg_catalog", "pg_largeobject")]
             if allowed:
                 names = ", ".join(f"ONLY {quote(item.schema)}.{quote(item.name)}" for item in allowed)
                 connection.execute(f"LOCK TABLE {names} IN ACCESS SHARE MODE")
-            facts = {**one(connection, load_sql("fence/read_snapshot").text), "start": start}
+            facts = {**one(connection, load_sql("fence/read_snapshot").text), "start": start, "sequences": sequences}
             now = {item.oid for item in content.list_relations(connection) if item.kind == "r" and not item.is_catalog}
             if now == {item.oid for item in wanted}:
                 try:
@@ -243,7 +245,7 @@ def _picture(
             else item
             for item in contents
         ]
-        return {**facts, "relations": contents, "sequences": content.read_sequences(connection, in_recovery=True)}
+        return {**facts, "relations": contents}
 
 
 def _filenode(connection: Connection, oid: int) -> int | None:
@@ -324,7 +326,9 @@ def _find_positions(
     reasons = [""] * len(pictures)
     last: WalRecord | None = None
     timeline = stage.lineage[0].number
-    for item in read_records(tools, stage.folder, timeline, stage.start, None, rmgrs=(), timeout=3600):
+    # Without an end, pg_waldump waits 5 s for a segment behind the last one (10 tries of 0.5 s, PostgreSQL 17).
+    stop = segment_start(stage.laid[-1], stage.segment_size)[1] + stage.segment_size
+    for item in read_records(tools, stage.folder, timeline, stage.start, stop, rmgrs=(), timeout=3600):
         if isinstance(item, str):
             continue
         last = item
@@ -342,7 +346,7 @@ def _find_positions(
         raise NotMeasured("No WAL record was found behind the fence's snapshot.", next="Take the fence again.")
     size = stage.segment_size
     switched = last.rmgr == "XLOG" and last.desc.startswith("SWITCH")
-    end = segment_start(stage.laid[-1], size)[1] + size if switched else end_of_record(last.lsn, last.length, size)
+    end = stop if switched else end_of_record(last.lsn, last.length, size)
     return [
         DatabaseFence(
             database=picture["database"],
@@ -351,7 +355,7 @@ def _find_positions(
             lsn=end if position is None else position,
             why=reason or "no commit behind the snapshot: the end of the archived WAL",
             relations=tuple(picture["relations"]),
-            sequences=picture["sequences"],
+            sequences=tuple(picture["sequences"]),
         )
         for picture, position, reason in zip(pictures, positions, reasons, strict=True)
     ], committed
@@ -378,7 +382,7 @@ def _write(
                 "lsn": format_lsn(item.lsn),
                 "why": item.why,
                 "relations": [relation.facts() for relation in item.relations],
-                "sequences": item.sequences,
+                "sequences": [asdict(sequence) for sequence in item.sequences],
             }
             for item in databases
         ],
@@ -420,7 +424,7 @@ def read_fence(path: Path) -> Fence:
                     parse_lsn(item["lsn"]),
                     item["why"],
                     tuple(Content(**relation) for relation in item["relations"]),
-                    item["sequences"],
+                    tuple(SequencePosition(**sequence) for sequence in item["sequences"]),
                 )
                 for item in body["databases"]
             ),

@@ -1,0 +1,277 @@
+"""Integrity of files, pages and indexes: pg_verifybackup before the start, pg_amcheck once readable."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from runbook.errors import CommandFailed
+from runbook.model import Check, Finding, Severity, Status
+from runbook.outside import commands
+from runbook.outside.commands import OsUser
+from runbook.platforms.cluster.backups import Backup
+from runbook.platforms.cluster.scratch import Scratch
+from runbook.postgres.connect import rows
+from runbook.postgres.tools import Tools
+
+_MOST_FINDINGS = 50
+_AMCHECK_CORRUPT = 2
+
+
+def verifybackup_argv(tools: Tools, folder: Path) -> list[str]:
+    """pg_verifybackup on restored files; their WAL is read separately, from the archive."""
+    return [tools.path("pg_verifybackup"), "--no-parse-wal", str(folder)]
+
+
+def check_manifest(tools: Tools, backup: Backup, restored: Path, user: OsUser | None, timeout: float) -> Check:
+    """Every restored file is there, has its size and its checksum, and none is extra: the copy and the backup are proven.
+
+    A backup without a manifest is UNKNOWN: nothing proves it.
+    """
+    title = "Every file of the backup is as its manifest says"
+    expected = "no file missing, altered or extra"
+    if not (restored / "backup_manifest").exists():
+        return Check(
+            id="manifest",
+            title=title,
+            status=Status.UNKNOWN,
+            expected=expected,
+            observed="no backup_manifest",
+            object=backup.label,
+            severity=Severity.CRITICAL,
+            reason=f"Backup {backup.label} has no backup_manifest: files that are missing or zeroed could not be told from good ones.",
+            next="Take backups with a manifest (pg_basebackup writes one by default).",
+            source="pg_verifybackup",
+        )
+    result = commands.run(verifybackup_argv(tools, restored), timeout=timeout, user=user, check=False)
+    if result.code == 0:
+        return Check(
+            id="manifest",
+            title=title,
+            status=Status.PASS,
+            expected=expected,
+            observed="none",
+            object=backup.label,
+            source="pg_verifybackup",
+            seconds=result.seconds,
+        )
+    problems = [
+        line.removeprefix("pg_verifybackup: error: ").strip()
+        for line in (result.stderr + result.stdout).splitlines()
+        if "error:" in line
+    ] or [result.said or f"pg_verifybackup ended with code {result.code}"]
+    findings = tuple(
+        Finding(
+            id="manifest",
+            object=_quoted(problem) or backup.label,
+            severity=Severity.CRITICAL,
+            observed=problem,
+            expected="as in backup_manifest",
+            message=problem,
+        )
+        for problem in problems[:_MOST_FINDINGS]
+    )
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return Check(
+        id="manifest",
+        title=title,
+        status=Status.FAIL,
+        expected=expected,
+        observed=f"{len(problems)} problem{'s' if len(problems) > 1 else ''}",
+        object=backup.label,
+        severity=Severity.CRITICAL,
+        reason=f"Backup {backup.label} is damaged: {problems[0]}{more}",
+        next="Do not rely on this backup: take a new base backup now, and find out what altered this one.",
+        source="pg_verifybackup",
+        seconds=result.seconds,
+        findings=findings,
+    )
+
+
+def _quoted(text: str) -> str | None:
+    match = re.search(r'"([^"]+)"', text)
+    return match[1] if match else None
+
+
+def amcheck_argv(scratch: Scratch, database: str, *, jobs: int, parent: bool) -> list[str]:
+    """pg_amcheck of one database with all that can be had; parent checks want a promoted server."""
+    argv = [
+        scratch.tools.path("pg_amcheck"),
+        f"--host={scratch.socket}",
+        "--port=5432",
+        f"--username={scratch.superuser}",
+        f"--jobs={jobs}",
+        "--heapallindexed",
+    ]
+    if scratch.tools.major >= 17:
+        argv.append("--checkunique")
+    if parent:
+        argv += ["--parent-check", "--rootdescend", "--install-missing"]
+    # A database name may look like a conninfo string; --database takes patterns, so the name is given quoted.
+    return [*argv, "--database", '"' + database.replace('"', '""') + '"']
+
+
+def check_amcheck(scratch: Scratch, database: str, *, jobs: int, timeout: float, parent: bool = False) -> Check:
+    """Every heap and btree of the database is consistent, each row in each index.
+
+    A database without the amcheck extension is UNKNOWN: pg_amcheck would skip it and end with 0.
+    """
+    name = "amcheck-parent" if parent else "amcheck"
+    title = "Heaps and btree indexes are consistent" + (", parents and descents too" if parent else "")
+    expected = "no corruption"
+    source = " ".join(
+        Path(word).name if word.startswith("/") else word
+        for word in amcheck_argv(scratch, database, jobs=jobs, parent=parent)
+    )
+    if not parent:
+        with scratch.connect(database) as connection:
+            if not rows(connection, "SELECT 1 FROM pg_extension WHERE extname = 'amcheck'"):
+                return Check(
+                    id=f"{name}@{database}",
+                    title=title,
+                    status=Status.UNKNOWN,
+                    expected=expected,
+                    observed="not checked",
+                    object=database,
+                    reason=f"The extension amcheck is not in database {database}, so pg_amcheck cannot look at it.",
+                    next=f'CREATE EXTENSION amcheck in "{database}" of production, or run again with -p promote true: '
+                    "the promoted scratch gets it.",
+                    source=source,
+                )
+    result = commands.run(
+        amcheck_argv(scratch, database, jobs=jobs, parent=parent),
+        timeout=timeout,
+        user=scratch.user,
+        check=False,
+        env={
+            "PGOPTIONS": "-c search_path=pg_catalog -c statement_timeout=0 -c row_security=off",
+            "PGAPPNAME": scratch.run_id[:63],
+        },
+    )
+    if result.code == 0:
+        return Check(
+            id=f"{name}@{database}",
+            title=title,
+            status=Status.PASS,
+            expected=expected,
+            observed="none",
+            object=database,
+            source=source,
+            seconds=result.seconds,
+        )
+    if result.code != _AMCHECK_CORRUPT:
+        return Check(
+            id=f"{name}@{database}",
+            title=title,
+            status=Status.UNKNOWN,
+            expected=expected,
+            observed="not finished",
+            object=database,
+            reason=f"pg_amcheck ended with code {result.code}: {result.said}",
+            next="Read the message; run again when its cause is gone.",
+            source=source,
+            seconds=result.seconds,
+        )
+    findings = _parse_amcheck(result.stdout)
+    return Check(
+        id=f"{name}@{database}",
+        title=title,
+        status=Status.FAIL,
+        expected=expected,
+        observed=f"{len(findings)} corruption{'s' if len(findings) != 1 else ''}",
+        object=database,
+        severity=Severity.CRITICAL,
+        reason=f"Corruption in {findings[0].object}: {findings[0].message}"
+        if findings
+        else f"pg_amcheck: {result.said}",
+        next="Look whether production has it too (pg_amcheck there); if so, this backup is too late, find an older one.",
+        source=source,
+        seconds=result.seconds,
+        findings=findings[:_MOST_FINDINGS],
+    )
+
+
+def _parse_amcheck(text: str) -> tuple[Finding, ...]:
+    """pg_amcheck's report: an unindented line names the object, indented ones say what is wrong.
+
+    >>> _parse_amcheck('btree index "d.public.i":\\n    ERROR:  high key invariant violated\\n')[0].object
+    'd.public.i'
+    """
+    findings: list[Finding] = []
+    where, place = "", ""
+    said: list[str] = []
+
+    def flush() -> None:
+        if where and said:
+            findings.append(
+                Finding(
+                    id="amcheck",
+                    object=where,
+                    severity=Severity.CRITICAL,
+                    observed=" ".join(said),
+                    expected="consistent",
+                    message=(place + ": " if place else "") + " ".join(said),
+                )
+            )
+
+    for line in text.splitlines():
+        if line and not line[0].isspace() and line.rstrip().endswith(":"):
+            flush()
+            said = []
+            where = _quoted(line) or line.rstrip(":")
+            place = line.rstrip(":").rpartition('", ')[2] if '", ' in line else ""
+        elif line.strip() and not line.startswith(("pg_amcheck:", "query was")):
+            said.append(line.strip())
+    flush()
+    return tuple(findings)
+
+
+def read_failures_as_check(
+    database: str, failures: list[tuple[str, str]], seconds: float, count: int, total_rows: int
+) -> Check:
+    """Every relation and sequence was read from end to end.
+
+    Args:
+        failures: name and the server's words.
+    """
+    title = "Every relation and sequence can be read from end to end"
+    if not failures:
+        return Check(
+            id=f"read@{database}",
+            title=title,
+            status=Status.PASS,
+            expected="no error",
+            observed=f"{count} read, {total_rows} rows",
+            object=database,
+            source="sequential scans",
+            seconds=seconds,
+        )
+    return Check(
+        id=f"read@{database}",
+        title=title,
+        status=Status.FAIL,
+        expected="no error",
+        observed=f"{len(failures)} of {count} failed",
+        object=database,
+        severity=Severity.CRITICAL,
+        reason=f"{failures[0][0]} cannot be read: {failures[0][1]}",
+        next="Treat the backup as damaged; look whether production can read the same relation.",
+        source="sequential scans",
+        seconds=seconds,
+        findings=tuple(
+            Finding(
+                id="read", object=name, severity=Severity.CRITICAL, observed=words, expected="readable", message=words
+            )
+            for name, words in failures[:_MOST_FINDINGS]
+        ),
+    )
+
+
+__all__ = [
+    "CommandFailed",
+    "amcheck_argv",
+    "check_amcheck",
+    "check_manifest",
+    "read_failures_as_check",
+    "verifybackup_argv",
+]

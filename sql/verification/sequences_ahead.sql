@@ -1,0 +1,33 @@
+-- purpose: every sequence is ahead of the column that it feeds
+-- expect: rows = 0
+-- unit: sequences
+-- severity: error
+-- why: a sequence behind its column hands out keys that exist; the next INSERT fails
+-- next: SELECT setval(…) to the column's maximum before writes are allowed
+-- columns: sequence_name text; column_name text; last_value bigint; column_maximum numeric
+-- source: PostgreSQL 17, pg_sequence, pg_depend
+SELECT s.sequence_name, s.column_name, s.last_value, m.column_maximum
+FROM (
+  SELECT format('%I.%I', sn.nspname, sc.relname) AS sequence_name,
+         format('%I.%I.%I', tn.nspname, t.relname, a.attname) AS column_name,
+         coalesce(pg_catalog.pg_sequence_last_value(sc.oid), q.seqstart - q.seqincrement) AS last_value,
+         format('SELECT max(%I) AS m FROM %I.%I', a.attname, tn.nspname, t.relname) AS query,
+         t.relpersistence = 'u' AND pg_catalog.pg_is_in_recovery() AS is_closed
+  FROM pg_catalog.pg_sequence AS q
+  JOIN pg_catalog.pg_class AS sc ON sc.oid = q.seqrelid
+  JOIN pg_catalog.pg_namespace AS sn ON sn.oid = sc.relnamespace
+  JOIN pg_catalog.pg_depend AS d
+    ON d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = sc.oid
+   AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.deptype IN ('a', 'i') AND d.refobjsubid > 0
+  JOIN pg_catalog.pg_class AS t ON t.oid = d.refobjid
+  JOIN pg_catalog.pg_namespace AS tn ON tn.oid = t.relnamespace
+  JOIN pg_catalog.pg_attribute AS a ON a.attrelid = t.oid AND a.attnum = d.refobjsubid
+  WHERE q.seqincrement > 0 AND NOT q.seqcycle AND sc.relpersistence <> 't'
+) AS s
+CROSS JOIN LATERAL (
+  SELECT CASE WHEN s.is_closed THEN NULL
+              ELSE substring(pg_catalog.query_to_xml(s.query, false, true, '')::text FROM '<m>(-?[0-9]+)</m>')::numeric
+         END AS column_maximum
+) AS m
+WHERE m.column_maximum > s.last_value
+ORDER BY 1;
