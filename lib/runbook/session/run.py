@@ -13,7 +13,7 @@ from typing import Any, NoReturn, TypeVar
 
 from runbook import clock
 from runbook.errors import Concluded, RunbookError, RunFailed, RunIncomplete, RunWaiting, TargetError
-from runbook.model import Check, Measure, Severity, Status, Verdict
+from runbook.model import Check, Measure, Severity, Status, StepState, Verdict
 from runbook.params.schema import Params
 from runbook.redact import scrubber
 from runbook.session import lock
@@ -242,6 +242,13 @@ class Run:
     def state(self) -> RunState:
         """The run as its journal says now."""
         return fold(self._journal.events())
+
+    @property
+    def is_clean(self) -> bool:
+        """True while no check and no step has gone wrong so far."""
+        state = self.state()
+        failed = any(step.state is StepState.FAILED for step in state.steps)
+        return not failed and all(check.status is Status.PASS for check in state.checks)
 
     def _refuse_after_end(self) -> None:
         if self._concluded:

@@ -89,7 +89,6 @@ def check_rpo(exposure: Exposure, budgets: Budgets) -> Check:
             status=Status.UNKNOWN,
             expected=expected,
             observed=shown,
-            unit="s",
             reason=f"Nothing shows whether production wrote since: {exposure.how}.",
             next="Give cluster.data_directory in params, so that unarchived WAL can be read, or check the archiver.",
             source=budgets.source,
@@ -101,7 +100,6 @@ def check_rpo(exposure: Exposure, budgets: Budgets) -> Check:
         status=Status.PASS if within else Status.FAIL,
         expected=expected,
         observed=human_seconds(exposure.seconds),
-        unit="s",
         severity=Severity.CRITICAL,
         source=budgets.source,
         reason=None
@@ -120,7 +118,6 @@ def check_rto(seconds: float, budgets: Budgets) -> Check:
         status=Status.PASS if within else Status.FAIL,
         expected=f"at most {human_seconds(budgets.rto)}",
         observed=human_seconds(seconds),
-        unit="s",
         severity=Severity.CRITICAL,
         source=budgets.source,
         reason=None

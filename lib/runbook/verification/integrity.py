@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from runbook.errors import CommandFailed
 from runbook.model import Check, Finding, Severity, Status
 from runbook.outside import commands
 from runbook.outside.commands import OsUser
@@ -226,9 +225,7 @@ def _parse_amcheck(text: str) -> tuple[Finding, ...]:
     return tuple(findings)
 
 
-def read_failures_as_check(
-    database: str, failures: list[tuple[str, str]], seconds: float, count: int, total_rows: int
-) -> Check:
+def check_read(database: str, failures: list[tuple[str, str]], seconds: float, count: int, total_rows: int) -> Check:
     """Every relation and sequence was read from end to end.
 
     Args:
@@ -265,13 +262,3 @@ def read_failures_as_check(
             for name, words in failures[:_MOST_FINDINGS]
         ),
     )
-
-
-__all__ = [
-    "CommandFailed",
-    "amcheck_argv",
-    "check_amcheck",
-    "check_manifest",
-    "read_failures_as_check",
-    "verifybackup_argv",
-]

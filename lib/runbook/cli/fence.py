@@ -1,0 +1,59 @@
+"""`runbook fence …`: exact figures of the living databases, kept beside the backups."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from runbook import clock, layout
+from runbook.cli.output import say
+from runbook.clock import human_bytes
+from runbook.errors import OperatorError
+from runbook.params import load_params
+from runbook.postgres.wal import format_lsn
+from runbook.verification import fence as fences
+
+app = typer.Typer(
+    name="fence", help="Exact figures of the living databases, to compare a restore with.", no_args_is_help=True
+)
+
+Target = Annotated[str, typer.Option("--target", help="The system: a file in params/.")]
+
+
+@app.command()
+def take(
+    target: Target = "sandbox",
+    jobs: Annotated[int, typer.Option(help="Connections that read at once.", min=1, max=16)] = 1,
+    archive_timeout: Annotated[float, typer.Option(help="Seconds to wait until the WAL behind it is archived.")] = 180,
+) -> None:
+    """Count and hash every table under one snapshot; nothing but schema changes is blocked."""
+    taken = fences.take_fence(load_params(target), jobs=jobs, archive_timeout=archive_timeout)
+    for item in taken.databases:
+        size = human_bytes(sum(relation.size_bytes for relation in item.relations))
+        say(
+            f"{item.database}: {item.rows} rows in {len(item.relations)} relations ({size}), exact at {format_lsn(item.lsn)}; {item.why}"
+        )
+        for relation in item.relations:
+            if relation.problem:
+                say(f"  not recorded: {relation.title}: {relation.problem}")
+    say(f"Fence: {layout.short(taken.path)}")
+    say(f"Next: runbook run backup-verification --target {target}")
+
+
+@app.command("list")
+def list_(target: Target = "sandbox") -> None:
+    """The fences of a target, oldest first."""
+    params = load_params(target)
+    if params.cluster is None:
+        raise OperatorError(f"Target '{target}' is no cluster.", next="Use a target with platform: cluster.")
+    found, wrong = fences.list_fences(params.cluster)
+    for fence in found:
+        positions = ", ".join(f"{item.database} at {format_lsn(item.lsn)}" for item in fence.databases)
+        say(
+            f"{clock.stamp(fence.taken_at)}  {sum(item.rows for item in fence.databases)} rows  {positions}  {fence.path.name}"
+        )
+    for problem in wrong:
+        say(f"unusable: {problem}")
+    if not found:
+        say(f"There is no fence. Next: runbook fence take --target {target}")

@@ -1,0 +1,237 @@
+"""Replay, gate by gate: WAL is laid ready up to a position and ends there; the server waits, and is never told to stop.
+
+The scratch runs as a standby without a recovery target. The segment that holds the wanted position is laid cut off at
+it, zeros behind, so the server can neither pass the position nor promote; laying the whole segment lets it go on, without
+a restart. See docs/decisions/0002-wal-gate.md.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from runbook.errors import CommandFailed, PlatformError, RecoveryFailed
+from runbook.outside import commands
+from runbook.platforms.cluster.scratch import Scratch
+from runbook.platforms.cluster.walarchive import Stage
+from runbook.postgres.connect import Connection, one
+from runbook.postgres.osuser import give
+from runbook.postgres.wal import format_lsn, parse_history, parse_lsn, same_position, segment_start
+
+_POLL_SECONDS = 0.05
+_POLLING_LINE = "waiting for WAL to become available"
+
+
+class SnapshotMissing(PlatformError):
+    """The scratch stands at its gate and cannot be read there: too many subtransactions were open."""
+
+
+@dataclass
+class Replay:
+    """A scratch on its way through the WAL of a stage."""
+
+    scratch: Scratch
+    stage: Stage
+    stall_timeout: float
+    progress: Callable[[int], None]
+    _whole: set[str] = field(default_factory=set)
+    _is_started: bool = False
+
+    def go_to(self, gate: int | None, expected: int) -> dict[str, Any]:
+        """The scratch stands at the gate, in recovery and readable; what it says of itself.
+
+        Args:
+            gate: the first record that is not replayed; None: the end of what is laid in the stage.
+            expected: the end of the last record that is.
+
+        Raises:
+            RecoveryFailed: it does not get there.
+            SnapshotMissing: it is there and cannot be read.
+        """
+        self._open_gate(gate)
+        if not self._is_started:
+            self.scratch.start()
+            self._is_started = True
+        return self._wait_for(expected)
+
+    def _open_gate(self, position: int | None) -> None:
+        pg_wal = self.scratch.data / "pg_wal"
+        for name in self.stage.laid:
+            _, begin = segment_start(name, self.stage.segment_size)
+            if position is not None and begin >= position:
+                break
+            if position is not None and position < begin + self.stage.segment_size:
+                self._lay_cut(self.stage.folder / name, pg_wal / name, position - begin)
+                break
+            if name not in self._whole:
+                new = pg_wal / f"{name}.new"
+                new.symlink_to(self.stage.folder / name)
+                new.replace(pg_wal / name)
+                self._whole.add(name)
+
+    def _lay_cut(self, source: Path, target: Path, keep: int) -> None:
+        new = target.with_name(target.name + ".new")
+        with source.open("rb") as reading, new.open("wb") as writing:
+            while keep:
+                chunk = reading.read(min(keep, 1 << 20))
+                writing.write(chunk)
+                keep -= len(chunk)
+            writing.truncate(self.stage.segment_size)
+        new.chmod(0o600)
+        give(new, self.scratch.user)
+        new.replace(target)
+
+    def _wait_for(self, expected: int) -> dict[str, Any]:
+        """The position that the server reports decides; a state alone never does."""
+        connection: Connection | None = None
+        last, moved_at, tries = -1, time.monotonic(), 0
+        try:
+            while True:
+                tries += 1
+                if connection is None and (tries < 20 or tries % 5 == 0):
+                    connection = self._try_connect()
+                seen = _look(connection) if connection is not None else None
+                if seen is not None and self._has_arrived(seen, expected):
+                    return seen
+                position = parse_lsn(seen["lsn"]) if seen is not None else self._segment_in_title()
+                if position is not None and position != last:
+                    last, moved_at = position, time.monotonic()
+                    self.progress(position)
+                self._refuse_standstill(expected, last, time.monotonic() - moved_at, is_readable=connection is not None)
+                time.sleep(_POLL_SECONDS)
+        finally:
+            if connection is not None:
+                connection.close()
+
+    def _has_arrived(self, seen: dict[str, Any], expected: int) -> bool:
+        if not seen["recovering"]:
+            raise RecoveryFailed(
+                "The scratch promoted itself, which nobody asked for.", next=f"Read {self.scratch.log}."
+            )
+        position = parse_lsn(seen["lsn"])
+        if position == expected or same_position(position, expected):
+            return True
+        if position > expected:
+            raise RecoveryFailed(
+                f"The scratch replayed to {format_lsn(position)}, past the point {format_lsn(expected)}.",
+                next="Do not trust this restore; report it with the server's log.",
+            )
+        if seen["pause"] == "paused":
+            raise RecoveryFailed(
+                f"Replay paused at {format_lsn(position)}, before the point {format_lsn(expected)}: a setting is lower than "
+                f"the primary's. The log ends:\n{self.scratch.log_tail()}",
+                next="Look which setting the log names; report it: it should have been taken from WAL.",
+            )
+        return False
+
+    def _refuse_standstill(self, expected: int, last: int, standing: float, *, is_readable: bool) -> None:
+        if not self._is_alive():
+            raise RecoveryFailed(
+                f"The scratch stopped before the point. Its log ends:\n{self.scratch.log_tail()}",
+                next="The log's last line names the cause; a damaged backup or WAL wants a new base backup.",
+            )
+        if not is_readable and self._has_no_snapshot():
+            raise SnapshotMissing(
+                f"The scratch stands at {format_lsn(expected)} and cannot be read there: a transaction with more than 64 "
+                "open subtransactions leaves a standby without a snapshot until it ends.",
+                next="Choose a point behind that transaction's end, or run again with -p promote true.",
+            )
+        if standing > self.stall_timeout:
+            raise RecoveryFailed(
+                f"Replay stands still at {format_lsn(max(last, 0))} for {standing:.0f} s, before the point "
+                f"{format_lsn(expected)}. The log ends:\n{self.scratch.log_tail()}",
+                next="If it only needs longer, raise verification.replay_stall_timeout in params.",
+            )
+
+    def _try_connect(self) -> Connection | None:
+        """A connection, or None while the server accepts none: its process and log are looked at then."""
+        try:
+            return self.scratch.connect("template1", statement_timeout=30)
+        except PlatformError:
+            return None
+
+    def _postmaster(self) -> psutil.Process | None:
+        try:
+            return psutil.Process(int((self.scratch.data / "postmaster.pid").read_text().split()[0]))
+        except (OSError, ValueError, IndexError, psutil.NoSuchProcess):
+            return None
+
+    def _is_alive(self) -> bool:
+        if self._postmaster() is not None:
+            return True
+        # The pid file appears a moment after pg_ctl returns; it is gone once the log has said why.
+        log = self.scratch.log
+        said_why = re.search(r"FATAL|PANIC|database system is shut down", self.scratch.log_tail())
+        return said_why is None and time.time() - log.stat().st_mtime < 10
+
+    def _segment_in_title(self) -> int | None:
+        """The start of the segment named in the startup process's title, before connections are possible."""
+        postmaster = self._postmaster()
+        if postmaster is None:
+            return None
+        try:
+            titles = [" ".join(child.cmdline()) for child in postmaster.children()]
+        except psutil.Error:
+            return None  # it ended between two looks; the next look says so
+        found = re.search(r"(?:recovering|waiting for) ([0-9A-F]{24})", "\n".join(titles))
+        return segment_start(found[1], self.stage.segment_size)[1] if found else None
+
+    def _has_no_snapshot(self) -> bool:
+        """Consistent, at the end of its WAL for a while, and still not open: the server waits for a snapshot."""
+        log = self.scratch.log.read_text(errors="replace")
+        return (
+            "consistent recovery state reached" in log
+            and "ready to accept read-only connections" not in log
+            and log.count(_POLLING_LINE) > 10
+        )
+
+    def promote(self, expected: int, timeout: float = 120) -> int:
+        """The scratch is a writable server on a timeline of its own, which forks at `expected`; the timeline's number.
+
+        Works without a connection, so also when the scratch cannot be read at its gate.
+
+        Raises:
+            RecoveryFailed: it did not promote, or forked elsewhere.
+        """
+        argv = [
+            self.scratch.tools.path("pg_ctl"),
+            "-D",
+            str(self.scratch.data),
+            "-w",
+            "-t",
+            str(int(timeout)),
+            "promote",
+        ]
+        try:
+            commands.run(argv, timeout=timeout + 10, user=self.scratch.user)
+        except CommandFailed as cause:
+            raise RecoveryFailed(
+                f"The scratch did not promote: {cause.message}", next=f"Read {self.scratch.log}."
+            ) from cause
+        self.scratch.promoted = True
+        with self.scratch.connect("template1", read_only=False, statement_timeout=timeout) as connection:
+            connection.execute("CHECKPOINT")
+            number = int(one(connection, "SELECT timeline_id FROM pg_control_checkpoint()")["timeline_id"])
+        history = self.scratch.data / "pg_wal" / f"{number:08X}.history"
+        forked = parse_history(number, history.read_text())[-1].begin
+        if not (forked == expected or same_position(forked, expected)):
+            raise RecoveryFailed(
+                f"The scratch promoted at {format_lsn(forked)}, and the point is {format_lsn(expected)}.",
+                next="Do not trust this restore; report it with the server's log.",
+            )
+        return number
+
+
+def _look(connection: Connection) -> dict[str, Any]:
+    return one(
+        connection,
+        "SELECT pg_is_in_recovery() AS recovering, pg_last_wal_replay_lsn()::text AS lsn, "
+        "CASE WHEN pg_is_in_recovery() THEN pg_get_wal_replay_pause_state() END AS pause, "
+        "pg_last_xact_replay_timestamp() AS last_commit",
+    )

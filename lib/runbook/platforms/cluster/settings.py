@@ -1,0 +1,92 @@
+"""The settings of a scratch server: nothing of production's configuration, only what a standby must not have below its primary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+#: Settings that a standby must not have below the primary's, by pg_controldata's names.
+_AT_LEAST = {
+    "max_connections setting": "max_connections",
+    "max_worker_processes setting": "max_worker_processes",
+    "max_wal_senders setting": "max_wal_senders",
+    "max_prepared_xacts setting": "max_prepared_transactions",
+    "max_locks_per_xact setting": "max_locks_per_transaction",
+}
+_OWN_CONNECTIONS = 20
+
+
+def scratch_settings(
+    control: Mapping[str, str],
+    raised: Mapping[str, int],
+    *,
+    major: int,
+    timeline: int,
+    socket: Path,
+    port: int,
+    preload_libraries: tuple[str, ...],
+) -> dict[str, str]:
+    """Every setting of a scratch's postgresql.conf. Pure.
+
+    Inherited targets, commands, libraries and addresses are how a scratch would reach out; they are all set to
+    nothing.
+
+    Args:
+        control: pg_controldata's lines.
+        raised: highest values that WAL sets on the way to the point, by setting.
+        timeline: the one to follow, explicitly: `latest` would follow a later recovery.
+    """
+    floors = {name: max(int(control.get(key, "0")), raised.get(name, 0)) for key, name in _AT_LEAST.items()}
+    floors["max_connections"] = max(floors["max_connections"], _OWN_CONNECTIONS)
+    settings = {
+        "listen_addresses": "",
+        "unix_socket_directories": str(socket),
+        "port": str(port),
+        "hot_standby": "on",
+        "recovery_target_timeline": str(timeline),
+        "restore_command": "",
+        "primary_conninfo": "",
+        "primary_slot_name": "",
+        "archive_cleanup_command": "",
+        "recovery_end_command": "",
+        # Off, not merely held: this cluster never becomes production, and its history must not reach the archive.
+        "archive_mode": "off",
+        "shared_preload_libraries": ",".join(preload_libraries),
+        "session_preload_libraries": "",
+        "local_preload_libraries": "",
+        "max_logical_replication_workers": "0",
+        "synchronous_standby_names": "",
+        "autovacuum": "off",
+        "ssl": "off",
+        # Durability is not wanted here: a crashed scratch is thrown away.
+        "fsync": "off",
+        "full_page_writes": "off",
+        "synchronous_commit": "off",
+        "wal_recycle": "off",
+        "wal_init_zero": "off",
+        "wal_retrieve_retry_interval": "100ms",
+        "max_wal_size": "8GB",
+        "checkpoint_timeout": "1h",
+        "shared_buffers": "256MB",
+        "max_standby_archive_delay": "-1",
+        "max_standby_streaming_delay": "-1",
+        "jit": "off",
+        "log_destination": "stderr",
+        "logging_collector": "off",
+        "log_timezone": "UTC",
+        "timezone": "UTC",
+        "lc_messages": "C",
+        **{name: str(value) for name, value in floors.items()},
+    }
+    if major >= 17:
+        settings |= {"event_triggers": "off", "summarize_wal": "off"}
+    return settings
+
+
+def render_conf(settings: Mapping[str, str]) -> str:
+    """postgresql.conf's text.
+
+    >>> render_conf({"a": "it's"})
+    "a = 'it''s'\\n"
+    """
+    return "".join("{} = '{}'\n".format(name, value.replace("'", "''")) for name, value in settings.items())

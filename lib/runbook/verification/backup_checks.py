@@ -1,0 +1,153 @@
+"""What the steps of a backup verification have shown, as checks. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from runbook.errors import TargetError
+from runbook.model import Check, Finding, Severity, Status
+from runbook.platforms.cluster.backups import Backup
+from runbook.postgres.wal import format_lsn
+from runbook.recovery.walscan import Scan
+from runbook.verification.fence import Fence
+
+
+def check_folders(folder: str, backups: Sequence[Backup], wrong: Sequence[TargetError]) -> Check:
+    """Every folder in the backup folder is a whole backup."""
+    common: dict[str, Any] = {
+        "id": "backups",
+        "title": "Every folder in the backup folder is a backup that says what it is",
+        "expected": "all",
+        "object": folder,
+        "source": "backup_manifest, backup_label",
+    }
+    if not wrong:
+        return Check(**common, status=Status.PASS, observed=f"all {len(backups)}")
+    return Check(
+        **common,
+        status=Status.FAIL,
+        observed=f"{len(wrong)} of {len(wrong) + len(backups)} do not",
+        reason=wrong[0].message,
+        next=wrong[0].next,
+        severity=Severity.CRITICAL,
+        findings=tuple(
+            Finding(id="backups", object=folder, severity=Severity.CRITICAL, observed=item.message, expected="a backup")
+            for item in wrong
+        ),
+    )
+
+
+def check_system(backup: Backup, live: str | None) -> Check | None:
+    """The backup is of the live system; None where one of them does not say which it is."""
+    if live is None or backup.system_identifier is None:
+        return None
+    same = live == backup.system_identifier
+    return Check(
+        id="system",
+        title="The backup is of this system",
+        status=Status.PASS if same else Status.FAIL,
+        expected=live,
+        observed=backup.system_identifier,
+        object=backup.label,
+        severity=Severity.CRITICAL,
+        reason=None
+        if same
+        else f"Backup {backup.label} is of system {backup.system_identifier}; production is {live}.",
+        next=None if same else "Correct backup_folder in the params file.",
+        source="pg_controldata, backup_manifest",
+    )
+
+
+def check_wal(scan: Scan) -> Check:
+    """Reading every record has proven the WAL from the backup to the point."""
+    return Check(
+        id="wal",
+        title="WAL from the backup to the point is whole",
+        status=Status.PASS,
+        expected="every record readable",
+        observed=f"{scan.segments} segments, {scan.commits} commits, {format_lsn(scan.start)} to {format_lsn(scan.reached)}",
+        source="pg_waldump",
+        seconds=scan.seconds,
+    )
+
+
+def check_archive(missing: Sequence[str], where: str) -> Check:
+    """The archive itself holds every segment that was needed."""
+    return Check(
+        id="archive",
+        title="The archive holds every segment",
+        status=Status.FAIL if missing else Status.PASS,
+        expected="none missing",
+        observed=f"{len(missing)} missing" if missing else "none missing",
+        object=missing[0] if missing else None,
+        severity=Severity.CRITICAL,
+        reason=f"WAL segment {missing[0]} is missing from {where}; the backup's own copy of it was used."
+        if missing
+        else None,
+        next="Older backups cannot be recovered past this segment: copy it back from the backup's pg_wal."
+        if missing
+        else None,
+        source="the archive's listing",
+    )
+
+
+def check_archive_end(fences: Sequence[Fence], reached: int) -> Check | None:
+    """No fence has seen archived WAL behind what is now the archive's end; None when none has seen that far."""
+    lost = [fence for fence in fences if fence.last_lsn > reached]
+    if not lost:
+        return None
+    return Check(
+        id="archive-end",
+        title="The archive reaches as far as its fences",
+        status=Status.FAIL,
+        expected=f"WAL to at least {format_lsn(lost[-1].last_lsn)}",
+        observed=format_lsn(reached),
+        object=lost[-1].path.name,
+        severity=Severity.CRITICAL,
+        reason=f"A fence saw archived WAL up to {format_lsn(lost[-1].last_lsn)}; the archive now ends at {format_lsn(reached)}: "
+        "its newest segments are gone.",
+        next="Look for the missing segments; take a new base backup now.",
+        source="runbook fence",
+    )
+
+
+def check_reached(expected: int, reported: str, seconds: float) -> Check:
+    """The server itself says that it stands at the point; `Replay` has raised otherwise."""
+    return Check(
+        id="reached",
+        title="The recovery reached the point and stopped there",
+        status=Status.PASS,
+        expected=format_lsn(expected),
+        observed=reported,
+        source="pg_last_wal_replay_lsn()",
+        seconds=seconds,
+    )
+
+
+def check_not_promoted(log: str, state: str) -> Check:
+    """The server never chose a timeline of its own."""
+    stray = "selected new timeline" in log
+    return Check(
+        id="not-promoted",
+        title="The scratch did not promote itself",
+        status=Status.FAIL if stray else Status.PASS,
+        expected="in recovery",
+        observed="promoted" if stray else state,
+        severity=Severity.CRITICAL,
+        reason="The server selected a new timeline without being asked." if stray else None,
+        next="Do not trust this restore; read the server's log." if stray else None,
+        source="pg_is_in_recovery(), the server's log",
+    )
+
+
+def check_promoted(timeline: int, forked_at: int) -> Check:
+    """The scratch can be promoted, and its timeline forks at the point."""
+    return Check(
+        id="promoted",
+        title="The scratch can be promoted at the point",
+        status=Status.PASS,
+        expected=f"a timeline of its own that forks at {format_lsn(forked_at)}",
+        observed=f"timeline {timeline}",
+        source="pg_ctl promote, the timeline's history",
+    )

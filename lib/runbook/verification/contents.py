@@ -1,0 +1,134 @@
+"""The contents of a restored cluster: read from end to end, page by page, row by row, and asked by SQL."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+from runbook.errors import NotMeasured
+from runbook.model import Check
+from runbook.platforms.cluster.scratch import Scratch
+from runbook.postgres.connect import Connection, rows
+from runbook.verification import content, integrity
+from runbook.verification.sqlchecks import CheckFile, run_check
+
+Progress = Callable[[str, float, float, str], None]
+_READERS = 2
+_AMCHECK_JOBS = 2
+
+
+@dataclass
+class Contents:
+    """The databases of a scratch. `unread` names what a server in recovery cannot read."""
+
+    scratch: Scratch
+    progress: Progress
+    timeout: float
+    wanted: tuple[str, ...] | None = None
+    unread: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def databases(self) -> list[str]:
+        """Databases that accept connections and are no templates, narrowed to those params name.
+
+        Raises:
+            NotMeasured: one that params name is not there, or there is none at all.
+        """
+        with self.scratch.connect("template1") as connection:
+            found = content.list_databases(connection, self.wanted)
+        missing = set(self.wanted or ()) - set(found)
+        if missing or not found:
+            raise NotMeasured(
+                f"The restored cluster has no database {', '.join(sorted(missing)) or 'that accepts connections'}.",
+                next="Correct cluster.databases in the params file.",
+            )
+        return found
+
+    def read(
+        self, database: str, wanted: Callable[[content.Relation], bool]
+    ) -> tuple[list[content.Content], list[content.SequencePosition]]:
+        """Rows and hash of each wanted relation, and where each sequence stands."""
+        in_recovery = not self.scratch.promoted
+        with ExitStack() as stack:
+            connections: list[Connection] = []
+            for _ in range(_READERS):
+                connection = stack.enter_context(self.scratch.connect(database))
+                content.prepare(connection)
+                connections.append(connection)
+            relations = [item for item in content.list_relations(connections[0]) if wanted(item)]
+            open_to_us, closed = content.readable(relations, in_recovery=in_recovery)
+            self.unread = sorted({*self.unread, *(f"{database}.{item.title}" for item in closed)})
+            found = content.read_contents(
+                connections, open_to_us, lambda done, total: self.progress(f"Reading {database}", done, total, "bytes")
+            )
+            return found, content.read_sequences(connections[0], in_recovery=in_recovery)
+
+    def check(self) -> list[Check]:
+        """Every relation and sequence read to its end, with pg_amcheck of every database beside it."""
+        began = time.monotonic()
+        names = self.databases()
+        with ThreadPoolExecutor(1) as pool:
+            beside = pool.submit(self.amcheck, names, parent=False)
+            checks = [self._check_read(name) for name in names]
+            self.seconds["read"] = time.monotonic() - began
+            checks += beside.result()
+        return checks
+
+    def _check_read(self, database: str) -> Check:
+        began = time.monotonic()
+        contents, sequences = self.read(database, lambda relation: True)
+        failures = [(item.title, item.problem) for item in contents if item.problem]
+        failures += [(item.title, item.problem) for item in sequences if item.problem]
+        count = len(contents) + len(sequences)
+        total = sum(item.rows or 0 for item in contents)
+        return integrity.check_read(database, failures, time.monotonic() - began, count, total)
+
+    def amcheck(self, names: list[str], *, parent: bool) -> list[Check]:
+        """pg_amcheck of each database."""
+        began = time.monotonic()
+        checks = [
+            integrity.check_amcheck(self.scratch, name, jobs=_AMCHECK_JOBS, timeout=self.timeout, parent=parent)
+            for name in names
+        ]
+        self.seconds["pg_amcheck"] = time.monotonic() - began
+        return checks
+
+    def check_sql(self, files: list[CheckFile], main: str | None, given: dict[str, object]) -> list[Check]:
+        """Each check file against each database that it is for.
+
+        Raises:
+            NotMeasured: the main database is not there.
+        """
+        names = self.databases()
+        if main is not None and main not in names:
+            raise NotMeasured(
+                f"The database {main} is not in the restored cluster.",
+                next="Correct verification.database in the params file.",
+            )
+        checks: list[Check] = []
+        for database in names:
+            with self.scratch.connect(database, statement_timeout=self.timeout) as connection:
+                # Check files may name tables of the public schema; the pinned search_path is for hashing.
+                connection.execute("SET search_path = public, pg_catalog")
+                checks += [
+                    run_check(file, connection, database, given)
+                    for file in files
+                    if not file.is_for_main or main is None or database == main
+                ]
+        return checks
+
+    def unchecked_indexes(self) -> list[str]:
+        """Indexes that pg_amcheck does not look at, by access method, for a limitation."""
+        found: dict[str, int] = {}
+        for database in self.databases():
+            with self.scratch.connect(database) as connection:
+                for row in rows(
+                    connection,
+                    "SELECT a.amname AS name, count(*) AS n FROM pg_class AS c JOIN pg_am AS a ON a.oid = c.relam "
+                    "WHERE c.relkind = 'i' AND a.amname <> 'btree' GROUP BY a.amname",
+                ):
+                    found[row["name"]] = found.get(row["name"], 0) + row["n"]
+        return [f"{count} {name}" for name, count in sorted(found.items())]
