@@ -1,12 +1,13 @@
 """Scrubbing of secrets from text and from structures, before anything is kept.
 
 A secret travels by name; whoever resolves it registers its value here. The scrubber replaces the value, its
-URL-encoded form, its JSON-escaped form and its base64 form.
+URL-encoded, JSON-escaped, HTML-escaped, hexadecimal and base64 forms, also as part of a longer encoded text.
 """
 
 from __future__ import annotations
 
 import base64
+import html
 import json
 import re
 from typing import Any
@@ -57,6 +58,22 @@ def secret_parts(value: str) -> list[str]:
     return list(dict.fromkeys(parts))
 
 
+def base64_forms(text: str) -> list[str]:
+    """What base64 makes of the text wherever it stands in a longer one: whole, and what is sure of it at each offset.
+
+    >>> any(form in base64.b64encode(b"user:hunter2hunter2@db").decode() for form in base64_forms("hunter2hunter2"))
+    True
+    """
+    data = text.encode()
+    forms = [base64.b64encode(data).decode()]
+    for before in range(3):
+        # Each letter holds six bits: those that are wholly the text's own are the same whatever surrounds it.
+        first, last = -(-before * 8 // 6), (before + len(data)) * 8 // 6
+        forms.append(base64.b64encode(b"\0" * before + data + b"\0" * 3).decode()[first:last])
+    forms += [form.translate(str.maketrans("+/", "-_")) for form in forms]
+    return list(dict.fromkeys(forms))
+
+
 class Scrubber:
     """Replaces registered secrets by their names; safe to call with anything that JSON can hold."""
 
@@ -85,7 +102,9 @@ class Scrubber:
                 json.dumps(part)[1:-1],
                 json.dumps(part, ensure_ascii=False)[1:-1],
                 repr(part)[1:-1],
-                base64.b64encode(part.encode()).decode(),
+                html.escape(part),
+                part.encode().hex(),
+                *base64_forms(part),
             ):
                 self._forms[form] = name
         longest_first = sorted(self._forms, key=len, reverse=True)

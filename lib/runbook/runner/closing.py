@@ -57,8 +57,9 @@ def clean_up(folder: Path, grace_seconds: float = 2.0) -> None:
         problems.append(f"Server backends of the run could not be looked for: {cause.message}")
     else:
         register_secrets(params)
-        unseen = end_backends(state.run, params)
-        if unseen is not None and not state.concluded:
+        # A run that concluded has closed its connections; the target is not bothered again.
+        unseen = end_backends(state.run, params) if not state.concluded else None
+        if unseen is not None:
             journal.append("limit", text=unseen)
     for problem in problems:
         journal.append("problem", kind="cleanup", reason=problem, next_step="runbook doctor")
@@ -127,7 +128,8 @@ def _executed_notebook(folder: Path, state: RunState, given: Path | None, source
     from runbook.runner.stamps import read_executed, stamp_notebook
 
     own = folder / executed_name(state.attempt)
-    path = given or (own if own.is_file() else None)
+    said = Path(state.executed_at) if state.executed_at is not None else None
+    path = given or next((place for place in (own, said) if place is not None and place.is_file()), None)
     if path is not None:
         try:
             notebook = read_executed(path)

@@ -34,7 +34,7 @@ from runbook.session.request import (
     new_run_id,
     start_attempt,
 )
-from runbook.session.secrets import register_secrets
+from runbook.session.secrets import register_all_secrets, register_secrets
 from runbook.session.state import RunState
 
 #: Seconds that a stopped kernel has for its cleanups: all of a stopped run must be gone within ten.
@@ -91,6 +91,7 @@ def validate(name: str, target: str | None, given: Iterable[tuple[str, str]]) ->
     path = notebook.find_notebook(name)
     where = layout.short(path)
     declared = notebook.read_parameters(notebook.read_notebook(path), where)
+    register_all_secrets()  # any of them may have been pasted as a value
     asked = [*given, *([("target", target)] if target is not None else [])]
     taken = values.values_from_text(asked, declared, where)
     params = load_params(taken["target"])

@@ -76,10 +76,13 @@ def end_backends(run_id: str, params: Params) -> str | None:
 
     try:
         conninfo = resolve_secret(secret, "connection")
+    except ParamsError:
+        return None  # who cannot have the secret has not connected with it
+    try:
         with connect(conninfo=conninfo, application="runbook-abort", connect_timeout=2, statement_timeout=2) as link:
             statement = load_sql("session/terminate_backends")
             rows(link, statement.text, statement.values({"run": run_id[:63]}))
-    except (ParamsError, PlatformError, SqlError) as cause:
+    except (PlatformError, SqlError) as cause:
         return f"Server backends of the run could not be looked for: {cause}"
     return None
 

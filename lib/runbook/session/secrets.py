@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 
 from pydantic import BaseModel
 
 from runbook import layout
-from runbook.params.loading import resolve_secret
+from runbook.errors import RunbookError
+from runbook.params.loading import load_params, resolve_secret
 from runbook.params.schema import Params, Secret
 
 
@@ -45,3 +47,15 @@ def register_secrets(params: Params) -> None:
                 resolve_secret(secret, name)
         elif secret.file is not None and os.access(layout.resolve(secret.file), os.R_OK):
             resolve_secret(secret, name)
+
+
+def register_all_secrets() -> None:
+    """The secrets of every target that can be had now are scrubbed: also those of targets a command is not about.
+
+    A params file or secret that is in disorder is passed over: whoever uses that target is told.
+    """
+    for path in sorted(layout.params().glob("*.yaml")):
+        if path.stem in ("contacts", "controls"):
+            continue
+        with contextlib.suppress(RunbookError):
+            register_secrets(load_params(path.stem))
