@@ -1,0 +1,52 @@
+# Everything runs inside .venv, built from requirements.lock (hashes; no index named).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PYTEST := $(BIN)/python -m pytest
+# One worker a core; each makes servers of its own.
+WORKERS ?= 2
+
+.PHONY: demo test lint faults browser nbval lab bench clean
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Name another one: make PYTHON=python3.12 …")'
+	@echo "Setting up $(VENV) from requirements.lock …"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(READY)  ## start the sandbox and prove that its backup can be restored
+	@$(BIN)/runbook sandbox up
+	@$(BIN)/runbook run backup-verification --target sandbox
+
+test: $(READY) lint  ## all tests that fit into minutes, on real PostgreSQL
+	@$(PYTEST) -n $(WORKERS) -m "not faults and not browser" tests
+
+lint: $(READY)  ## style, imports, types
+	@$(BIN)/ruff check lib tests
+	@$(BIN)/ruff format --check lib tests
+	@$(BIN)/mypy
+
+faults: $(READY)  ## the campaign: every planted fault against a real restore
+	@$(PYTEST) -n $(WORKERS) -m faults tests
+
+browser: $(READY)  ## reports in real Chromium: offline, accessible, printable
+	@$(PYTEST) -m browser tests
+
+nbval: $(READY)  ## the notebooks' safe defaults, cell by cell, on the sandbox
+	@$(BIN)/runbook sandbox up
+	@$(PYTEST) --nbval-lax --nbval-cell-timeout=120 notebooks -p no:xdist
+
+lab: $(READY)  ## JupyterLab on the sandbox, loopback only
+	@$(BIN)/runbook sandbox up
+	@$(BIN)/jupyter lab --notebook-dir=. notebooks
+
+bench: $(READY)  ## ratios against the same work by hand, in one run
+	@$(BIN)/python -m tests.bench.verification
+
+clean:  ## the sandbox is removed, then everything that was built; reports stay
+	@if [ -x $(BIN)/runbook ]; then $(BIN)/runbook sandbox down --remove; fi
+	@rm -rf var $(VENV) build lib/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
