@@ -1,0 +1,181 @@
+"""A run record in the order and words of the report: no HTML here, and nothing that the record does not say."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from datetime import datetime
+from typing import Any
+
+from runbook.model import Check, Finding, Measure, RunRecord, Severity, Status, StepState, Verdict
+from runbook.report.values import amount_text, number_text, text_of, time_text
+
+#: What each verdict means, for a reader who has never seen this project.
+MEANING = {
+    Verdict.PASS: "Every planned step ran and every check passed.",
+    Verdict.FAIL: "At least one check found the target, its backups or its WAL at fault.",
+    Verdict.WAITING: "The run stopped at a gate and waits for a human decision.",
+    Verdict.INCOMPLETE: "Something did not run or could not be observed: nothing is proven either way.",
+}
+
+_CHECK_ORDER = (Status.FAIL, Status.UNKNOWN, Status.PASS)
+_SEVERITY_ORDER = (Severity.CRITICAL, Severity.ERROR, Severity.WARNING, Severity.INFO)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """A name and what stands beside it; `mono` for identifiers that are compared letter by letter."""
+
+    name: str
+    text: str
+    mono: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class MeasureRow:
+    """A measured figure beside its budget; `share` is the part of the budget used, in percent."""
+
+    title: str
+    value: str
+    budget: str
+    within: bool | None
+    share: float | None
+    source: str
+
+
+def span_text(start: datetime, end: datetime, seconds: float) -> str:
+    r"""When, in UTC; the date of the end only where it differs.
+
+    >>> from datetime import UTC
+    >>> span_text(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), datetime(2026, 1, 2, 3, 5, tzinfo=UTC), 55)
+    '2026-01-02 03:04:05 to 03:05:00 UTC (55\xa0s)'
+    """
+    first, last = time_text(start), time_text(end)
+    if first[:10] == last[:10]:
+        last = last[11:]
+    return f"{first.removesuffix(' UTC')} to {last} ({amount_text(seconds, 's').split(' (')[0]})"
+
+
+def key_facts(record: RunRecord) -> list[Pair]:
+    """Who, when, which system: the first screen."""
+    target = record.target
+    system = [
+        f"system identifier {target.system_identifier}" if target.system_identifier else None,
+        f"PostgreSQL {target.server_version.removeprefix('PostgreSQL ')}" if target.server_version else None,
+        f"host {target.host}" if target.host else None,
+    ]
+    known = [part for part in system if part]
+    facts = [
+        Pair("Target", f"{target.name} ({target.environment} environment, platform {target.platform})"),
+        Pair("System", ", ".join(known) if known else "not observed: the run ended before it was asked"),
+        Pair("When", span_text(record.started_at, record.ended_at, record.seconds)),
+        Pair("Who", f"{record.operator} on {record.host}, by {record.started_by}"),
+        Pair("Controls", controls_text(record)),
+        Pair("Checks", tally(record)),
+        Pair("Run", f"{record.run}, attempt {record.attempt}", mono=True),
+    ]
+    if record.scheduled_for is not None:
+        facts.insert(4, Pair("Scheduled", time_text(record.scheduled_for)))
+    return facts
+
+
+def controls_text(record: RunRecord) -> str:
+    """Which controls the run satisfies; a run that satisfies none says so."""
+    listed = ", ".join(record.controls)
+    if record.satisfies_controls and listed:
+        return f"satisfies {listed}"
+    return "satisfies no control" + (f" (written for {listed})" if listed else "")
+
+
+def tally(record: RunRecord) -> str:
+    """How many checks passed, failed, stayed unknown, and how many steps ran."""
+    counted = Counter(check.status for check in record.checks)
+    ran = sum(step.state is StepState.DONE for step in record.steps)
+    return (
+        f"{counted[Status.PASS]} passed, {counted[Status.FAIL]} failed, {counted[Status.UNKNOWN]} unknown; "
+        f"{ran} of {len(record.steps)} steps ran"
+    )
+
+
+def measure_rows(record: RunRecord) -> list[MeasureRow]:
+    """Measures beside their budgets."""
+    return [_measure_row(measure) for measure in record.measures]
+
+
+def _measure_row(measure: Measure) -> MeasureRow:
+    budget, share = measure.budget, None
+    if budget is not None and budget > 0:
+        share = 100 * measure.value / budget
+    return MeasureRow(
+        measure.title,
+        amount_text(measure.value, measure.unit),
+        amount_text(budget, measure.unit) if budget is not None else "no budget",
+        measure.value <= budget if budget is not None else None,
+        share,
+        measure.source or "",
+    )
+
+
+def checks_by_status(record: RunRecord) -> dict[str, list[Check]]:
+    """FAIL first, then UNKNOWN, then PASS; within each in the order they were taken."""
+    return {status.value: [check for check in record.checks if check.status is status] for status in _CHECK_ORDER}
+
+
+def all_findings(record: RunRecord) -> list[Finding]:
+    """Findings of the run and of its checks, each once, the gravest first."""
+    found = list(dict.fromkeys([*record.findings, *(f for check in record.checks for f in check.findings)]))
+    return sorted(found, key=lambda finding: _SEVERITY_ORDER.index(finding.severity))
+
+
+def steps_not_run(record: RunRecord) -> list[Any]:
+    """Planned steps that did not come to their end."""
+    return [step for step in record.steps if step.state is not StepState.DONE]
+
+
+def flattened(value: Any, name: str = "") -> list[Pair]:
+    """A JSON structure as lines of `path.to.name` and value.
+
+    >>> [(pair.name, pair.text) for pair in flattened({"point": {"lsn": "0/3000060", "tli": 1}, "tags": []})]
+    [('point.lsn', '0/3000060'), ('point.tli', '1'), ('tags', 'none')]
+    """
+    if isinstance(value, dict) and value:
+        return [pair for key, item in value.items() for pair in flattened(item, f"{name}.{key}" if name else str(key))]
+    if isinstance(value, (list, tuple)) and any(isinstance(item, (dict, list, tuple)) for item in value):
+        return [pair for index, item in enumerate(value, 1) for pair in flattened(item, f"{name}[{index}]")]
+    if value in ({}, [], ()):
+        return [Pair(name, "none")]
+    # Identifiers and LSNs must stand as they are: only broken numbers are shortened.
+    return [Pair(name, number_text(value) if isinstance(value, float) else str_of(value))]
+
+
+def str_of(value: Any) -> str:
+    """A value as text, whole numbers without grouping: they may be identifiers.
+
+    >>> str_of(7234567890123456789)
+    '7234567890123456789'
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if isinstance(value, (list, tuple)):
+        return ", ".join(str_of(item) for item in value)
+    return text_of(value)
+
+
+def provenance(record: RunRecord, cells_not_run: int) -> list[Pair]:
+    """What the run was made of, so that it can be repeated and compared."""
+    notebook, params = record.notebook, record.params_file
+    return [
+        Pair("Run", record.run, mono=True),
+        Pair("Attempt", str(record.attempt)),
+        Pair("Runbook", record.runbook),
+        Pair("Notebook", notebook.path),
+        Pair("Notebook SHA-256", notebook.sha256, mono=True),
+        Pair("Params file", params.path if params else "none"),
+        Pair("Params file SHA-256", params.sha256 if params else "none", mono=True),
+        Pair("Commit", record.commit or "not in a git checkout", mono=True),
+        Pair("Library SHA-256", record.library_sha256, mono=True),
+        Pair("Previous record of this run", record.previous_record or "none", mono=True),
+        Pair("Line in reports/RUNS", str(record.ledger_line) if record.ledger_line is not None else "none"),
+        Pair("Exit code", str(record.exit_code)),
+        Pair("Notebook cells not run", str(cells_not_run)),
+    ]
