@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 
 from runbook import clock, layout
-from runbook.errors import OperatorError
+from runbook.errors import OperatorError, PlatformError
 from runbook.outside import commands
 from runbook.outside.commands import OsUser
 from runbook.postgres import server
@@ -172,8 +172,11 @@ def _wake(sandbox: Sandbox, say: Say) -> Sandbox:
         return sandbox
     # What slept has no fresh heartbeat; the application is back, so it has one now.
     traffic.write_burst(sandbox, 5)
-    backup.archive_tail(sandbox)
     say("The sandbox was down and is up again.")
+    try:
+        backup.archive_tail(sandbox, timeout=15)
+    except PlatformError as problem:  # it is up all the same, and may have been broken on purpose
+        say(str(problem))
     return sandbox
 
 

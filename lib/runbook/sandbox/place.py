@@ -255,6 +255,8 @@ def remove_folders() -> None:
     if folder.is_dir():
         shutil.rmtree(folder)
     link.unlink(missing_ok=True)
+    if layout.shared().is_dir() and not any(layout.shared().iterdir()):
+        layout.shared().rmdir()
 
 
 @contextmanager

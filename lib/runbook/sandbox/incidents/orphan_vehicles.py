@@ -13,7 +13,7 @@ SUMMARY = "drop the foreign key to auctions and orphan some vehicles"
 
 
 def apply(sandbox: Sandbox, rng: random.Random) -> dict[str, Any]:
-    part = rng.choice([number for number in range(100) if number % 8])
+    part = rng.randrange(1, 100, 2)  # one vehicle in eight has no auction: those with an even number
     truth = commit_files(sandbox, "drop_auction_key", "orphan_vehicles", part=part)
     return {
         "did": "Dropped vehicles_auction_id_fkey and gave one vehicle in a hundred an auction that does not exist.",
