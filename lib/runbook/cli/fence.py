@@ -12,7 +12,8 @@ from runbook.clock import human_bytes
 from runbook.errors import OperatorError
 from runbook.params import load_params
 from runbook.postgres.wal import format_lsn
-from runbook.verification import fence as fences
+from runbook.verification.fence import take_fence
+from runbook.verification.fencefile import list_fences
 
 app = typer.Typer(
     name="fence", help="Exact figures of the living databases, to compare a restore with.", no_args_is_help=True
@@ -28,7 +29,7 @@ def take(
     archive_timeout: Annotated[float, typer.Option(help="Seconds to wait until the WAL behind it is archived.")] = 180,
 ) -> None:
     """Count and hash every table under one snapshot; nothing but schema changes is blocked."""
-    taken = fences.take_fence(load_params(target), jobs=jobs, archive_timeout=archive_timeout)
+    taken = take_fence(load_params(target), jobs=jobs, archive_timeout=archive_timeout)
     for item in taken.databases:
         size = human_bytes(sum(relation.size_bytes for relation in item.relations))
         say(
@@ -47,7 +48,7 @@ def list_(target: Target = "sandbox") -> None:
     params = load_params(target)
     if params.cluster is None:
         raise OperatorError(f"Target '{target}' is no cluster.", next="Use a target with platform: cluster.")
-    found, wrong = fences.list_fences(params.cluster)
+    found, wrong = list_fences(params.cluster)
     for fence in found:
         positions = ", ".join(f"{item.database} at {format_lsn(item.lsn)}" for item in fence.databases)
         say(

@@ -201,6 +201,11 @@ class Resolved:
     scan: Scan
     why_timeline: str
 
+    @property
+    def consistent(self) -> int:
+        """Where the backup becomes consistent: nothing earlier can be recovered from it."""
+        return self.backup.end or self.scan.backup_end or self.backup.start
+
 
 def resolve(
     asked: str,

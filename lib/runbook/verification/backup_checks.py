@@ -10,7 +10,7 @@ from runbook.model import Check, Finding, Severity, Status
 from runbook.platforms.cluster.backups import Backup
 from runbook.postgres.wal import format_lsn
 from runbook.recovery.walscan import Scan
-from runbook.verification.fence import Fence
+from runbook.verification.fencefile import Fence
 
 
 def check_folders(folder: str, backups: Sequence[Backup], wrong: Sequence[TargetError]) -> Check:

@@ -5,20 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from runbook.model import Check, Finding, Severity, Status
-from runbook.postgres.wal import format_lsn
+from runbook.postgres.wal import Timeline, format_lsn
 from runbook.verification.content import Content, SequencePosition
-from runbook.verification.fence import DatabaseFence, Fence
+from runbook.verification.fencefile import DatabaseFence, Fence
 
 _MOST_FINDINGS = 50
 
 
 def choose_fence(
-    fences: list[Fence], *, system_identifier: str | None, on_lineage: Any, consistent: int, reached: int
+    fences: list[Fence], *, system_identifier: str | None, lineage: tuple[Timeline, ...], consistent: int, reached: int
 ) -> tuple[Fence | None, str]:
     """The newest fence between the backup's end and the point, on the same lineage; or why there is none. Pure.
 
     Args:
-        on_lineage: called with timeline and position; True when that position is part of the way to the point.
+        lineage: the way to the point.
     """
     if not fences:
         return None, "no fence has been taken"
@@ -33,11 +33,18 @@ def choose_fence(
             )
         elif fence.last_lsn > reached:
             reasons.append(f"{when} lies behind the point ({format_lsn(fence.last_lsn)} > {format_lsn(reached)})")
-        elif not all(on_lineage(item.timeline, item.lsn) for item in fence.databases):
+        elif not all(_is_on(lineage, item.timeline, item.lsn) for item in fence.databases):
             reasons.append(f"{when} was taken on another timeline")
         else:
             return fence, ""
     return None, "; ".join(reasons[:3]) + (f"; and {len(reasons) - 3} more" if len(reasons) > 3 else "")
+
+
+def _is_on(lineage: tuple[Timeline, ...], number: int, position: int) -> bool:
+    return any(
+        part.number == number and part.begin <= position and (part.end is None or position <= part.end)
+        for part in lineage
+    )
 
 
 def no_fence_check(reason: str) -> Check:

@@ -9,24 +9,20 @@ Source: PostgreSQL 17; measured exact under 3,300 transactions a second.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from runbook import clock, layout
-from runbook.errors import NotMeasured, OperatorError, PlatformError, RunbookError
+from runbook.errors import NotMeasured, OperatorError, PlatformError
 from runbook.params.loading import resolve_secret
 from runbook.params.schema import Cluster, Params
 from runbook.platforms.cluster.walarchive import Stage, WalArchive
-from runbook.postgres.connect import PINNED, Connection, SqlError, connect, one, quote, rows
+from runbook.postgres.connect import Connection, connect, one, quote, rows
 from runbook.postgres.osuser import service_user
 from runbook.postgres.sqlfiles import load_sql
 from runbook.postgres.tools import Tools, find_tools
@@ -34,7 +30,6 @@ from runbook.postgres.wal import (
     Timeline,
     WalRecord,
     end_of_record,
-    format_lsn,
     parse_commit,
     parse_lsn,
     read_records,
@@ -42,53 +37,10 @@ from runbook.postgres.wal import (
     segment_start,
 )
 from runbook.verification import content
-from runbook.verification.content import Content, SequencePosition
+from runbook.verification.content import Content
+from runbook.verification.fencefile import DatabaseFence, Fence, folder_of, owned_folder, write_fence
 
-FORMAT = "runbook.fence/1"
-FOLDER = "fences"
 _TRIES = 3
-
-
-@dataclass(frozen=True)
-class DatabaseFence:
-    """One database's figures, and the position `lsn` just before which they are exact."""
-
-    database: str
-    snapshot: str
-    timeline: int
-    lsn: int
-    why: str
-    relations: tuple[Content, ...]
-    sequences: tuple[SequencePosition, ...]
-
-    @property
-    def rows(self) -> int:
-        return sum(item.rows or 0 for item in self.relations)
-
-
-@dataclass(frozen=True)
-class Fence:
-    """A fence file."""
-
-    path: Path
-    taken_at: datetime
-    target: str
-    system_identifier: str
-    databases: tuple[DatabaseFence, ...]
-
-    @property
-    def last_lsn(self) -> int:
-        """The highest position that it needs."""
-        return max(item.lsn for item in self.databases)
-
-    @property
-    def first_lsn(self) -> int:
-        return min(item.lsn for item in self.databases)
-
-
-def folder_of(cluster: Cluster) -> Path:
-    """Where a cluster's fences are kept: beside its backups."""
-    return layout.resolve(cluster.backup_folder) / FOLDER
 
 
 @dataclass(frozen=True)
@@ -169,14 +121,14 @@ def take_fence(
         version = int(one(first, "SELECT current_setting('server_version_num')::int AS n")["n"])
         segment_size = int(one(first, "SELECT setting::int AS n FROM pg_settings WHERE name = 'wal_segment_size'")["n"])
         databases = content.list_databases(first, cluster.databases)
-    user = service_user(cluster.os_user, layout.resolve(cluster.backup_folder))
+    user = service_user(cluster.os_user, owned_folder(layout.resolve(cluster.backup_folder)))
     tools = find_tools(version // 10000, cluster.bin_directory, user)
     for _ in range(_TRIES):
         taken_at = clock.now()
         pictures = [_picture(open_, name, jobs, progress) for name in databases]
         fences = _place(pictures, open_, cluster, tools, segment_size, archive_timeout)
         if fences is not None:
-            return _write(folder, taken_at, params.target, pictures[0]["system_identifier"], fences)
+            return write_fence(folder, taken_at, params.target, pictures[0]["system_identifier"], fences)
     raise PlatformError(
         f"{_TRIES} fences in a row were void: commits left WAL and the process array in different orders each time.",
         next="Take it at a quieter time.",
@@ -359,90 +311,3 @@ def _find_positions(
         )
         for picture, position, reason in zip(pictures, positions, reasons, strict=True)
     ], committed
-
-
-def _digest(body: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def _write(
-    folder: Path, taken_at: datetime, target: str, system_identifier: str, databases: list[DatabaseFence]
-) -> Fence:
-    body: dict[str, Any] = {
-        "format": FORMAT,
-        "taken_at": clock.stamp(taken_at),
-        "target": target,
-        "system_identifier": system_identifier,
-        "settings": PINNED,
-        "databases": [
-            {
-                "database": item.database,
-                "snapshot": item.snapshot,
-                "timeline": item.timeline,
-                "lsn": format_lsn(item.lsn),
-                "why": item.why,
-                "relations": [relation.facts() for relation in item.relations],
-                "sequences": [asdict(sequence) for sequence in item.sequences],
-            }
-            for item in databases
-        ],
-    }
-    text = json.dumps({**body, "sha256": _digest(json.loads(json.dumps(body)))}, indent=1) + "\n"
-    path = folder / f"{clock.compact(taken_at)}-{taken_at.microsecond:06d}.json"
-    part = path.with_suffix(".part")
-    with part.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.rename(path)
-    return read_fence(path)
-
-
-def read_fence(path: Path) -> Fence:
-    """The fence in a file.
-
-    Raises:
-        NotMeasured: it cannot be read, was altered, or was hashed with other settings.
-    """
-    try:
-        body = json.loads(path.read_text())
-        claimed = body.pop("sha256")
-        if claimed != _digest(body):
-            raise ValueError("its contents do not match its own sha256")
-        if body["format"] != FORMAT or body["settings"] != PINNED:
-            raise ValueError("it was taken with other settings than this version compares with")
-        return Fence(
-            path,
-            clock.parse(body["taken_at"]),
-            body["target"],
-            body["system_identifier"],
-            tuple(
-                DatabaseFence(
-                    item["database"],
-                    item["snapshot"],
-                    int(item["timeline"]),
-                    parse_lsn(item["lsn"]),
-                    item["why"],
-                    tuple(Content(**relation) for relation in item["relations"]),
-                    tuple(SequencePosition(**sequence) for sequence in item["sequences"]),
-                )
-                for item in body["databases"]
-            ),
-        )
-    except (OSError, ValueError, KeyError, TypeError, RunbookError) as cause:
-        raise NotMeasured(f"The fence {path.name} cannot be used: {cause}", next="runbook fence take") from cause
-
-
-def list_fences(cluster: Cluster) -> tuple[list[Fence], list[str]]:
-    """The readable fences, newest last, and what is wrong with the others."""
-    found: list[Fence] = []
-    wrong: list[str] = []
-    for path in sorted(folder_of(cluster).glob("*.json")):
-        try:
-            found.append(read_fence(path))
-        except NotMeasured as problem:
-            wrong.append(problem.message)
-    return found, wrong
-
-
-__all__ = ["DatabaseFence", "Fence", "Snapshot", "SqlError", "folder_of", "list_fences", "read_fence", "take_fence"]

@@ -78,9 +78,7 @@ class Scratch:
             if folder.exists():
                 scratch.remove()
             folder.mkdir(mode=0o700)
-            for name in ("wal", "tablespaces"):
-                (folder / name).mkdir(mode=0o700)
-                give(folder / name, user)
+            scratch.make_folders()
             scratch.write_label()
             give(folder, user)
         except OSError as cause:
@@ -96,6 +94,12 @@ class Scratch:
                 next=f"chmod o+x {closed}, or name another place with -p scratch /path.",
             )
         return scratch
+
+    def make_folders(self) -> None:
+        """The folders for WAL and tablespaces are there."""
+        for name in ("wal", "tablespaces"):
+            (self.folder / name).mkdir(mode=0o700, exist_ok=True)
+            give(self.folder / name, self.user)
 
     def write_label(self) -> None:
         """The folder says whose it is and until when, for whoever finds it after a crash."""

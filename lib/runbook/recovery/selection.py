@@ -1,0 +1,171 @@
+"""What a recovery starts from: the timeline, the backup and the WAL that reach a point, found on a cluster's files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from runbook import layout
+from runbook.errors import BackupDamaged, CommandFailed, NotMeasured, TargetError
+from runbook.outside.commands import OsUser
+from runbook.params.schema import Cluster
+from runbook.platforms.cluster.backups import Backup, describe_all
+from runbook.platforms.cluster.walarchive import Stage, WalArchive, check_user_can_read
+from runbook.postgres.tools import Tools, find_tools, read_control
+from runbook.postgres.wal import Commit, Timeline
+from runbook.recovery import window
+from runbook.recovery.walscan import scan_to
+from runbook.recovery.window import RecoveryPoint, Resolved
+
+_SEGMENT_SIZE = 16 << 20
+
+
+class Selection:
+    """Backups, archive and timelines of a cluster, and the choice among them for one point.
+
+    Args:
+        asked: 'latest', a time, '24 hours ago' or a position, as the operator wrote it.
+        asked_timeline: 'auto' or a number.
+        timeout: seconds for each pass over WAL.
+
+    Raises:
+        ParamsError: the point is naive, in the future, or none.
+    """
+
+    def __init__(self, cluster: Cluster, user: OsUser | None, asked: str, asked_timeline: str, timeout: float) -> None:
+        self.cluster, self.user, self.timeout = cluster, user, timeout
+        self.asked, self.asked_timeline = asked, asked_timeline
+        self.point = window.parse_point(asked)
+        self.backup_folder = layout.resolve(cluster.backup_folder)
+        self.archive = WalArchive(cluster.wal_archive, user)
+
+    def describe(self) -> list[TargetError]:
+        """Backups are described and the programs of their version found; what is wrong with the other folders.
+
+        Raises:
+            BackupDamaged: there is no backup.
+            NotReadable: the archive is closed.
+            OperatorError: no PostgreSQL of that version is there.
+        """
+        check_user_can_read(self.archive)
+        self.backups, wrong = describe_all(self.backup_folder)
+        if not self.backups:
+            raise BackupDamaged(wrong[0].message, next=wrong[0].next)
+        self.tools = self._find_tools()
+        self.segment_size = self._find_segment_size()
+        return wrong
+
+    def choose(self, wal: Path) -> None:
+        """Timeline and candidate backups are chosen; history files lie in the folder `wal`.
+
+        Raises:
+            TargetOutsideWindow: no backup reaches the point.
+            WalDamaged: a history file is missing or damaged.
+        """
+        self.wal = wal
+        self.lineages = window.find_lineages(self.archive, wal, self.backups)
+        self.number, self.why = window.choose_timeline(
+            self.point, self.asked_timeline, self.lineages, self._first_commit
+        )
+        self.candidates = window.candidates(self.backups, window.lineage_of(self.number, self.lineages), self.point)
+        if not self.candidates:
+            raise window.refuse_before_oldest(self.asked, self.backups, self.number)
+
+    def _find_tools(self) -> Tools:
+        majors = {backup.major for backup in self.backups if backup.major}
+        version = layout.resolve(self.cluster.data_directory) / "PG_VERSION" if self.cluster.data_directory else None
+        if not majors and version is not None and version.is_file():
+            majors = {int(version.read_text().strip())}
+        if not majors:
+            raise NotMeasured(
+                "Nothing says which major version of PostgreSQL made the backups.",
+                next="Name cluster.data_directory in params.",
+            )
+        return find_tools(max(majors), self.cluster.bin_directory, self.user)
+
+    def _find_segment_size(self) -> int:
+        for backup in reversed(self.backups):
+            try:
+                return int(read_control(self.tools, backup.path)["Bytes per WAL segment"])
+            except (CommandFailed, KeyError, ValueError):
+                # A tar backup, or a pg_control that is gone: the manifest check will say so.
+                continue
+        return _SEGMENT_SIZE
+
+    def live_system(self) -> str | None:
+        """The running cluster's system identifier; None when its files are out of reach."""
+        if self.cluster.data_directory is None:
+            return None
+        try:
+            return read_control(self.tools, layout.resolve(self.cluster.data_directory)).get(
+                "Database system identifier"
+            )
+        except CommandFailed:
+            # Its files are closed to us or gone; what is looked at here is the backup.
+            return None
+
+    def live_folders(self) -> tuple[Path, ...]:
+        """Folders of the running cluster that nothing may write to: its data and its tablespaces."""
+        folders = [layout.resolve(path) for path in self.cluster.tablespaces]
+        if self.cluster.data_directory is None:
+            return tuple(folders)
+        data = layout.resolve(self.cluster.data_directory)
+        try:
+            links = [link.resolve() for link in (data / "pg_tblspc").iterdir()]
+        except OSError:
+            links = []  # the server's own folder is out of reach; the tablespaces that params name still count
+        return (*folders, data, *links)
+
+    def _stage(self, backup: Backup, lineage: tuple[Timeline, ...]) -> Stage:
+        own = self.wal.parent / "backup_wal" if backup.layout == "tar" else backup.path / "pg_wal"
+        return Stage(self.archive, self.wal, lineage, backup.start, self.segment_size, fallback=own)
+
+    def _first_commit(self, lineage: tuple[Timeline, ...]) -> Commit | None:
+        stage = Stage(self.archive, self.wal, lineage, lineage[-1].begin, self.segment_size)
+        if not self.archive.has(stage.next_name(), self.wal):
+            return None
+        return scan_to(stage, self.tools, until=window.EVER, timeout=self.timeout).after
+
+    def resolve(self, progress: Callable[[int], None]) -> Resolved:
+        """The point as a position, the WAL up to it read.
+
+        Raises:
+            TargetOutsideWindow, WalDamaged.
+        """
+        return window.resolve(
+            self.asked,
+            point=self.point,
+            timeline=self.number,
+            why=self.why,
+            lineages=self.lineages,
+            chosen=self.candidates,
+            make_stage=self._stage,
+            tools=self.tools,
+            timeout=self.timeout,
+            progress=progress,
+        )
+
+    def backup_of(self, point: RecoveryPoint) -> Backup:
+        """The backup that was chosen when the point was written down.
+
+        Raises:
+            BackupDamaged: it is gone.
+        """
+        for backup in self.candidates:
+            if backup.label == point.backup:
+                return backup
+        raise BackupDamaged(
+            f"Backup {point.backup}, chosen before the interruption, is not there any more.", next="Start a new run."
+        )
+
+    def resolve_again(self, point: RecoveryPoint) -> Resolved:
+        """The point as an earlier attempt wrote it down; the WAL up to it is read again.
+
+        Raises:
+            BackupDamaged, WalDamaged.
+        """
+        backup = self.backup_of(point)
+        stage = self._stage(backup, window.lineage_of(point.timeline, self.lineages))
+        until = point.gate if point.gate is not None else point.reached
+        scan = scan_to(stage, self.tools, until=until, timeout=self.timeout)
+        return Resolved(point, backup, stage, scan, "as resolved before the interruption")

@@ -1,0 +1,55 @@
+"""What a person looks at first: rows by day, and the largest tables, as the arguments of two plots."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from runbook.clock import human_bytes
+from runbook.platforms.cluster.scratch import Scratch
+from runbook.postgres.connect import SqlError, rows
+from runbook.postgres.sqlfiles import load_sql
+from runbook.verification.sqlchecks import CheckFile
+
+_MOST_TABLES = 12
+
+Plot = dict[str, Any]
+
+
+def plot_sizes(scratch: Scratch, database: str) -> Plot | None:
+    """The largest tables of the database; None when it has none."""
+    file = load_sql("shown/table_sizes")
+    with scratch.connect(database) as connection:
+        tables = rows(connection, file.text, file.values({"most": _MOST_TABLES}))
+    if not tables:
+        return None
+    largest = tables[0]
+    return {
+        "labels": [row["relation"] for row in tables],
+        "values": [row["size_bytes"] / (1 << 20) for row in tables],
+        "title": f"Largest tables of {database}",
+        "unit": "MiB",
+        "finding": f"{largest['relation']} is the largest with {human_bytes(largest['size_bytes'])}, indexes included.",
+    }
+
+
+def plot_daily_volume(scratch: Scratch, database: str, files: list[CheckFile], given: dict[str, Any]) -> Plot | None:
+    """New rows by day before the point, from the check of that name; None when it is not among the checks."""
+    file = next((item for item in files if item.name == "daily_volume"), None)
+    if file is None:
+        return None
+    with scratch.connect(database) as connection:
+        connection.execute("SET search_path = public, pg_catalog")
+        try:
+            days = rows(connection, file.sql.text, file.sql.values(given))
+        except SqlError:
+            return None  # the check of the same file has said UNKNOWN with the reason; there is nothing to draw
+    if not days:
+        return None
+    least = min(days, key=lambda row: row["daily_volume"])
+    return {
+        "labels": [f"{row['day_begins']:%Y-%m-%d %H:%M}" for row in days],
+        "values": [row["daily_volume"] for row in days],
+        "title": "New vehicles in each of the seven days before the point",
+        "unit": "rows",
+        "finding": f"The weakest day, from {least['day_begins']:%Y-%m-%d %H:%M} UTC, has {least['daily_volume']} new vehicles.",
+    }
