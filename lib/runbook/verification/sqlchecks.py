@@ -62,12 +62,14 @@ class Expectation:
         return Expectation(self.column, self.op, Decimal(str(given[str(self.value)])))
 
     def __str__(self) -> str:
-        shown = (
-            {True: "true", False: "false"}.get(self.value, str(self.value))
-            if isinstance(self.value, bool)
-            else str(self.value)
-        )
+        if isinstance(self.value, bool):
+            return f"{self.column} {self.op} {str(self.value).lower()}"
+        shown = f"{self.value.normalize():f}" if isinstance(self.value, Decimal) else str(self.value)
         return f"{self.column} {self.op} {shown}"
+
+    def in_unit(self, unit: str) -> str:
+        """With the unit of the columns; `rows` are counted without one."""
+        return str(self) if self.column == "rows" or not unit else f"{self} {unit}"
 
 
 def parse_expectation(text: str, where: str) -> Expectation:
@@ -201,9 +203,8 @@ def run_check(check: CheckFile, connection: Connection, database: str, given: di
             id=f"sql/{check.name}@{database}",
             title=check.title[:1].upper() + check.title[1:],
             status=status,
-            expected="; ".join(map(str, expectations or check.expectations)),
+            expected="; ".join(item.in_unit(check.sql.get("unit")) for item in expectations or check.expectations),
             observed=observed,
-            unit=check.sql.get("unit") or None,
             object=database,
             severity=check.severity,
             reason=reason,
@@ -270,7 +271,7 @@ def _judge(
                 )
             if not holds:
                 broken.append(_finding(check, expectation, database, str(row[expectation.column]), [row]))
-    observed = _observed(expectations, found)
+    observed = _observed(expectations, found, check.sql.get("unit"))
     if not broken:
         return result(Status.PASS, observed, None)
     reason = f"{broken[0].expected} does not hold in {database}: {broken[0].message}"
@@ -307,15 +308,13 @@ def _show(row: dict[str, Any]) -> str:
     return ", ".join(f"{name} = {value}" for name, value in row.items())
 
 
-def _observed(expectations: list[Expectation], found: list[dict[str, Any]]) -> str:
-    columns = [item.column for item in expectations if item.column != "rows"]
-    if not columns:
-        return f"rows = {len(found)}"
+def _observed(expectations: list[Expectation], found: list[dict[str, Any]], unit: str) -> str:
+    columns = dict.fromkeys(item.column for item in expectations if item.column != "rows")
     shown = []
     for column in columns:
         values = [row[column] for row in found if row.get(column) is not None]
         if len(values) == 1:
-            shown.append(f"{column} = {values[0]}")
+            shown.append(f"{column} = {values[0]} {unit}".rstrip())
         elif values:
-            shown.append(f"{column} from {min(values)} to {max(values)} in {len(values)} rows")
+            shown.append(f"{column} from {min(values)} to {max(values)} {unit}".rstrip() + f" in {len(values)} rows")
     return "; ".join(shown) or f"rows = {len(found)}"
