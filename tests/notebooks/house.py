@@ -16,7 +16,6 @@ from typing import Any
 
 import nbformat
 import psutil
-
 from runbook.cli.main import run_cli
 from runbook.redact import scrubber
 

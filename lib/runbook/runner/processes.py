@@ -118,7 +118,7 @@ def remove_scratch(run_id: str, paths: Iterable[str], kept: Iterable[str] = ()) 
     for path in paths:
         folder = Path(path)
         label = read_label(folder)
-        if path in keep or label is None or label.get("run") != run_id:
+        if path in keep or label is None or label.get("run") != run_id or label.get("keep") is True:
             continue
         try:
             shutil.rmtree(folder)

@@ -441,6 +441,7 @@ class BackupVerification:
             self.copy.end()
         if keep:
             self.scratch.stop()
+            self.scratch.keep()
             return f"The scratch is kept in {layout.short(self.scratch.folder)}."
         self.scratch.remove()
         return "The scratch is gone."

@@ -205,6 +205,11 @@ class Scratch:
         if self.socket is not None:
             shutil.rmtree(self.socket, ignore_errors=True)
 
+    def keep(self) -> None:
+        """The label says that nobody removes the scratch before it expires."""
+        label = json.loads((self.folder / LABEL).read_text())
+        (self.folder / LABEL).write_text(json.dumps({**label, "keep": True}, indent=1) + "\n")
+
     def remove(self) -> None:
         """Server down, folder gone; safe twice.
 

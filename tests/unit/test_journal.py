@@ -1,0 +1,106 @@
+"""The journal survives a crash at any byte, and two writers keep one row of numbers."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from runbook.errors import PlatformError
+from runbook.redact import scrubber
+from runbook.session.journal import Journal, read_events, read_last_event, scan_events, write_atomically
+
+
+def line(n: int) -> bytes:
+    return json.dumps({"n": n, "at": "2026-01-01T00:00:00Z", "event": "limit", "text": "é" * n}).encode() + b"\n"
+
+
+@given(count=st.integers(0, 5), cut=st.integers(0, 400))
+@settings(max_examples=60)
+def test_journal_cut_at_any_byte_keeps_every_whole_event(count: int, cut: int) -> None:
+    whole = [line(n) for n in range(1, count + 1)]
+    data = b"".join(whole)[:cut]
+    events, length = scan_events(data, "journal")
+    kept = [n for n in range(1, count + 1) if sum(map(len, whole[:n])) <= len(data)]
+    assert [event["n"] for event in events] == kept
+    assert length == sum(len(whole[n - 1]) for n in kept)
+
+
+def test_event_after_a_torn_tail_is_not_glued_to_it(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    Journal(path).append("limit", text="first")
+    with path.open("ab") as file:
+        file.write(b'{"n": 2, "at": "2026-01-01T0')
+    Journal(path).append("limit", text="second")
+    assert [(event["n"], event["text"]) for event in read_events(path)] == [(1, "first"), (2, "second")]
+
+
+def test_last_line_of_garbage_is_dropped_like_a_torn_one(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    path.write_bytes(line(1) + b"\0\0\0\n")
+    Journal(path).append("concluded")
+    assert [event["n"] for event in read_events(path)] == [1, 2]
+
+
+@pytest.mark.parametrize("damaged", [b"nonsense\n" + line(2), line(2) + line(3), line(1) + line(1) + line(2)])
+def test_journal_damaged_in_the_middle_is_reported_not_repaired(tmp_path: Path, damaged: bytes) -> None:
+    path = tmp_path / "journal.jsonl"
+    path.write_bytes(damaged)
+    with pytest.raises(PlatformError, match=r"journal\.jsonl:[12]: the journal is damaged"):
+        Journal(path).append("concluded")
+    assert path.read_bytes() == damaged
+
+
+def append_many(path: Path, name: str) -> None:
+    journal = Journal(path)
+    for number in range(50):
+        journal.append("fact", name=name, value=number)
+
+
+def test_two_processes_write_one_row_of_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    context = multiprocessing.get_context("spawn")
+    writers = [context.Process(target=append_many, args=(path, name)) for name in ("runner", "kernel")]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    events = read_events(path)
+    assert [event["n"] for event in events] == list(range(1, 101))
+    for name in ("runner", "kernel"):
+        assert [event["value"] for event in events if event["name"] == name] == list(range(50))
+
+
+def test_events_are_scrubbed_before_they_reach_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scrubber, "_forms", {})
+    monkeypatch.setattr(scrubber, "_pattern", None)
+    scrubber.register("DB", "hunter2hunter2")
+    path = tmp_path / "journal.jsonl"
+    Journal(path).append("fact", name="a", value={"hunter2hunter2": ["x hunter2hunter2"]})
+    assert "hunter2" not in path.read_text()
+
+
+def test_last_event_is_found_from_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    assert read_last_event(path) is None
+    path.write_bytes(line(1) + line(2) + b'{"n": 3')
+    found = read_last_event(path)
+    assert found is not None and found["n"] == 2
+
+
+def test_number_that_json_does_not_know_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        Journal(path).append("fact", name="a", value=float("nan"))
+    assert path.read_bytes() == b""
+
+
+def test_atomic_write_leaves_no_part_behind(tmp_path: Path) -> None:
+    path = tmp_path / "progress.json"
+    write_atomically(path, b"1")
+    write_atomically(path, b"2")
+    assert path.read_bytes() == b"2"
+    assert list(tmp_path.iterdir()) == [path]
