@@ -176,6 +176,19 @@ def test_unreadable_run_json_is_named_with_the_command_that_checks_it() -> None:
     assert "sha256sum -c SHA256SUMS" in (refused.value.next or "")
 
 
+def test_chain_does_not_go_on_from_a_record_without_its_sums() -> None:
+    folder = commit_record(FILES, record(1))
+    (folder / "SHA256SUMS").unlink()
+    with pytest.raises(PlatformError, match=f"newest record {folder.name} has no SHA256SUMS"):
+        commit_record(FILES, record(2))
+    assert numbers() == [1]
+
+
+def test_damaged_older_record_does_not_keep_a_new_one_out() -> None:
+    alter(commit_record(FILES, record(1)) / "run.json", b"{")
+    assert commit_record(FILES, record(2)).name.startswith("000002-")
+
+
 def test_archive_that_cannot_be_written_is_a_platform_error_that_says_how_to_go_on(home: Path) -> None:
     (home / "reports").mkdir()
     (home / "reports" / "records").write_text("a file where the folder should be")

@@ -134,7 +134,7 @@ def _publish(staged: Path, contents: dict[str, bytes], record: RunRecord) -> Pat
     number, previous = 1, None
     if folders:
         last, folder = folders[-1]
-        number, previous = last + 1, (folder.name, sha256_of_file(folder / SUMS))
+        number, previous = last + 1, (folder.name, _digest_of_sums(folder))
     digests = {name: sha256(content) for name, content in contents.items()}
     write_file(staged / SUMS, write_sums(digests, previous))
     fsync_folder(staged)
@@ -142,6 +142,16 @@ def _publish(staged: Path, contents: dict[str, bytes], record: RunRecord) -> Pat
     staged.rename(published)
     fsync_folder(root)
     return published
+
+
+def _digest_of_sums(folder: Path) -> str:
+    try:
+        return sha256_of_file(folder / SUMS)
+    except FileNotFoundError as cause:
+        raise PlatformError(
+            f"The newest record {folder.name} has no {SUMS}: the chain cannot go on from it.",
+            next=f"Bring {layout.short(folder / SUMS)} back from a copy of the archive, then give the command again.",
+        ) from cause
 
 
 def verify_record(path: Path) -> list[str]:
