@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -67,6 +68,14 @@ def test_gaps_are_refused_instead_of_being_drawn_as_something(draw) -> None:
         draw(["a"], [float("nan")], title="t", unit="rows", finding="f")
     with pytest.raises(ValueError, match="2 labels, 1 values"):
         draw(["a", "b"], [1], title="t", unit="rows", finding="f")
+
+
+@pytest.mark.parametrize("draw", [bar_chart, line_chart])
+def test_numeric_of_postgresql_is_drawn_like_any_number(draw) -> None:
+    drawn = [
+        draw(["a", "b"], [kind("1.5"), kind("2")], title="t", unit="u", finding="f").svg for kind in (Decimal, float)
+    ]
+    assert drawn[0] == drawn[1]
 
 
 def test_terminal_gets_title_finding_and_values() -> None:

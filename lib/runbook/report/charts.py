@@ -83,12 +83,12 @@ def bar_chart(labels: Sequence[object], values: Sequence[float], *, title: str, 
     Raises:
         ValueError: labels and values differ in number, or a value is not finite.
     """
-    names = _checked(labels, values)
+    names, values = _checked(labels, values)
     with _settings():
         figure, axes = _canvas(height=0.75 + 0.27 * max(1, len(names)))
         places = range(len(names))
-        bars = axes.barh(list(places), list(values), height=0.62, color=MARK, linewidth=0)
-        axes.bar_label(bars, labels=[number_text(value) for value in values], padding=4, color=INK, fontsize=9)
+        bars = axes.barh(list(places), values, height=0.62, color=MARK, linewidth=0)
+        axes.bar_label(bars, labels=_bar_labels(values), padding=4, color=INK, fontsize=9)
         axes.set_yticks(list(places), [_cut(name) for name in names])
         axes.invert_yaxis()
         axes.grid(visible=False, axis="y")
@@ -98,18 +98,29 @@ def bar_chart(labels: Sequence[object], values: Sequence[float], *, title: str, 
         return _finished(figure, axes, names, values, title, unit, finding, value_axis=axes.xaxis)
 
 
+def _bar_labels(values: Sequence[float]) -> list[str]:
+    """Values with as many decimals as the largest deserves.
+
+    >>> _bar_labels([3.128, 0.0859, 0.0001, 0])
+    ['3.13', '0.09', '< 0.01', '0']
+    """
+    if max(map(abs, values), default=0) < 1:
+        return [number_text(value) for value in values]
+    return ["< 0.01" if 0 < value < 0.005 else number_text(round(value, 2)) for value in values]
+
+
 def line_chart(labels: Sequence[object], values: Sequence[float], *, title: str, unit: str, finding: str) -> Chart:
     """One line over labels in their order (times stand at their true distances).
 
     Args and Raises: as `bar_chart`.
     """
-    names = _checked(labels, values)
+    names, values = _checked(labels, values)
     timed = bool(labels) and all(isinstance(label, datetime) for label in labels)
     with _settings():
         figure, axes = _canvas(height=2.9)
         places: Sequence[Any] = list(labels) if timed else list(range(len(names)))
-        axes.plot(places, list(values), color=MARK, linewidth=1.8, marker="o", markersize=3.5)
-        axes.fill_between(places, list(values), color=MARK, alpha=0.14, linewidth=0)
+        axes.plot(places, values, color=MARK, linewidth=1.8, marker="o", markersize=3.5)
+        axes.fill_between(places, values, color=MARK, alpha=0.14, linewidth=0)
         axes.set_ylim(bottom=min(0.0, *values) if values else 0.0)
         if timed:
             _date_axis(axes)
@@ -120,12 +131,13 @@ def line_chart(labels: Sequence[object], values: Sequence[float], *, title: str,
         return _finished(figure, axes, names, values, title, unit, finding, value_axis=axes.yaxis)
 
 
-def _checked(labels: Sequence[object], values: Sequence[float]) -> list[str]:
+def _checked(labels: Sequence[object], given: Sequence[float]) -> tuple[list[str], list[float]]:
+    values = [float(value) for value in given]  # PostgreSQL's numeric arrives as Decimal
     if len(labels) != len(values):
         raise ValueError(f"a chart has one label a value: {len(labels)} labels, {len(values)} values")
     if not all(math.isfinite(value) for value in values):
         raise ValueError("a chart shows finite values only; leave out what was not measured, and say so")
-    return [text_of(label) for label in labels]
+    return [text_of(label) for label in labels], values
 
 
 def _settings() -> Any:
@@ -190,7 +202,7 @@ def _finished(
         # Text stays text: the reader's fonts draw it, whatever matplotlib's own lacks.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
         figure.savefig(drawn, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    points = tuple(zip(names, map(float, values), strict=True))
+    points = tuple(zip(names, values, strict=True))
     return Chart(title, finding, unit, points, _described(drawn.getvalue(), title, finding))
 
 

@@ -151,14 +151,14 @@ def flattened(value: Any, name: str = "") -> list[Pair]:
 def str_of(value: Any) -> str:
     """A value as text, whole numbers without grouping: they may be identifiers.
 
-    >>> str_of(7234567890123456789)
-    '7234567890123456789'
+    >>> str_of(7234567890123456789), str_of("")
+    ('7234567890123456789', '(empty)')
     """
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if isinstance(value, (list, tuple)):
         return ", ".join(str_of(item) for item in value)
-    return text_of(value)
+    return text_of(value) or "(empty)"
 
 
 def provenance(record: RunRecord, cells_not_run: int) -> list[Pair]:
