@@ -33,6 +33,7 @@ from runbook.postgres.wal import (
     parse_commit,
     parse_lsn,
     read_records,
+    same_position,
     segment_name,
     segment_start,
 )
@@ -217,6 +218,9 @@ def _place(
     with open_(None) as connection:
         after = parse_lsn(one(connection, "SELECT pg_current_wal_insert_lsn()::text AS lsn")["lsn"])
         _switch(connection)
+    begin = after // segment_size * segment_size
+    if same_position(begin, after):
+        after = begin  # nothing stands in the new segment yet, so it will not be archived soon
     timeline = int(pictures[0]["timeline"])
     with tempfile.TemporaryDirectory(prefix="rb-fence-") as folder:
         start = min(parse_lsn(picture["start"]) for picture in pictures)
