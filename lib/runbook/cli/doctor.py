@@ -34,7 +34,8 @@ def doctor() -> int:
     """Look for what is missing, dead or left over; each line says what to do."""
     findings = [finding for look in (_python, _folders, _targets, _runs, _scratch, _archive) for finding in look()]
     for finding in findings:
-        say(f"{'ok  ' if finding.fine else 'FIX '} {finding.what}" + (f" Next: {finding.next}" if finding.next else ""))
+        line = " ".join(finding.what.split())
+        say(f"{'ok  ' if finding.fine else 'FIX '} {line}" + (f" Next: {finding.next}" if finding.next else ""))
     ill = [finding for finding in findings if not finding.fine]
     say(f"Next: {ill[0].next}" if ill else "Next: runbook list")
     return 4 if ill else 0
