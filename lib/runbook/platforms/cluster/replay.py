@@ -2,7 +2,7 @@
 
 The scratch runs as a standby without a recovery target. The segment that holds the wanted position is laid cut off at
 it, zeros behind, so the server can neither pass the position nor promote; laying the whole segment lets it go on, without
-a restart. See docs/decisions/0002-wal-gate.md.
+a restart. See docs/decisions/0001-wal-gate.md.
 """
 
 from __future__ import annotations
