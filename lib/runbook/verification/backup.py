@@ -15,7 +15,7 @@ from runbook.model import Check, Status
 from runbook.params.schema import Params
 from runbook.platforms.cluster.replay import Replay, SnapshotMissing
 from runbook.platforms.cluster.restoring import close_off
-from runbook.platforms.cluster.scratch import Scratch, folder_for
+from runbook.platforms.cluster.scratch import Scratch, default_location, folder_for
 from runbook.postgres.osuser import service_user
 from runbook.postgres.wal import format_lsn
 from runbook.recovery.restore import Restore
@@ -60,9 +60,10 @@ class BackupVerification:
         self.limitations = (
             [f"Only these SQL checks were asked for: {checks}."] if checks.strip() not in ("all", "") else []
         )
-        self.location = layout.resolve(scratch or self.verification.scratch or str(layout.scratch()))
-        self.scratch_folder = folder_for(self.location, run_id)
         self.user = service_user(self.cluster.os_user, owned_folder(layout.resolve(self.cluster.backup_folder)))
+        named = scratch or self.verification.scratch
+        self.location = layout.resolve(named) if named else default_location(self.user)
+        self.scratch_folder = folder_for(self.location, run_id)
         self.selection = Selection(self.cluster, self.user, recovery_point, timeline, self._timeout)
         self.seconds: dict[str, float] = {}
         self.scratch: Scratch | None = None

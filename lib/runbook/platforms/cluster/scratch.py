@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from runbook import clock
+from runbook import clock, layout
 from runbook.errors import BackupDamaged, CommandFailed, PlatformError, RecoveryFailed, ScratchFull
 from runbook.outside.commands import OsUser
 from runbook.platforms.cluster.settings import render_conf, scratch_settings
 from runbook.postgres import server
 from runbook.postgres.connect import Connection, connect
 from runbook.postgres.osuser import closed_at, give
-from runbook.postgres.tools import Tools, read_control
+from runbook.postgres.tools import Tools, read_control, shared_folder
 
 LABEL = "scratch.json"
 PORT = 5432
@@ -28,6 +28,12 @@ _POLLING_LINE = "waiting for WAL to become available"
 def folder_for(location: Path, run_id: str) -> Path:
     """Where the scratch of a run stands."""
     return location / f"scratch-{run_id}"
+
+
+def default_location(user: OsUser | None) -> Path:
+    """Where scratches stand unless told otherwise: in the home, or outside it when it is closed to the server's user."""
+    layout.var().mkdir(parents=True, exist_ok=True)
+    return layout.scratch() if closed_at(layout.var(), user) is None else shared_folder() / "scratch"
 
 
 @dataclass
