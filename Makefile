@@ -48,5 +48,6 @@ bench: $(READY)  ## ratios against the same work by hand, in one run
 
 clean:  ## the sandbox is removed, then everything that was built; reports stay
 	@if [ -x $(BIN)/runbook ]; then $(BIN)/runbook sandbox down --remove; fi
+	@if [ -x $(BIN)/python ]; then rm -rf "$$($(BIN)/python -c "from runbook import layout; print(layout.shared())")"; fi
 	@rm -rf var $(VENV) build lib/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

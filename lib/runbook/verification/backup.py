@@ -10,7 +10,7 @@ from typing import Any
 
 from runbook import clock, layout
 from runbook.clock import human_bytes, human_seconds
-from runbook.errors import BackupDamaged, OperatorError, RecoveryRefused
+from runbook.errors import OperatorError, PlatformError, RecoveryRefused
 from runbook.model import Check, Status
 from runbook.params.schema import Params
 from runbook.platforms.cluster.replay import Replay, SnapshotMissing
@@ -203,12 +203,14 @@ class BackupVerification:
         """The scratch is configured so that it can reach nothing.
 
         Raises:
-            BackupDamaged: its files are not as their manifest says; no server is started on them.
+            PlatformError: its files are not as their manifest says; no server is started on them.
+            BackupDamaged: pg_control cannot be read.
             RecoveryRefused: a link leads out of the scratch.
         """
         assert self.scratch is not None and self.resolved is not None
         if self._manifest.status is Status.FAIL:
-            raise BackupDamaged(
+            # The manifest check has failed already; this only keeps what follows from running.
+            raise PlatformError(
                 f"No server is started on backup {self.resolved.backup.label}: its files are not as its manifest says.",
                 next=self._manifest.next,
             )
