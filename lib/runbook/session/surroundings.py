@@ -31,8 +31,8 @@ def papermill_output(argv: Sequence[str], cwd: Path) -> Path | None:
     """The output path on papermill's command line; None when it has none (or it is standard output).
 
     >>> str(papermill_output(["papermill", "-p", "target", "sandbox", "in.ipynb", "--log-output", "out.ipynb"],
-    ...                      Path("/work")))
-    '/work/out.ipynb'
+    ...                      Path("/home/dba")))
+    '/home/dba/out.ipynb'
     """
     places = []
     words = iter(argv[1:])
