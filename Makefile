@@ -41,7 +41,7 @@ nbval: $(READY)  ## the notebooks' safe defaults, cell by cell, on the sandbox
 
 lab: $(READY)  ## JupyterLab on the sandbox, loopback only
 	@$(BIN)/runbook sandbox up
-	@$(BIN)/jupyter lab --notebook-dir=. notebooks
+	@$(BIN)/jupyter lab --ip=127.0.0.1 --notebook-dir=. $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/04_backup_verification.ipynb
 
 bench: $(READY)  ## ratios against the same work by hand, in one run
 	@$(BIN)/python -m tests.bench.verification
