@@ -17,11 +17,22 @@ from runbook.params import load_params
 from runbook.sandbox import cluster
 from runbook.verification.fence import take_fence
 
+#: A cluster is thousands of small files: copying one in memory takes a tenth of the time. Left out where room is short.
+_MEMORY = Path("/dev/shm")
+_ROOM = 4 << 30
+
+
+def temporary_root() -> Path:
+    """Where tests make their homes: in memory when there is room, else the usual place."""
+    if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK | os.X_OK) and shutil.disk_usage(_MEMORY).free > _ROOM:
+        return _MEMORY
+    return Path(tempfile.gettempdir())
+
 
 @contextmanager
 def open_folder() -> Iterator[Path]:
     """A temporary folder that any user can enter (pytest's own are closed to PostgreSQL's user when we are root)."""
-    folder = Path(tempfile.mkdtemp(prefix="runbook-test-"))
+    folder = Path(tempfile.mkdtemp(prefix="runbook-test-", dir=temporary_root()))
     folder.chmod(0o755)
     try:
         yield folder

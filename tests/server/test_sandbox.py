@@ -358,6 +358,11 @@ def test_an_ordinary_user_makes_the_same_sandbox(sandbox_home: Path) -> None:
 
 def test_traffic_is_single_survives_a_restart_and_journals_what_committed(live_home: Path) -> None:
     sandbox = need_sandbox()
+    counts = """
+        SELECT (SELECT count(*) FROM vehicles) AS vehicles, (SELECT count(*) FROM auction_data) AS auction_data,
+               (SELECT count(*) FROM sessions) AS sessions"""
+    loaded = ask(counts)
+    traffic.journal_file(sandbox).unlink()
     pid = traffic_process.start(sandbox, seconds=60, rate=20)
     assert traffic_process.start(sandbox, seconds=60) == pid
     time.sleep(1)
@@ -370,8 +375,13 @@ def test_traffic_is_single_survives_a_restart_and_journals_what_committed(live_h
     assert traffic_process.stop(sandbox)
     assert not traffic_process.is_running(sandbox)
     journal = [json.loads(line) for line in traffic.journal_file(sandbox).read_text().splitlines()]
-    written = sum(entry["tables"].get("vehicles", 0) for entry in journal)
-    assert ask("SELECT count(*) - 12000 AS n FROM vehicles")["n"] == written
+    written = {
+        table: sum(entry["tables"].get(table, 0) for entry in journal)
+        for table in ("vehicles", "auction_data", "sessions")
+    }
+    assert min(written.values()) > 0
+    after = ask(counts)
+    assert {table: after[table] - loaded[table] for table in written} == written
     last = journal[-1]
     query = "SELECT pg_xact_status($1::text::xid8) AS status, pg_xact_commit_timestamp($1::text::xid8::xid) AS at"
     found = ask(query, last["xid"])

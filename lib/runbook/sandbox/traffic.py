@@ -37,11 +37,12 @@ class Writer:
         ranges = run_file(self.connection, "find_ranges")[0]
         self._vehicles, self._users = (int(ranges[name] or 1) for name in ("vehicles", "users"))
 
-    def _bid(self, vehicle: int) -> None:
+    def _bid(self, vehicle: int) -> int:
         bidder = self._rng.randint(1, self._users)
-        run_file(self.connection, "add_bid", {"vehicle": vehicle, "bidder": bidder})
+        return len(run_file(self.connection, "add_bid", {"vehicle": vehicle, "bidder": bidder}))
 
     def _write(self) -> dict[str, int]:
+        """One of the application's writes; how many rows of which table it wrote."""
         kind = self._rng.random()
         if kind < 0.5:
             unique = f"{time.time_ns()}-{self._rng.random()}"
@@ -49,14 +50,12 @@ class Writer:
             added = run_file(self.connection, "add_vehicle", {"seed_text": unique, "auctions_back": back})
             if added:
                 self._vehicles = int(added[0]["id"])
-                self._bid(self._vehicles)
-            return {"vehicles": len(added), "auction_data": len(added)}
+            return {"vehicles": len(added), "auction_data": self._bid(self._vehicles)}
         if kind < 0.8:
             vehicle = self._rng.randint(max(1, self._vehicles - 500), self._vehicles)
-            self._bid(vehicle)
-            return {"auction_data": 1}
-        run_file(self.connection, "add_session", {"user_number": self._rng.randint(1, self._users)})
-        return {"sessions": 1}
+            return {"auction_data": self._bid(vehicle)}
+        user = self._rng.randint(1, self._users)
+        return {"sessions": len(run_file(self.connection, "add_session", {"user_number": user}))}
 
     def _beat(self) -> dict[str, int]:
         run_file(self.connection, "beat_heart")
