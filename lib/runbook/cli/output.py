@@ -53,7 +53,7 @@ def show_outcome(outcome: Outcome) -> int:
 
 def show_error(error: RunbookError, verdict: str, exit_code: int, run: str | None = None) -> int:
     """An error is on standard error for people, and in the JSON line for machines. Returns the exit code."""
-    from runbook.session.secrets import register_all_secrets
+    from runbook.session.credentials import register_all_secrets
 
     register_all_secrets()  # what was given in a wrong place may be a secret that no run has resolved yet
     print(scrubber.text(f"{verdict}: {error}"), file=sys.stderr, flush=True)

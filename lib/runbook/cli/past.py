@@ -127,7 +127,7 @@ def close(
     from runbook.runner.dead import is_alive, note_death
     from runbook.runner.execute import outcome_of
     from runbook.runner.resume import find_run
-    from runbook.session.secrets import register_secrets
+    from runbook.session.credentials import register_secrets
 
     _close_dead()
     folder = find_run(run)

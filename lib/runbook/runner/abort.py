@@ -14,9 +14,9 @@ from runbook.runner.closing import clean_up, close_attempt, read_state
 from runbook.runner.execute import Outcome, is_over, outcome_of
 from runbook.runner.resume import find_run
 from runbook.session import identity, lock
+from runbook.session.credentials import register_secrets
 from runbook.session.journal import Journal
 from runbook.session.request import JOURNAL, start_attempt
-from runbook.session.secrets import register_secrets
 
 _WAIT_SECONDS = 12.0
 

@@ -1,7 +1,4 @@
-"""`TruthfulEngine`: papermill's engine with an honest record of what ran, a private kernel and atomic, redacted saves.
-
-papermill loads this module through its entry point while it is itself being imported: import papermill before it.
-"""
+"""The cells of a notebook executed, with an honest record of what ran and atomic, redacted saves."""
 
 from __future__ import annotations
 
@@ -87,8 +84,8 @@ class TruthfulClient(PapermillNotebookClient):  # type: ignore[misc]  # papermil
                 self.nb_man.cell_complete(cell, cell_index=index)
 
 
-class TruthfulEngine(NBClientEngine):  # type: ignore[misc]  # papermill has no types
-    """papermill's engine `runbook`."""
+class TruthfulCells(NBClientEngine):  # type: ignore[misc]  # papermill has no types
+    """What `TruthfulEngine` does its work with."""
 
     @classmethod
     def execute_notebook(

@@ -20,10 +20,10 @@ from runbook.params import load_params
 from runbook.redact import scrubber
 from runbook.runner.processes import end_backends, end_processes, remove_scratch, remove_sockets
 from runbook.runner.record import record_of
+from runbook.session.credentials import register_secrets
 from runbook.session.fold import fold
 from runbook.session.journal import Event, Journal, read_events
 from runbook.session.request import JOURNAL, SOURCE, executed_name
-from runbook.session.secrets import register_secrets
 from runbook.session.state import RunState
 
 NO_OUTPUTS = "The executed notebook was not at hand when the run was archived: its outputs are missing."

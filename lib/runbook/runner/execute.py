@@ -22,6 +22,7 @@ from runbook.runner.kernel import Kernel
 from runbook.runner.progress import Display
 from runbook.runner.signals import Signals, Stopped
 from runbook.session import notebook, values
+from runbook.session.credentials import register_all_secrets, register_secrets
 from runbook.session.journal import Journal
 from runbook.session.lock import TargetLock
 from runbook.session.notebook import Parameter
@@ -34,7 +35,6 @@ from runbook.session.request import (
     new_run_id,
     start_attempt,
 )
-from runbook.session.secrets import register_all_secrets, register_secrets
 from runbook.session.state import RunState
 
 #: Seconds that a stopped kernel has for its cleanups: all of a stopped run must be gone within ten.

@@ -15,11 +15,11 @@ from runbook.runner.dead import is_alive
 from runbook.runner.execute import Outcome, is_over, run_attempt
 from runbook.runner.signals import Signals
 from runbook.session import fingerprints, identity, notebook
+from runbook.session.credentials import register_secrets
 from runbook.session.journal import Journal, write_atomically
 from runbook.session.lock import TargetLock
 from runbook.session.notebook import Parameter
 from runbook.session.request import JOURNAL, SOURCE, source_name
-from runbook.session.secrets import register_secrets
 from runbook.session.state import RunState
 
 

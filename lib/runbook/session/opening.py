@@ -13,6 +13,7 @@ from runbook import layout
 from runbook.errors import ParamsError
 from runbook.params import Params, load_params
 from runbook.session import identity, notebook, values
+from runbook.session.credentials import register_secrets
 from runbook.session.fold import fold
 from runbook.session.journal import Journal
 from runbook.session.lock import TargetLock
@@ -28,7 +29,6 @@ from runbook.session.request import (
     start_attempt,
 )
 from runbook.session.run import Run, shorten_traceback
-from runbook.session.secrets import register_secrets
 from runbook.session.state import RunState
 from runbook.session.surroundings import Surroundings, executed_inputs, look_around
 
