@@ -6,6 +6,7 @@ Positions (LSN) are ints in bytes. Source: PostgreSQL 17, xlog_internal.h, pg_wa
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -196,13 +197,45 @@ def read_records(
             record = parse_record(line)
             if record is not None:
                 yield record
-    yield (
-        ""
-        if output.code == 0
-        else output.stderr.strip().splitlines()[-1]
-        if output.stderr.strip()
-        else "pg_waldump failed"
-    )
+    yield "" if output.code == 0 else _last_error(output.stderr)
+
+
+def _last_error(said: str) -> str:
+    """pg_waldump's last error, not the detail that may follow it.
+
+    >>> _last_error("pg_waldump: error: invalid size\\npg_waldump: detail: It must be a power of two.\\n")
+    'pg_waldump: error: invalid size'
+    """
+    lines = said.strip().splitlines()
+    return ([line for line in lines if "error:" in line] or lines or ["pg_waldump failed"])[-1]
+
+
+@dataclass(frozen=True)
+class SegmentHeader:
+    """The long header at a segment's start. `begin` is the position of its first byte, `size` in bytes."""
+
+    timeline: int
+    begin: int
+    system_identifier: str
+    size: int
+
+
+#: xlp_magic, xlp_info, xlp_tli, xlp_pageaddr, xlp_rem_len, padding, xlp_sysid, xlp_seg_size, xlp_xlog_blcksz: the same
+#: in all versions since 11 (xlog_internal.h), in the byte order of the machine that wrote them.
+_LONG_HEADER = struct.Struct("=HHIQIIQII")
+
+
+def read_segment_header(path: Path) -> SegmentHeader | None:
+    """What a segment says of itself; None when it does not begin as WAL does."""
+    with path.open("rb") as file:
+        head = file.read(_LONG_HEADER.size)
+    if len(head) < _LONG_HEADER.size:
+        return None
+    _, info, timeline, begin, _, _, system, size, block = _LONG_HEADER.unpack(head)
+    has_long_header = info & 0x0002
+    if not has_long_header or block != PAGE or size & (size - 1) or not 1 << 20 <= size <= 1 << 30:
+        return None
+    return SegmentHeader(timeline, begin, str(system), size)
 
 
 def end_of_record(lsn: int, length: int, segment_size: int) -> int:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from runbook import layout
-from runbook.errors import BackupDamaged, CommandFailed, NotMeasured, TargetError
+from runbook.errors import BackupDamaged, CommandFailed, NotMeasured, TargetError, WalDamaged
 from runbook.outside.commands import OsUser
 from runbook.params.schema import Cluster
-from runbook.platforms.cluster.backups import Backup, describe_all
+from runbook.platforms.cluster.backups import Backup, describe_all, version_in_tar
 from runbook.platforms.cluster.walarchive import Stage, WalArchive, check_user_can_read
 from runbook.postgres.tools import Tools, find_tools, read_control
-from runbook.postgres.wal import Commit, Timeline
+from runbook.postgres.wal import Commit, Timeline, format_lsn
 from runbook.recovery import window
 from runbook.recovery.walscan import scan_to
 from runbook.recovery.window import RecoveryPoint, Resolved
@@ -52,6 +53,7 @@ class Selection:
         if not self.backups:
             raise BackupDamaged(wrong[0].message, next=wrong[0].next)
         self.tools = self._find_tools()
+        self.backups = [self._identified(backup) for backup in self.backups]
         self.segment_size = self._find_segment_size()
         return wrong
 
@@ -67,9 +69,12 @@ class Selection:
         self.number, self.why = window.choose_timeline(
             self.point, self.asked_timeline, self.lineages, self._first_commit
         )
-        self.candidates = window.candidates(self.backups, window.lineage_of(self.number, self.lineages), self.point)
+        live = self.live_system()
+        # A folder may hold backups from before an upgrade: those of another system never serve this one.
+        own = [backup for backup in self.backups if live in (None, backup.system_identifier)] or self.backups
+        self.candidates = window.candidates(own, window.lineage_of(self.number, self.lineages), self.point)
         if not self.candidates:
-            raise window.refuse_before_oldest(self.asked, self.backups, self.number)
+            raise window.refuse_before_oldest(self.asked, own, self.number)
 
     def _find_tools(self) -> Tools:
         majors = {backup.major for backup in self.backups if backup.major}
@@ -77,20 +82,33 @@ class Selection:
         if not majors and version is not None and version.is_file():
             majors = {int(version.read_text().strip())}
         if not majors:
+            majors = {found for backup in self.backups if (found := version_in_tar(backup.path)) is not None}
+        if not majors:
             raise NotMeasured(
                 "Nothing says which major version of PostgreSQL made the backups.",
                 next="Name cluster.data_directory in params.",
             )
         return find_tools(max(majors), self.cluster.bin_directory, self.user)
 
+    def _identified(self, backup: Backup) -> Backup:
+        """With its system, which manifests name since PostgreSQL 17 only; pg_control of a plain backup knows it too."""
+        if backup.system_identifier is not None or backup.layout == "tar":
+            return backup
+        try:
+            system = read_control(self.tools, backup.path).get("Database system identifier")
+        except CommandFailed:
+            return backup  # pg_control is gone or damaged: the manifest check says so
+        return replace(backup, system_identifier=system)
+
     def _find_segment_size(self) -> int:
-        for backup in reversed(self.backups):
+        live = [layout.resolve(self.cluster.data_directory)] if self.cluster.data_directory else []
+        for folder in [*(backup.path for backup in reversed(self.backups)), *live]:
             try:
-                return int(read_control(self.tools, backup.path)["Bytes per WAL segment"])
+                return int(read_control(self.tools, folder)["Bytes per WAL segment"])
             except (CommandFailed, KeyError, ValueError):
                 # A tar backup, or a pg_control that is gone: the manifest check will say so.
                 continue
-        return _SEGMENT_SIZE
+        return self.archive.segment_size() or _SEGMENT_SIZE
 
     def live_system(self) -> str | None:
         """The running cluster's system identifier; None when its files are out of reach."""
@@ -118,7 +136,16 @@ class Selection:
 
     def _stage(self, backup: Backup, lineage: tuple[Timeline, ...]) -> Stage:
         own = self.wal.parent / "backup_wal" if backup.layout == "tar" else backup.path / "pg_wal"
-        return Stage(self.archive, self.wal, lineage, backup.start, self.segment_size, fallback=own)
+        return Stage(
+            self.archive,
+            self.wal,
+            lineage,
+            backup.start,
+            self.segment_size,
+            fallback=own,
+            needed_by=f"backup {backup.label}",
+            system_identifier=backup.system_identifier,
+        )
 
     def _first_commit(self, lineage: tuple[Timeline, ...]) -> Commit | None:
         stage = Stage(self.archive, self.wal, lineage, lineage[-1].begin, self.segment_size)
@@ -168,4 +195,11 @@ class Selection:
         stage = self._stage(backup, window.lineage_of(point.timeline, self.lineages))
         until = point.gate if point.gate is not None else point.reached
         scan = scan_to(stage, self.tools, until=until, timeout=self.timeout)
-        return Resolved(point, backup, stage, scan, "as resolved before the interruption")
+        if scan.reached != point.reached:
+            raise WalDamaged(
+                f"WAL reaches to {format_lsn(scan.reached)} now, and {format_lsn(point.reached)} was written down as the point: "
+                "the archive has changed since.",
+                next="Look at what changed archived WAL; start a new run.",
+            )
+        # What was the archive's end may have more behind it by now: the point stays where it was.
+        return Resolved(replace(point, gate=scan.gate), backup, stage, scan, "as resolved before the interruption")

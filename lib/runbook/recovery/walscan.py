@@ -89,10 +89,9 @@ def scan_to(
     while True:
         done_before = len(stage.laid)
         laid = stage.extend(batch)
-        _check_sizes(stage, done_before)
         if not stage.laid:
-            raise WalDamaged(
-                f"WAL segment {stage.next_name()}, the first that the backup needs, is not in {stage.archive.where()}.",
+            raise stage.problem or WalDamaged(
+                f"WAL segment {stage.next_name()}, the first that {stage.needed_by} needs, is not in {stage.archive.where()}.",
                 next="Look for a copy of it; take a new base backup now.",
             )
         if laid:
@@ -102,6 +101,8 @@ def scan_to(
                 break
             if isinstance(until, int) and _end_of(stage) > until:
                 break
+        if stage.problem is not None:
+            raise stage.problem
         if laid < batch:
             break
     _find_ends(scan, stage, tools, until, timeout)
@@ -113,17 +114,6 @@ def scan_to(
 def _end_of(stage: Stage) -> int:
     """The first byte behind the segments laid."""
     return segment_start(stage.laid[-1], stage.segment_size)[1] + stage.segment_size
-
-
-def _check_sizes(stage: Stage, first: int) -> None:
-    for name in stage.laid[first:]:
-        size = (stage.folder / name).stat().st_size
-        if size != stage.segment_size:
-            raise WalDamaged(
-                f"WAL segment {name} in {stage.archive.where()} has {size} bytes; a segment has {stage.segment_size}: it is truncated.",
-                next="Look for a whole copy of it; take a new base backup now.",
-                segment=name,
-            )
 
 
 def _lay_aliases(stage: Stage) -> None:

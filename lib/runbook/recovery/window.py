@@ -177,6 +177,12 @@ def candidates(backups: list[Backup], lineage: tuple[Timeline, ...], point: str 
 
 def refuse_before_oldest(asked: str, backups: list[Backup], timeline: int) -> TargetOutsideWindow:
     """The error for a point that no backup reaches, with the nearest possible one."""
+    if backups and all(backup.incremental for backup in backups):
+        return TargetOutsideWindow(
+            f"{backups[-1].label} is an incremental backup, and no full one is beside it: alone it restores nothing.",
+            next="Combine it with the full backup it builds on (pg_combinebackup) and name that folder as backup_folder.",
+        )
+    backups = [backup for backup in backups if not backup.incremental]
     times = [backup for backup in backups if backup.started_at]
     oldest = min(times, key=lambda backup: backup.started_at or EVER, default=None)
     nearest = (
@@ -233,7 +239,9 @@ def resolve(
         assert not isinstance(until, str)
         scan = scan_to(stage, tools, until=until, timeout=timeout, progress=progress)
         consistent = backup.end if backup.end is not None else scan.backup_end
-        if consistent is None and scan.backup_end is None:
+        if consistent is None and scan.gate is not None:
+            continue  # the point lies before the backup's end
+        if consistent is None:
             raise TargetOutsideWindow(
                 f"WAL in the archive ends before backup {backup.label} is consistent: its end record is not there.",
                 next="Wait until the WAL is archived, or look for the missing segments.",
@@ -243,9 +251,12 @@ def resolve(
             raise TargetOutsideWindow(
                 f"The archive of timeline {timeline} ends at {format_lsn(scan.reached)} ({last}): nothing in it shows that it covers {asked}.",
                 next="The nearest possible point is latest"
-                + (f", or {clock.stamp(scan.before.at)} exactly" if scan.before else "")
+                + (f", or a time before {clock.stamp(scan.before.at)}" if scan.before else "")
                 + ". If the server lives, wait for archiving (pg_switch_wal()) and try again.",
             )
+        if isinstance(point, datetime) and backup.started_at is None and scan.before is None:
+            # Nothing says when this backup was taken: without a commit before the point it may be younger than it.
+            continue
         if consistent is not None and scan.reached < consistent:
             if until is None:
                 raise TargetOutsideWindow(

@@ -152,7 +152,9 @@ class BackupVerification:
                 next="Take a new base backup (it will hold the tablespace), then verify that one.",
             )
         missing = [name for name in stage.from_backup if stage.later_than(name)]
-        return [backup_checks.check_wal(scan), backup_checks.check_archive(missing, stage.archive.where())]
+        is_empty = len(stage.from_backup) == len(stage.laid)
+        archive = backup_checks.check_archive(missing, stage.archive.where(), is_empty=is_empty)
+        return [backup_checks.check_wal(scan), archive]
 
     def point_rows(self, facts: dict[str, Any]) -> list[dict[str, Any]]:
         """The point, for people."""
@@ -245,7 +247,7 @@ class BackupVerification:
         fences, wrong = list_fences(self.cluster)
         fence, reason = comparison.choose_fence(
             fences,
-            system_identifier=resolved.backup.system_identifier,
+            system_identifier=self._system,
             lineage=resolved.stage.lineage,
             consistent=resolved.consistent,
             reached=resolved.point.reached,
@@ -280,7 +282,7 @@ class BackupVerification:
         assert self.resolved is not None
         if self.resolved.point.gate is not None:
             return None
-        system = self.resolved.backup.system_identifier
+        system = self._system
         ours = [
             fence
             for fence in fences
@@ -288,6 +290,12 @@ class BackupVerification:
             and all(item.timeline == self.resolved.point.timeline for item in fence.databases)
         ]
         return backup_checks.check_archive_end(ours, self.resolved.point.reached)
+
+    @property
+    def _system(self) -> str | None:
+        """The backup's system, as its manifest, its control file or its WAL names it."""
+        assert self.resolved is not None
+        return self.resolved.backup.system_identifier or self.resolved.stage.system_identifier
 
     def recover(self, may_promote: bool) -> tuple[dict[str, Any], list[Check]]:
         """The scratch stands at the point, read-only; the position that it reports decides.

@@ -72,8 +72,26 @@ def check_wal(scan: Scan) -> Check:
     )
 
 
-def check_archive(missing: Sequence[str], where: str) -> Check:
-    """The archive itself holds every segment that was needed."""
+def check_archive(missing: Sequence[str], where: str, *, is_empty: bool = False) -> Check:
+    """The archive itself holds every segment that was needed.
+
+    Args:
+        missing: segments that the backup's own pg_wal had to give while the archive has later ones.
+        is_empty: the archive gave none at all.
+    """
+    if is_empty:
+        return Check(
+            id="archive",
+            title="The archive holds every segment",
+            status=Status.UNKNOWN,
+            expected="none missing",
+            observed="none there",
+            severity=Severity.CRITICAL,
+            reason=f"{where} holds none of the WAL that this backup needs; all of it came from the backup's own pg_wal. "
+            "Nothing shows that WAL is archived at all.",
+            next="Look at pg_stat_archiver of production and at wal_archive in params.",
+            source="the archive's listing",
+        )
     return Check(
         id="archive",
         title="The archive holds every segment",

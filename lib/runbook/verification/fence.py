@@ -256,6 +256,8 @@ def _staged(
         time.sleep(0.1)
     stage = Stage(archive, folder, (Timeline(timeline, 0, None),), start, segment_size)
     stage.extend((after - 1) // segment_size - start // segment_size + 1)
+    if stage.problem is not None:
+        raise stage.problem
     return stage
 
 

@@ -7,17 +7,26 @@ A backup is a folder made by pg_basebackup (plain or tar), or the backup folder 
 from __future__ import annotations
 
 import json
+import lzma
 import re
+import tarfile
+import zlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from runbook import clock
-from runbook.errors import BackupDamaged, TargetError
+from runbook.errors import BackupDamaged, NotReadable, TargetError
 from runbook.postgres.wal import parse_lsn
 
 #: Folders still being written, by the conventions of the tools that write them.
 _UNFINISHED = (".part", ".tmp", ".partial", ".incomplete")
+#: Folders that file systems and tools put beside backups, empty or not.
+_NO_BACKUPS = ("lost+found", "fences", "tmp")
+
+
+#: What reading a file of a damaged backup may raise.
+_UNREADABLE = (ValueError, OSError, EOFError, tarfile.TarError, zlib.error, lzma.LZMAError)
 
 
 @dataclass(frozen=True)
@@ -52,10 +61,11 @@ class Backup:
         }
 
 
-def _looks_like_backup(folder: Path) -> bool:
-    return any((folder / name).exists() for name in ("PG_VERSION", "backup_label", "backup_manifest", "global")) or any(
-        folder.glob("base.tar*")
-    )
+def looks_like_backup(folder: Path) -> bool:
+    """True when some file of a base backup is in the folder."""
+    return any(
+        (folder / name).exists() for name in ("PG_VERSION", "backup_label", "backup_manifest", "global", "pg_xact")
+    ) or any(folder.glob("base.tar*"))
 
 
 def list_folders(backup_folder: Path) -> list[Path]:
@@ -63,16 +73,28 @@ def list_folders(backup_folder: Path) -> list[Path]:
 
     Raises:
         BackupDamaged: the folder is missing or holds none.
+        NotReadable: a folder is closed.
     """
-    if not backup_folder.is_dir():
-        raise BackupDamaged(f"The backup folder {backup_folder} is not there.", next="Correct backup_folder in params.")
-    if _looks_like_backup(backup_folder):
-        return [backup_folder]
-    found = [
-        folder
-        for folder in sorted(backup_folder.iterdir())
-        if folder.is_dir() and not folder.name.endswith(_UNFINISHED) and _looks_like_backup(folder)
-    ]
+    try:
+        if not backup_folder.is_dir():
+            raise BackupDamaged(
+                f"The backup folder {backup_folder} is not there.", next="Correct backup_folder in params."
+            )
+        if looks_like_backup(backup_folder):
+            return [backup_folder]
+        found = [
+            folder
+            for folder in sorted(backup_folder.iterdir())
+            if folder.is_dir()
+            and not folder.name.endswith(_UNFINISHED)
+            and folder.name not in _NO_BACKUPS
+            and (looks_like_backup(folder) or not any(folder.iterdir()))
+        ]
+    except PermissionError as cause:
+        raise NotReadable(
+            f"The backup folder {cause.filename or backup_folder} cannot be entered: {cause.strerror}.",
+            next="Open it for the user who runs this.",
+        ) from cause
     if not found:
         raise BackupDamaged(f"There is no base backup in {backup_folder}.", next="Take one with pg_basebackup.")
     return found
@@ -89,17 +111,21 @@ def read_manifest(path: Path) -> dict[str, object] | None:
         return None
     try:
         with manifest.open("rb") as file:
-            head = file.read(4096).decode()
+            head = file.read(4096).decode(errors="replace")
             file.seek(max(0, manifest.stat().st_size - 16384))
             tail = file.read().decode(errors="replace")
         identifier = re.search(r'"System-Identifier":\s*(\d+)', head)
         ranges = re.search(r'"WAL-Ranges":\s*(\[.*?\])', tail, re.DOTALL)
         if ranges is None:
             raise ValueError("no WAL-Ranges")
-        return {"system": identifier[1] if identifier else None, "ranges": json.loads(ranges[1])}
-    except (OSError, ValueError) as cause:
+        found = [
+            (int(item["Timeline"]), parse_lsn(item["Start-LSN"]), parse_lsn(item["End-LSN"]))
+            for item in json.loads(ranges[1])
+        ]
+        return {"system": identifier[1] if identifier else None, "ranges": found}
+    except (OSError, ValueError, KeyError, TypeError) as cause:
         raise BackupDamaged(
-            f"The manifest of backup {path} cannot be read: {cause}", next="Take a new base backup."
+            f"The manifest of backup {path} (backup_manifest) cannot be read: {cause!r}", next="Take a new base backup."
         ) from cause
 
 
@@ -115,8 +141,6 @@ def _read_label(path: Path) -> dict[str, str]:
 
 def _label_from_tar(path: Path) -> dict[str, str]:
     """backup_label stands at the start of base.tar; only the first members are read."""
-    import tarfile
-
     for archive in path.glob("base.tar*"):
         if archive.suffix in (".zst", ".lz4"):
             return {}
@@ -130,6 +154,22 @@ def _label_from_tar(path: Path) -> dict[str, str]:
     return {}
 
 
+def version_in_tar(path: Path) -> int | None:
+    """The major version from base.tar's PG_VERSION, which may stand anywhere in it; None when it cannot be had."""
+    for archive in path.glob("base.tar*"):
+        if archive.suffix in (".zst", ".lz4"):
+            return None
+        try:
+            with tarfile.open(archive) as tar:
+                for member in tar:
+                    file = tar.extractfile(member) if member.name == "PG_VERSION" else None
+                    if file is not None:
+                        return int(file.read())
+        except _UNREADABLE:
+            return None  # unpacking says what is wrong with it
+    return None
+
+
 def _parse_label_time(text: str) -> datetime | None:
     match = re.match(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (UTC|GMT|Z)$", text)
     # Another zone's abbreviation is ambiguous; the manifest's and WAL's positions decide then.
@@ -140,8 +180,22 @@ def describe(path: Path) -> Backup:
     """What the backup is.
 
     Raises:
-        BackupDamaged: neither manifest nor label say where its WAL starts.
+        BackupDamaged: neither manifest nor label say where its WAL starts, or a file of it cannot be understood.
     """
+    if not any(path.iterdir()):
+        raise BackupDamaged(
+            f"The backup folder {path} is empty.", next="Look at what removed it, or remove the folder."
+        )
+    try:
+        return _describe(path)
+    except _UNREADABLE as cause:
+        raise BackupDamaged(
+            f"The backup {path} does not say what it is: its PG_VERSION, backup_label or base.tar cannot be read ({cause}).",
+            next="Take a new base backup; look at what damaged this one.",
+        ) from cause
+
+
+def _describe(path: Path) -> Backup:
     is_tar = any(path.glob("base.tar*"))
     manifest = read_manifest(path)
     label = _label_from_tar(path) if is_tar else _read_label(path)
@@ -151,11 +205,8 @@ def describe(path: Path) -> Backup:
         ranges = manifest["ranges"]
         assert isinstance(ranges, list)
         if ranges:
-            start = parse_lsn(ranges[0]["Start-LSN"])
-            end = parse_lsn(ranges[-1]["End-LSN"])
-            timeline = int(ranges[-1]["Timeline"])
-            if label.get("START TIMELINE"):
-                timeline = int(label["START TIMELINE"])
+            start, end = ranges[0][1], ranges[-1][2]
+            timeline = int(label.get("START TIMELINE") or ranges[-1][0])
     if start is None and label.get("START WAL LOCATION"):
         start = parse_lsn(label["START WAL LOCATION"].split()[0])
         timeline = int(label.get("START TIMELINE", "1"))
