@@ -99,11 +99,11 @@ def read_label(folder: Path) -> dict[str, Any] | None:
     return label if isinstance(label, dict) else None
 
 
-def remove_sockets(kernel_folder: str | None) -> None:
-    """The private folder of a kernel whose runner was killed is gone."""
-    if kernel_folder is None:
+def remove_sockets(private_folder: str | None) -> None:
+    """The private socket folder of a kernel or a scratch server that was killed is gone."""
+    if private_folder is None:
         return
-    folder = Path(kernel_folder)
+    folder = Path(private_folder)
     if folder.name.startswith("rb-") and not folder.is_symlink() and folder.is_dir():
         shutil.rmtree(folder)
 
@@ -121,6 +121,7 @@ def remove_scratch(run_id: str, paths: Iterable[str], kept: Iterable[str] = ()) 
         if path in keep or label is None or label.get("run") != run_id or label.get("keep") is True:
             continue
         try:
+            remove_sockets(label.get("socket"))
             shutil.rmtree(folder)
         except OSError as cause:
             problems.append(f"The scratch {folder} could not be removed: {cause.strerror}.")
