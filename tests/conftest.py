@@ -2,69 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from homes import at_home, copy_tree, make_home, open_folder
 from runbook import layout
 from runbook.params import load_params
 from runbook.sandbox import cluster
 from runbook.verification.fence import take_fence
-
-#: A cluster is thousands of small files: copying one in memory takes a tenth of the time. Left out where room is short.
-_MEMORY = Path("/dev/shm")
-_ROOM = 4 << 30
-
-
-def temporary_root() -> Path:
-    """Where tests make their homes: in memory when there is room, else the usual place."""
-    if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK | os.X_OK) and shutil.disk_usage(_MEMORY).free > _ROOM:
-        return _MEMORY
-    return Path(tempfile.gettempdir())
-
-
-@contextmanager
-def open_folder() -> Iterator[Path]:
-    """A temporary folder that any user can enter (pytest's own are closed to PostgreSQL's user when we are root)."""
-    folder = Path(tempfile.mkdtemp(prefix="runbook-test-", dir=temporary_root()))
-    folder.chmod(0o755)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder)
-
-
-def make_home(folder: Path) -> Path:
-    """An empty home with the shipped params."""
-    folder.mkdir(mode=0o755)
-    folder.chmod(0o755)
-    shutil.copytree(layout.CHECKOUT / "params", folder / "params")
-    return folder
-
-
-@contextmanager
-def at_home(home: Path) -> Iterator[None]:
-    """RUNBOOK_HOME is that folder within the block."""
-    before = os.environ.get("RUNBOOK_HOME")
-    os.environ["RUNBOOK_HOME"] = str(home)
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["RUNBOOK_HOME"]
-        else:
-            os.environ["RUNBOOK_HOME"] = before
-
-
-def copy_tree(source: Path, target: Path) -> None:
-    """A copy with owners and modes; WAL segments are mostly zeros, which take neither time nor room as holes."""
-    subprocess.run(["cp", "-a", "--sparse=always", str(source), str(target)], check=True)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 import pytest
-from conftest import at_home, make_home, open_folder
+from homes import at_home, make_home, open_folder
 from runbook import clock, layout
 from runbook.cli.sandbox import app
 from runbook.errors import OperatorError
