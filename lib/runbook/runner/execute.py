@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import signal
 import sys
@@ -90,14 +91,28 @@ def validate(name: str, target: str | None, given: Iterable[tuple[str, str]]) ->
     """
     path = notebook.find_notebook(name)
     where = layout.short(path)
-    declared = notebook.read_parameters(notebook.read_notebook(path), where)
+    content = notebook.read_notebook(path)
+    declared = notebook.read_parameters(content, where)
     register_all_secrets()  # any of them may have been pasted as a value
     asked = [*given, *([("target", target)] if target is not None else [])]
     taken = values.values_from_text(asked, declared, where)
     params = load_params(taken["target"])
     register_secrets(params)
     values.refuse_secrets(taken, where)
+    _check_meaning(content, params, taken)
     return Request(path, declared, taken, params)
+
+
+def _check_meaning(content: dict[str, Any], params: Params, taken: dict[str, Any]) -> None:
+    """What the notebook's own subject refuses (a naive time, a broken check file) is refused before a kernel starts.
+
+    The notebook names a function of the library in `metadata.runbook.preflight`, as `module:function`; it takes the
+    params and the notebook's values, starts nothing, and raises OperatorError.
+    """
+    named = content.get("metadata", {}).get("runbook", {}).get("preflight")
+    if named:
+        module, _, function = str(named).partition(":")
+        getattr(importlib.import_module(module), function)(params, taken)
 
 
 def execute_run(
