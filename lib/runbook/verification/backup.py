@@ -26,6 +26,16 @@ from runbook.verification.contents import Contents, Progress
 from runbook.verification.fencefile import Fence, list_fences, owned_folder
 
 
+def check_parameters(params: Params, values: dict[str, Any]) -> None:
+    """The notebook's parameters mean something on this target; nothing is started.
+
+    Raises:
+        OperatorError, ParamsError: one does not, or a check file is broken.
+    """
+    names = ("recovery_point", "timeline", "scratch", "checks")
+    BackupVerification(params, "preflight", lambda *seen: None, **{name: values[name] for name in names})
+
+
 class BackupVerification:
     """The state between the steps of one verification.
 
