@@ -11,8 +11,13 @@ FROM (
   SELECT format('%I.%I', sn.nspname, sc.relname) AS sequence_name,
          format('%I.%I.%I', tn.nspname, t.relname, a.attname) AS column_name,
          coalesce(pg_catalog.pg_sequence_last_value(sc.oid), q.seqstart - q.seqincrement) AS last_value,
-         format('SELECT max(%I) AS m FROM %I.%I', a.attname, tn.nspname, t.relname) AS query,
-         t.relpersistence = 'u' AND pg_catalog.pg_is_in_recovery() AS is_closed
+         -- A partitioned table holds nothing itself; any other one is asked without what inherits from it.
+         format('SELECT max(%I) AS m FROM %s %I.%I', a.attname, CASE t.relkind WHEN 'p' THEN '' ELSE 'ONLY' END,
+                tn.nspname, t.relname) AS query,
+         -- A foreign partition would be read from where it is; an unlogged one cannot be read in recovery.
+         EXISTS (SELECT FROM pg_catalog.pg_class AS p
+                 WHERE (p.oid = t.oid OR p.oid IN (SELECT relid FROM pg_catalog.pg_partition_tree(t.oid)))
+                   AND (p.relkind = 'f' OR p.relpersistence = 'u' AND pg_catalog.pg_is_in_recovery())) AS is_closed
   FROM pg_catalog.pg_sequence AS q
   JOIN pg_catalog.pg_class AS sc ON sc.oid = q.seqrelid
   JOIN pg_catalog.pg_namespace AS sn ON sn.oid = sc.relnamespace

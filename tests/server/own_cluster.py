@@ -107,8 +107,10 @@ class OwnCluster:
 
     # -- what is in it
 
-    def connect(self, database: str = "postgres") -> psycopg.Connection[Any]:
-        return psycopg.connect(host=str(self.socket), port=PORT, user=self.superuser, dbname=database, autocommit=True)
+    def connect(self, database: str = "postgres", **given: Any) -> psycopg.Connection[Any]:
+        return psycopg.connect(
+            host=str(self.socket), port=PORT, user=self.superuser, dbname=database, autocommit=True, **given
+        )
 
     def sql(self, *statements: str, database: str = "postgres") -> list[tuple[Any, ...]]:
         """The statements have run, one transaction each; the last one's rows."""

@@ -43,7 +43,12 @@ PINNED = {
 }
 
 
-def _options(settings: Mapping[str, str]) -> str:
+def session_options(settings: Mapping[str, str]) -> str:
+    """The settings as PGOPTIONS has them: they win over what ALTER ROLE and ALTER DATABASE have set.
+
+    >>> session_options({"datestyle": "ISO, YMD"})
+    '-c datestyle=ISO,\\\\ YMD'
+    """
     return " ".join(
         "-c " + f"{name}={value}".replace("\\", "\\\\").replace(" ", "\\ ") for name, value in settings.items()
     )
@@ -96,7 +101,7 @@ def connect(
             row_factory=dict_row,
             application_name=application[:63],
             connect_timeout=connect_timeout,
-            options=_options(wanted),
+            options=session_options(wanted),
             **{name: value for name, value in given.items() if value is not None},
         )
     except psycopg.Error as cause:

@@ -359,6 +359,9 @@ class BackupVerification:
         if self.contents.unread:
             names = ", ".join(self.contents.unread[:5])
             said.append(f"Not readable while in recovery (unlogged or not populated): {names}.")
+        closed = self.contents.closed_databases()
+        if closed:
+            said.append(f"Databases that nobody can look into: {', '.join(closed)}.")
         other = self.contents.unchecked_indexes()
         if other:
             said.append(f"pg_amcheck looks at btree indexes only; not checked inside: {', '.join(other)} indexes.")
@@ -392,7 +395,7 @@ class BackupVerification:
         if not self.scratch.promoted:
             timeline = self.replay.promote(self.resolved.point.reached)
             checks.append(backup_checks.check_promoted(timeline, self.resolved.point.reached))
-        checks += self.contents.amcheck(self.contents.databases(), parent=True)
+        checks += self.contents.check_parents()
         self._add_seconds("promotion", began)
         return checks
 

@@ -12,6 +12,7 @@ from runbook.errors import NotMeasured
 from runbook.model import Check
 from runbook.platforms.cluster.scratch import Scratch
 from runbook.postgres.connect import Connection, rows
+from runbook.postgres.sqlfiles import load_sql
 from runbook.verification import content, integrity
 from runbook.verification.sqlchecks import CheckFile, run_check
 
@@ -29,6 +30,7 @@ class Contents:
     timeout: float
     wanted: tuple[str, ...] | None = None
     unread: list[str] = field(default_factory=list)
+    without_amcheck: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
 
     def databases(self) -> list[str]:
@@ -94,7 +96,21 @@ class Contents:
             for name in names
         ]
         self.seconds["pg_amcheck"] = time.monotonic() - began
+        if not parent:
+            self.without_amcheck = [
+                name for name, check in zip(names, checks, strict=True) if check.observed == integrity.NOT_CHECKED
+            ]
         return checks
+
+    def check_parents(self) -> list[Check]:
+        """pg_amcheck with all that a promoted scratch allows. It stands for the plain check where that was not possible."""
+        names = self.databases()
+        checks = self.amcheck(names, parent=True)
+        return checks + [
+            check.model_copy(update={"id": f"amcheck@{name}"})
+            for name, check in zip(names, checks, strict=True)
+            if name in self.without_amcheck
+        ]
 
     def check_sql(self, files: list[CheckFile], main: str | None, given: dict[str, object]) -> list[Check]:
         """Each check file against each database that it is for.
@@ -119,6 +135,12 @@ class Contents:
                     if not file.is_for_main or main is None or database == main
                 ]
         return checks
+
+    def closed_databases(self) -> list[str]:
+        """Databases that nobody can look into, each with the reason, for a limitation."""
+        with self.scratch.connect("template1") as connection:
+            found = rows(connection, load_sql("fence/list_closed_databases").text)
+        return [f"{row['name']} ({row['why']})" for row in found]
 
     def unchecked_indexes(self) -> list[str]:
         """Indexes that pg_amcheck does not look at, by access method, for a limitation."""

@@ -104,13 +104,15 @@ def take_fence(
         )
     conninfo = resolve_secret(cluster.connection, "cluster.connection")
 
+    session = {"row_security": "off"}
+
     def open_(database: str | None) -> Connection:
         return connect(
             conninfo=conninfo,
             database=database,
             application=application,
             statement_timeout=0,
-            settings={"row_security": "off"},
+            settings=session,
         )
 
     folder = folder_of(cluster)
@@ -119,7 +121,10 @@ def take_fence(
     except OSError as cause:
         raise OperatorError(f"The fence folder {folder} cannot be made: {cause.strerror}.", next="Open it.") from cause
     with open_(None) as first:
-        version = int(one(first, "SELECT current_setting('server_version_num')::int AS n")["n"])
+        version = first.info.server_version
+    if version >= 170000:
+        session["transaction_timeout"] = "0"  # unknown to older ones; nothing has been asked yet that it could end
+    with open_(None) as first:
         segment_size = int(one(first, "SELECT setting::int AS n FROM pg_settings WHERE name = 'wal_segment_size'")["n"])
         databases = content.list_databases(first, cluster.databases)
     user = service_user(cluster.os_user, owned_folder(layout.resolve(cluster.backup_folder)))

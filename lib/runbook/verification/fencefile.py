@@ -13,6 +13,7 @@ from typing import Any
 from runbook import clock, layout
 from runbook.errors import NotMeasured, RunbookError
 from runbook.params.schema import Cluster
+from runbook.platforms.cluster.backups import looks_like_backup
 from runbook.postgres.connect import PINNED
 from runbook.postgres.wal import format_lsn, parse_lsn
 from runbook.verification.content import Content, SequencePosition
@@ -59,8 +60,11 @@ class Fence:
 
 
 def folder_of(cluster: Cluster) -> Path:
-    """Where a cluster's fences are kept: beside its backups."""
-    return layout.resolve(cluster.backup_folder) / FOLDER
+    """Where a cluster's fences are kept: beside its backups, never inside one."""
+    folder = layout.resolve(cluster.backup_folder)
+    if folder.is_dir() and looks_like_backup(folder):
+        return folder.with_name(f"{folder.name}.{FOLDER}")
+    return folder / FOLDER
 
 
 def owned_folder(backup_folder: Path) -> Path:

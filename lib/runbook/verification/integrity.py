@@ -10,11 +10,13 @@ from runbook.outside import commands
 from runbook.outside.commands import OsUser
 from runbook.platforms.cluster.backups import Backup
 from runbook.platforms.cluster.scratch import Scratch
-from runbook.postgres.connect import rows
+from runbook.postgres.connect import PINNED, rows, session_options
 from runbook.postgres.tools import Tools
 
 _MOST_FINDINGS = 50
 _AMCHECK_CORRUPT = 2
+#: What was observed where pg_amcheck could not look.
+NOT_CHECKED = "not checked"
 
 
 def verifybackup_argv(tools: Tools, folder: Path) -> list[str]:
@@ -130,20 +132,27 @@ def check_amcheck(scratch: Scratch, database: str, *, jobs: int, timeout: float,
                     title=title,
                     status=Status.UNKNOWN,
                     expected=expected,
-                    observed="not checked",
+                    observed=NOT_CHECKED,
                     object=database,
                     reason=f"The extension amcheck is not in database {database}, so pg_amcheck cannot look at it.",
                     next=f'CREATE EXTENSION amcheck in "{database}" of production, or run again with -p promote true: '
                     "the promoted scratch gets it.",
                     source=source,
                 )
+    session = {
+        **PINNED,
+        **scratch.session,
+        "statement_timeout": "0",
+        "lock_timeout": "0",
+        "default_transaction_read_only": "off" if parent else "on",  # a missing extension is installed then
+    }
     result = commands.run(
         amcheck_argv(scratch, database, jobs=jobs, parent=parent),
         timeout=timeout,
         user=scratch.user,
         check=False,
         env={
-            "PGOPTIONS": "-c search_path=pg_catalog -c statement_timeout=0 -c row_security=off",
+            "PGOPTIONS": session_options(session),
             "PGAPPNAME": scratch.run_id[:63],
         },
     )

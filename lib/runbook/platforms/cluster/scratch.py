@@ -19,6 +19,20 @@ from runbook.postgres.connect import Connection, connect
 from runbook.postgres.osuser import closed_at, give
 from runbook.postgres.tools import Tools, read_control, shared_folder
 
+#: What ALTER ROLE or ALTER DATABASE may have set in the restored cluster, and must not be so in a session of ours:
+#: it would read as somebody else, hide damage, load libraries, or not be possible in recovery.
+SESSION = {
+    "row_security": "off",
+    "role": "none",
+    "default_transaction_isolation": "read committed",
+    "zero_damaged_pages": "off",
+    "ignore_checksum_failure": "off",
+    "session_preload_libraries": "",
+    "local_preload_libraries": "",
+    "temp_file_limit": "-1",
+    "client_min_messages": "warning",
+}
+SESSION_17 = {"transaction_timeout": "0", "event_triggers": "off"}
 LABEL = "scratch.json"
 PORT = 5432
 _KEEP_HOURS = 24
@@ -178,6 +192,11 @@ class Scratch:
         except CommandFailed as cause:
             raise RecoveryFailed(f"PostgreSQL refuses to start on the restored files: {cause.message}") from cause
 
+    @property
+    def session(self) -> dict[str, str]:
+        """The settings of every session that looks at the restored data."""
+        return SESSION | (SESSION_17 if self.tools.major >= 17 else {})
+
     def connect(self, database: str, *, read_only: bool = True, statement_timeout: float = 0) -> Connection:
         """A superuser's connection to the scratch, which sees every row.
 
@@ -192,7 +211,7 @@ class Scratch:
             application=self.run_id,
             read_only=read_only,
             statement_timeout=statement_timeout,
-            settings={"row_security": "off"},
+            settings=self.session,
         )
 
     def control(self) -> dict[str, str]:

@@ -38,6 +38,7 @@ def scratch_settings(
     """
     floors = {name: max(int(control.get(key, "0")), raised.get(name, 0)) for key, name in _AT_LEAST.items()}
     floors["max_connections"] = max(floors["max_connections"], _OWN_CONNECTIONS)
+    segment_megabytes = int(control.get("Bytes per WAL segment", "0")) >> 20
     settings = {
         "listen_addresses": "",
         "unix_socket_directories": str(socket),
@@ -66,6 +67,7 @@ def scratch_settings(
         "wal_init_zero": "off",
         "wal_retrieve_retry_interval": "100ms",
         "max_wal_size": "8GB",
+        "min_wal_size": f"{max(80, 2 * segment_megabytes)}MB",  # less than two segments is refused
         "checkpoint_timeout": "1h",
         "shared_buffers": "256MB",
         "max_standby_archive_delay": "-1",
