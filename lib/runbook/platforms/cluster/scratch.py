@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+import psutil
+
 from runbook import clock, layout
 from runbook.errors import BackupDamaged, CommandFailed, PlatformError, RecoveryFailed, ScratchFull
 from runbook.outside.commands import OsUser
-from runbook.platforms.cluster.settings import render_conf, scratch_settings
+from runbook.platforms.cluster.settings import buffers_for, render_conf, scratch_settings
 from runbook.postgres import server
 from runbook.postgres.connect import Connection, connect
 from runbook.postgres.osuser import closed_at, give
@@ -157,6 +159,7 @@ class Scratch:
             socket=self.socket,
             port=PORT,
             preload_libraries=self.preload_libraries,
+            buffers_mib=buffers_for(psutil.virtual_memory().available),
         )
         for name, text in {
             "postgresql.conf": render_conf(settings),
