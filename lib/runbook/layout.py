@@ -67,6 +67,11 @@ def locks() -> Path:
     return var() / "locks"
 
 
+def keys() -> Path:
+    """Practice keys of the sandbox; nobody's real key lies here."""
+    return var() / "keys"
+
+
 def sandbox() -> Path:
     """The sandbox's folder; a symbolic link when the home is closed to the server's user (`shared()`)."""
     return var() / "sandbox"

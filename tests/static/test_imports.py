@@ -15,7 +15,7 @@ LIBRARY = layout.CHECKOUT / "lib" / "runbook"
 BOTTOM = {"errors", "redact", "clock", "layout"}
 MODEL = BOTTOM | {"model"}
 PARAMS = MODEL | {"params"}
-SEAMS = PARAMS | {"postgres", "outside"}
+SEAMS = PARAMS | {"postgres", "outside", "gates"}
 PLACES = SEAMS | {"sandbox", "platforms"}
 SUBJECTS = {"recovery", "verification", "migrations", "health", "access", "compliance", "escalation"}
 HALL = {"report", "archive", "schedule"}
@@ -28,13 +28,14 @@ ALLOWED: dict[str, set[str]] = {
     "params": MODEL,
     "postgres": PARAMS | {"outside"},
     "outside": PARAMS,
+    "gates": PARAMS | {"outside"},
     "sandbox": PLACES,
     "platforms": PLACES,
     **dict.fromkeys(SUBJECTS, PLACES),
     "report": PLACES | SUBJECTS,
     "archive": PLACES | SUBJECTS,
     "schedule": PLACES | SUBJECTS,
-    "session": PARAMS,
+    "session": PARAMS | {"gates"},
     "runner": PLACES | SUBJECTS | HALL | {"session"},
     "cli": PLACES | SUBJECTS | HALL | {"session", "runner"},
 }

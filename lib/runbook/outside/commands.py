@@ -7,6 +7,7 @@ so a run's mark is inherited; secrets are given by `env`, never in argv.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pwd
 import signal
@@ -62,7 +63,14 @@ class Result:
 
 
 def _popen(
-    argv: Sequence[str], user: OsUser | None, env: Mapping[str, str | None] | None, stdout: int, stderr: int
+    argv: Sequence[str],
+    user: OsUser | None,
+    env: Mapping[str, str | None] | None,
+    stdout: int,
+    stderr: int | None,
+    stdin: int = subprocess.DEVNULL,
+    *,
+    own_session: bool = True,
 ) -> subprocess.Popen[str]:
     identity: dict[str, object] = {}
     if user is not None and os.geteuid() == 0 and user.uid != 0:
@@ -72,14 +80,14 @@ def _popen(
     try:
         process: subprocess.Popen[str] = subprocess.Popen(
             list(argv),
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=stdout,
             stderr=stderr,
             text=True,
             errors="replace",
             env=environment,
             cwd="/",  # a folder that any user may enter; relative paths have no place in argv
-            start_new_session=True,
+            start_new_session=own_session,
             **identity,  # type: ignore[call-overload]
         )
     except FileNotFoundError as cause:
@@ -94,10 +102,12 @@ def _popen(
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """End the command and what it started: it leads its own session."""
+    """End the command and what it started: it leads its own session, unless it shares ours to ask at the terminal."""
     for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
+        try:
             os.killpg(process.pid, number)
+        except ProcessLookupError:
+            process.send_signal(number)
         try:
             process.wait(3)
         except subprocess.TimeoutExpired:
@@ -112,6 +122,8 @@ def run(
     user: OsUser | None = None,
     env: Mapping[str, str | None] | None = None,
     check: bool = True,
+    stdin: bytes | None = None,
+    attended: bool = False,
 ) -> Result:
     """The command has ended; its output is in the result.
 
@@ -121,15 +133,21 @@ def run(
         user: who runs it, when we are root.
         env: additions to the environment; None takes a variable out of it.
         check: raise when its code is not 0.
+        stdin: ASCII text that it reads; without it there is nothing to read.
+        attended: a person sits at our terminal: the command may ask there (a passphrase, a PIN), and its standard
+            error stands there instead of in the result.
 
     Raises:
         CommandFailed: it could not start, or ended with another code than 0 and `check` is set.
         CommandTimedOut: it did not end in time.
     """
     began = time.monotonic()
-    process = _popen(argv, user, env, subprocess.PIPE, subprocess.PIPE)
+    given = subprocess.DEVNULL if stdin is None else subprocess.PIPE
+    # In a session of its own a command has no terminal to ask at.
+    stderr_to = None if attended else subprocess.PIPE
+    process = _popen(argv, user, env, subprocess.PIPE, stderr_to, given, own_session=not attended)
     try:
-        stdout, stderr = process.communicate(timeout=timeout)
+        stdout, stderr = process.communicate(None if stdin is None else stdin.decode("ascii"), timeout=timeout)
     except subprocess.TimeoutExpired:
         _end(process)
         process.communicate()
@@ -142,7 +160,7 @@ def run(
         _end(process)
         process.communicate()
         raise
-    result = Result(tuple(argv), process.returncode, stdout, stderr, time.monotonic() - began)
+    result = Result(tuple(argv), process.returncode, stdout, stderr or "", time.monotonic() - began)
     if check and result.code != 0:
         raise CommandFailed(
             f"{Path(argv[0]).name} ended with code {result.code}: {result.said}",
@@ -163,6 +181,27 @@ class Lines:
     def __iter__(self) -> Iterator[str]:
         assert self._process.stdout is not None
         yield from self._process.stdout
+        self.code = self._process.wait()
+
+    def blocks(self, size: int = 1 << 20) -> Iterator[bytes]:
+        """The output as blocks of about that many bytes, each of whole lines: for what reads more than single lines bear."""
+        assert self._process.stdout is not None
+        handle = self._process.stdout.fileno()
+        grow = getattr(fcntl, "F_SETPIPE_SZ", None)  # Linux: fewer switches between writer and reader
+        if grow is not None:
+            with contextlib.suppress(OSError):  # the system's limit is lower; the usual size does too
+                fcntl.fcntl(handle, grow, size)
+        held: list[bytes] = []
+        length = 0
+        while part := os.read(handle, size):
+            held.append(part)
+            length += len(part)
+            if length >= size and (end := part.rfind(b"\n") + 1):
+                held[-1] = part[:end]
+                yield b"".join(held)
+                held, length = [part[end:]], len(part) - end
+        if length:
+            yield b"".join(held)
         self.code = self._process.wait()
 
     @property

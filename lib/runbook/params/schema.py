@@ -171,10 +171,20 @@ class Retention(Strict):
 
 
 class Approvals(Strict):
-    """Who may approve a gate, and how many different people besides the operator it takes."""
+    """Who may approve a gate, and how many different people besides the operator it takes.
+
+    People are principals of an OpenSSH allowed_signers file (default: `allowed_signers` beside the params files; in the
+    sandbox one with practice keys). `approvers` limits them. `operators` says which principal an operating-system
+    user is, so that nobody approves their own run. `break_glass`: whether an operator may pass a gate alone in an
+    emergency, to be countersigned later.
+    """
 
     needed: Annotated[int, Field(ge=1)] = 1
     approvers: tuple[str, ...] = ()
+    valid_for: Duration = 4 * 3600.0
+    allowed_signers: str | None = None
+    operators: dict[str, str] = Field(default_factory=dict)
+    break_glass: bool = True
 
 
 class Params(Strict):

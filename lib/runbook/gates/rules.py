@@ -1,0 +1,248 @@
+"""Which decisions count. Each one that does not has its own reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from runbook import clock
+from runbook.gates import signing
+from runbook.gates.decision import NAMESPACE, Decision, Kind
+from runbook.gates.folder import Filed
+from runbook.gates.signers import Signer
+
+#: How far the clocks of two machines may be apart.
+_SKEW = timedelta(minutes=5)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a decision must fit to count for a gate.
+
+    `operators` are names of the run's operators: operating-system users, and the principals that these are. `at` is
+    the moment as of which it is judged. `changes` is how many changes were accepted in the run so far. `journaled`
+    are the digests of unsigned break-glass records that the journal knows.
+    """
+
+    run: str
+    gate: str
+    plan: str
+    changes: int
+    needed: int
+    valid_for_seconds: float
+    approvers: tuple[str, ...]
+    operators: frozenset[str]
+    signers_file: Path
+    signers: tuple[Signer, ...]
+    at: datetime
+    production: bool
+    practice: frozenset[str] = frozenset()
+    journaled: frozenset[str] = frozenset()
+    break_glass: bool = True
+
+
+@dataclass(frozen=True)
+class Void:
+    """A decision that does not count, and why."""
+
+    file: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What is left of the filed decisions: at most one a person, the latest."""
+
+    approvals: tuple[Filed, ...] = ()
+    rejections: tuple[Filed, ...] = ()
+    break_glass: Filed | None = None
+    countersigns: tuple[Filed, ...] = ()
+    void: tuple[Void, ...] = field(default=())
+
+    def is_enough(self, needed: int) -> bool:
+        """True when as many different people as needed have approved."""
+        return len(self.approvals) >= needed
+
+
+def decision_of(filed: Filed) -> Decision:
+    """The decision of a file that was found in order."""
+    assert filed.decision is not None
+    return filed.decision
+
+
+def judge(filed: Iterable[Filed], rules: Rules) -> Judged:
+    """Every decision judged alone, then as a set: different people with different keys, of each the latest word."""
+    fine: list[Filed] = []
+    void: list[Void] = []
+    for one in filed:
+        if one.decision is not None and one.decision.at > rules.at + _SKEW and one.decision.run == rules.run:
+            why: str | None = f"it is dated {clock.stamp(one.decision.at)}, which is still to come: clocks disagree"
+        else:
+            why = why_void(one, rules)
+        if why is None:
+            fine.append(one)
+        else:
+            void.append(Void(one.path.name, why))
+    latest: dict[str, Filed] = {}
+    others: list[Filed] = []
+    for one in sorted(fine, key=lambda item: decision_of(item).at):
+        decision = decision_of(one)
+        if decision.decision in (Kind.APPROVAL, Kind.REJECTION):
+            latest[decision.principal] = one
+        else:
+            others.append(one)
+    approvals = [one for one in latest.values() if decision_of(one).decision is Kind.APPROVAL]
+    glass = [one for one in others if decision_of(one).decision is Kind.BREAK_GLASS]
+    counted, doubled = different_people(approvals)
+    signed, signed_twice = different_people([one for one in others if decision_of(one).decision is Kind.COUNTERSIGN])
+    return Judged(
+        approvals=tuple(counted),
+        rejections=tuple(one for one in latest.values() if decision_of(one).decision is Kind.REJECTION),
+        break_glass=glass[-1] if glass else None,
+        countersigns=tuple(signed),
+        void=(*void, *doubled, *signed_twice),
+    )
+
+
+def different_people(filed: Iterable[Filed]) -> tuple[list[Filed], list[Void]]:
+    """One decision a person and a key; the others are void."""
+    people: set[str] = set()
+    keys: set[str | None] = set()
+    counted, doubled = [], []
+    for one in filed:
+        decision = decision_of(one)
+        if decision.principal in people:
+            doubled.append(Void(one.path.name, f"{decision.principal} has signed already: one person counts once"))
+        elif decision.key in keys:
+            doubled.append(Void(one.path.name, f"the key {decision.key} is counted already: one key counts once"))
+        else:
+            counted.append(one)
+            people.add(decision.principal)
+            keys.add(decision.key)
+    return counted, doubled
+
+
+def why_void(filed: Filed, rules: Rules) -> str | None:
+    """Why a decision does not count by itself, or None."""
+    decision = filed.decision
+    if decision is None:
+        return "it is damaged: no decision can be read from it"
+    if decision.decision is Kind.BREAK_GLASS and not rules.break_glass:
+        return "break-glass is switched off for this target (approvals.break_glass)"
+    unsigned_glass = decision.decision is Kind.BREAK_GLASS and decision.key is None
+    tests: tuple[Callable[[Filed, Decision, Rules], str | None], ...] = (
+        _journaled if unsigned_glass else _signed,
+        _about_this,
+        *(() if unsigned_glass else (_by_known_key,)),
+        *(() if decision.decision in (Kind.BREAK_GLASS, Kind.REJECTION) else (_by_somebody_else,)),
+        *(() if decision.decision is Kind.BREAK_GLASS else (_among_approvers,)),
+        *(() if decision.decision is Kind.COUNTERSIGN else (_in_time,)),
+        *(() if unsigned_glass else (_verified_by_openssh,)),
+    )
+    return next((why for test in tests if (why := test(filed, decision, rules)) is not None), None)
+
+
+def why_unwelcome(decision: Decision, rules: Rules) -> str | None:
+    """Why that person's decision would not count, as far as it can be told before it is signed."""
+    nothing = Filed(Path(), b"", decision, None)
+    if decision.decision is Kind.BREAK_GLASS and not rules.break_glass:
+        return why_void(nothing, rules)
+    tests = []
+    if decision.key is not None:
+        tests.append(_by_known_key)
+    if decision.decision in (Kind.APPROVAL, Kind.COUNTERSIGN):
+        tests.append(_by_somebody_else)
+    if decision.decision is not Kind.BREAK_GLASS:
+        tests.append(_among_approvers)
+    return next((why for test in tests if (why := test(nothing, decision, rules)) is not None), None)
+
+
+def _journaled(filed: Filed, decision: Decision, rules: Rules) -> str | None:
+    from hashlib import sha256
+
+    known = sha256(filed.data).hexdigest() in rules.journaled
+    return None if known else "it is unsigned, and the journal does not know it"
+
+
+def _signed(filed: Filed, decision: Decision, rules: Rules) -> str | None:
+    if filed.signature is None:
+        return "it has no signature"
+    seen = signing.read_signature(filed.signature.read_text("ascii", "replace"))
+    if seen is None:
+        return "its signature is damaged"
+    if seen.namespace != NAMESPACE:
+        return f"it was signed for the namespace '{seen.namespace}', not for '{NAMESPACE}'"
+    if not filed.data.isascii() or not signing.is_over(filed.data, NAMESPACE, filed.signature):
+        return "it was altered after it was signed"
+    if seen.fingerprint != decision.key:
+        return f"it says that the key {decision.key} signed, but {seen.fingerprint} did"
+    return None
+
+
+def _about_this(filed: Filed, decision: Decision, rules: Rules) -> str | None:
+    if decision.run != rules.run:
+        return f"it is about another run, {decision.run}"
+    if decision.gate != rules.gate:
+        return f"it is about another gate, '{decision.gate}'"
+    if decision.plan != rules.plan:
+        return (
+            f"it is about another plan ({decision.plan[:12]}…): the plan has changed since (now {rules.plan[:12]}…), "
+            "which voids it"
+        )
+    if decision.changes != rules.changes:
+        return "it was given before a change of code, params or library was accepted, which voids it"
+    return None
+
+
+def _by_known_key(filed: Filed, decision: Decision, rules: Rules) -> str | None:
+    if rules.production and decision.key in rules.practice:
+        return f"the key {decision.key} is a practice key of the sandbox"
+    lines = [signer for signer in rules.signers if signer.fingerprint == decision.key]
+    if not lines:
+        return f"the key {decision.key} is not in {rules.signers_file.name}"
+    mine = [signer for signer in lines if decision.principal in signer.principals]
+    if not mine:
+        return f"the key {decision.key} belongs to {lines[0].principal}, not to {decision.principal}"
+    usable = [signer for signer in mine if signer.problem is None]
+    if not usable:
+        return f"line {mine[0].line} of {rules.signers_file.name} does not count: {mine[0].problem}"
+    if not any(signer.is_valid_at(decision.at) and signer.is_valid_at(rules.at) for signer in usable):
+        one = usable[0]
+        since = clock.stamp(one.valid_after) if one.valid_after else "ever"
+        until = clock.stamp(one.valid_before) if one.valid_before else "ever"
+        return f"the key of {decision.principal} is outside its validity (from {since} until {until})"
+    return None
+
+
+def _by_somebody_else(filed: Filed, decision: Decision, rules: Rules) -> str | None:
+    if decision.principal in rules.operators:
+        return f"{decision.principal} is an operator of this run, and nobody approves their own run"
+    owners = {
+        name for signer in rules.signers if signer.fingerprint == decision.key for name in signer.principals
+    } & rules.operators
+    if owners:
+        return f"its key belongs to {sorted(owners)[0]}, an operator of this run: another name does not change that"
+    return None
+
+
+def _among_approvers(filed: Filed, decision: Decision, rules: Rules) -> str | None:
+    if rules.approvers and decision.principal not in rules.approvers:
+        return f"{decision.principal} is not among the approvers of this target (approvals.approvers)"
+    return None
+
+
+def _in_time(filed: Filed, decision: Decision, rules: Rules) -> str | None:
+    if decision.decision is Kind.REJECTION:
+        return None  # a no does not wear off
+    ends = decision.ends_at(rules.valid_for_seconds)
+    return f"it expired at {clock.stamp(ends)}" if rules.at >= ends else None
+
+
+def _verified_by_openssh(filed: Filed, decision: Decision, rules: Rules) -> str | None:
+    assert filed.signature is not None
+    said = signing.verify(
+        filed.data, rules.signers_file, decision.principal, NAMESPACE, filed.signature, max(rules.at, decision.at)
+    )
+    return None if said is None else f"OpenSSH does not verify it: {said}"
