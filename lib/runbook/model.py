@@ -112,6 +112,7 @@ class StepState(StrEnum):
     RUNNING = "running"
     NOT_RUN = "not run"
     SKIPPED = "skipped"
+    WAITING = "waiting"
 
 
 class StepRecord(Frozen):

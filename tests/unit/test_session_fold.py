@@ -51,7 +51,15 @@ def check(status: str, id: str = "a") -> dict[str, Any]:
 
 CONCLUDED = {"event": "concluded"}
 DEAD = {"event": "problem", "kind": "dead-kernel", "reason": "The kernel died."}
-WAITING = {"event": "gate", "gate": {"id": "promote", "state": "waiting"}}
+WAITING = {
+    "event": "gate-opened",
+    "gate": "promote",
+    "title": "Promote",
+    "plan": "a" * 64,
+    "content": {},
+    "needed": 1,
+    "replaces": None,
+}
 
 
 def state_of(*events: dict[str, Any]) -> RunState:

@@ -11,17 +11,22 @@ import traceback
 import typer
 from typer._click.exceptions import ClickException, NoSuchOption, UsageError
 
-from runbook.cli import catalog, output, past, running
+from runbook.cli import catalog, gates, output, past, running
 from runbook.errors import OperatorError, RunbookError, TargetLocked
 from runbook.redact import scrubber
 
 #: Groups with a module of their own: command, module.
-_GROUPS = {"sandbox": "runbook.cli.sandbox", "fence": "runbook.cli.fence", "doctor": "runbook.cli.doctor"}
+_GROUPS = {
+    "sandbox": "runbook.cli.sandbox",
+    "fence": "runbook.cli.fence",
+    "doctor": "runbook.cli.doctor",
+    "keys": "runbook.cli.keys",
+}
 
 _HELP = """Executable runbooks for PostgreSQL.
 
 Exit codes: 0 PASS, 1 FAIL, 2 refused before anything started, 3 WAITING at a gate, 4 INCOMPLETE, 5 target locked. The
-last line on standard output of run, resume, redo, close and abort is one JSON object.
+last line on standard output of run, resume, redo, close, abort, approve, countersign and gates is one JSON object.
 """
 
 
@@ -34,7 +39,7 @@ def build_app(command: str | None) -> typer.Typer:
         pretty_exceptions_enable=False,  # it would print local variables
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    for module in (catalog, running, past):
+    for module in (catalog, running, past, gates):
         module.register(app)
     for name, place in _GROUPS.items():
         if command in (name, None) and importlib.util.find_spec(place) is not None:

@@ -100,6 +100,9 @@ def resume(
     accept_change: Annotated[
         str | None, typer.Option(metavar="REASON", help="Go on though code, params or library changed.")
     ] = None,
+    confirm_target: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The target's name, typed, when a gate asks for it.")
+    ] = None,
     timeout: _Timeout = None,
 ) -> int:
     """Make another attempt of a run that did not end: what must happen once is not repeated."""
@@ -107,7 +110,8 @@ def resume(
     from runbook.runner.resume import resume_run
 
     close_dead_runs()
-    return show_outcome(resume_run(run, accept_change=accept_change, timeout=timeout_seconds(timeout)))
+    seconds = timeout_seconds(timeout)
+    return show_outcome(resume_run(run, accept_change=accept_change, timeout=seconds, confirm_target=confirm_target))
 
 
 def redo(

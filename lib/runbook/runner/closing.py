@@ -16,6 +16,7 @@ from typing import Any
 from runbook import layout
 from runbook.archive.records import commit_record, list_records
 from runbook.errors import ParamsError, PlatformError
+from runbook.gates.folder import gate_files
 from runbook.params import load_params
 from runbook.redact import scrubber
 from runbook.runner.processes import end_backends, end_processes, remove_scratch, remove_sockets
@@ -118,6 +119,7 @@ def _archive(folder: Path, state: RunState, executed: Path | None) -> str:
             "report.html": scrubber.text(render_report(record, notebook)).encode(),
             "executed.ipynb": notebook_bytes(notebook),
             "source.ipynb": scrubber.value(source.read_bytes()),
+            **gate_files(folder),  # as they were signed: they were found free of secrets before that
         },
         record,
     )
@@ -127,7 +129,7 @@ def _archive(folder: Path, state: RunState, executed: Path | None) -> str:
 def _executed_notebook(folder: Path, state: RunState, given: Path | None, source: Path) -> tuple[Any, tuple[str, ...]]:
     from runbook.runner.stamps import read_executed, stamp_notebook
 
-    own = folder / executed_name(state.attempt)
+    own = folder / executed_name(state.sitting.get("executed_attempt", state.attempt))
     said = Path(state.executed_at) if state.executed_at is not None else None
     path = given or next((place for place in (own, said) if place is not None and place.is_file()), None)
     if path is not None:

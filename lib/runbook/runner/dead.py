@@ -19,8 +19,11 @@ def open_runs() -> Iterator[tuple[Path, RunState]]:
     root = layout.runs()
     for folder in sorted(root.iterdir()) if root.is_dir() else ():
         last = read_last_event(folder / JOURNAL)
-        if last is not None and last["event"] != "attempt-closed":
-            yield folder, read_state(folder)
+        if last is None or last["event"] == "attempt-closed":
+            continue
+        state = read_state(folder)
+        if not state.closed:  # people may decide on a gate after the attempt was archived
+            yield folder, state
 
 
 def is_alive(state: RunState) -> bool:

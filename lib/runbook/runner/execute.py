@@ -213,7 +213,8 @@ def _note(journal: Journal, folder: Path, kernel: Kernel, cause: BaseException) 
     from papermill.exceptions import PapermillExecutionError
 
     if isinstance(cause, PapermillExecutionError):
-        explained = state.concluded or any(step.state is StepState.FAILED for step in state.steps)
+        stopped = (StepState.FAILED, StepState.WAITING)
+        explained = state.concluded or any(step.state in stopped for step in state.steps)
         if not explained:
             reason = f"Cell {cause.exec_count} failed {where}: {cause.ename}: {_first_line(cause.evalue)}"
             journal.append("problem", kind="cell-error", reason=reason)

@@ -16,6 +16,7 @@ from runbook.runner.execute import Outcome, is_over, run_attempt
 from runbook.runner.signals import Signals
 from runbook.session import fingerprints, identity, notebook
 from runbook.session.credentials import register_secrets
+from runbook.session.deciding import type_target
 from runbook.session.journal import Journal, write_atomically
 from runbook.session.lock import TargetLock
 from runbook.session.notebook import Parameter
@@ -91,6 +92,7 @@ def resume_run(
     accept_change: str | None = None,
     timeout: float | None = None,
     redo: str | None = None,
+    confirm_target: str | None = None,
     display: bool = True,
 ) -> Outcome:
     """Another attempt has been made: everything is observed anew, what must happen once is not repeated.
@@ -99,6 +101,7 @@ def resume_run(
         text: the run.
         accept_change: why a change of code, params or library is all right; it is recorded.
         redo: a once-only step whose journaled result is dropped first.
+        confirm_target: the target's name as the operator typed it, for the gate that asks for it.
 
     Raises:
         OperatorError: the run is at work or over, or something changed and no reason is given.
@@ -109,6 +112,7 @@ def resume_run(
     _refuse_unless_resumable(state)
     if redo is not None:
         _refuse_unknown_step(state, redo)
+    asking = _gate_that_asks(state) if confirm_target is not None else None
     changes = find_changes(state)
     if changes.what and accept_change is None:
         raise OperatorError(
@@ -127,6 +131,8 @@ def resume_run(
                 source = _accept(journal, folder, state, changes, attempt, str(accept_change))
             if redo is not None:
                 journal.append("step-redo", name=redo, operator=identity.operator())
+            if asking is not None:
+                type_target(folder, asking, str(confirm_target))
             return run_attempt(folder, attempt, state.request["parameters"], signals, source=source, display=display)
     finally:
         lock.release()
@@ -145,6 +151,16 @@ def _accept(journal: Journal, folder: Path, state: RunState, changes: Changes, a
     write_atomically(folder / source_name(attempt), changes.notebook.read_bytes())
     journal.append("change-accepted", reason=reason, what=changes.what, now=changes.now, operator=identity.operator())
     return source_name(attempt)
+
+
+def _gate_that_asks(state: RunState) -> str:
+    """The gate that waits for the target's name."""
+    for gate in state.gates:
+        if gate["state"] == "waiting" and gate.get("wants_target"):
+            return str(gate["id"])
+    raise OperatorError(
+        f"No gate of the run {state.run} asks for the target's name.", next=f"runbook resume {state.run}"
+    )
 
 
 def _refuse_unknown_step(state: RunState, step: str) -> None:

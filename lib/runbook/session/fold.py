@@ -10,6 +10,7 @@ from typing import Any
 from runbook import clock
 from runbook.errors import PlatformError
 from runbook.model import Check, Measure, Status, StepRecord, StepState
+from runbook.session import gatebook
 from runbook.session.journal import Event
 from runbook.session.state import OnceState, Problem, RunState
 from runbook.session.verdict import judge
@@ -18,13 +19,14 @@ _WORSE = {Status.PASS: 0, Status.UNKNOWN: 1, Status.FAIL: 2}
 
 
 #: What is written about an attempt by others, perhaps hours after it ended.
-_AFTERWARDS = {"attempt-ended", "attempt-closed", "aborted", "step-redo", "change-accepted"}
+_AFTERWARDS = {"attempt-ended", "attempt-closed", "aborted", "step-redo", "change-accepted", *gatebook.AFTERWARDS}
 
 
-class _Folding:
+class _Folding(gatebook.GateFolding):
     """What is known after the events so far."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.request: dict[str, Any] = {}
         self.once: dict[str, OnceState] = {}
         self.records: list[str] = []
@@ -34,11 +36,19 @@ class _Folding:
         self.accepted: list[dict[str, Any]] = []
         self.executed_at: str | None = None
         self.last_at: datetime | None = None
+        self.sitting: dict[str, Any] = {}
         self.begin({"attempt": 0, "planned": []}, None)
 
     def begin(self, sitting: dict[str, Any], at: datetime | None) -> None:
-        """A new attempt sees everything anew, but for what must happen once."""
+        """A new attempt sees everything anew, but for what must happen once.
+
+        One that `continues` the attempt before (to archive that a person has countersigned it) sees nothing anew.
+        """
         self.attempt = int(sitting["attempt"])
+        if sitting.get("continues"):
+            self.sitting = {**self.sitting, **sitting, "operator": self.sitting.get("operator")}
+            self.ended = self.closed = False
+            return
         self.sitting = sitting
         self.session: dict[str, Any] | None = None
         self.started_at = at
@@ -70,8 +80,11 @@ class _Folding:
 
     def on_run_opened(self, event: Event, at: datetime) -> None:
         self.request = {key: value for key, value in event.items() if key not in ("n", "at", "event")}
+        self.note_operator(event)
 
     def on_attempt_started(self, event: Event, at: datetime) -> None:
+        if not event.get("continues"):
+            self.note_operator(event)
         self.begin(event, at)
 
     def on_session_opened(self, event: Event, at: datetime) -> None:
@@ -100,12 +113,14 @@ class _Folding:
 
     def on_step_intent(self, event: Event, at: datetime) -> None:
         self.once[event["name"]] = OnceState(event["key"], done=False, attempt=self.attempt)
+        self.begin_what_passed()
 
     def on_step_result(self, event: Event, at: datetime) -> None:
         self.once[event["name"]] = OnceState(event["key"], True, event["result"], self.attempt)
 
     def on_step_redo(self, event: Event, at: datetime) -> None:
         self.once.pop(event["name"], None)
+        self.note_operator(event)
 
     def on_check(self, event: Event, at: datetime) -> None:
         check = Check.model_validate_json(json.dumps(event["check"]))
@@ -134,9 +149,6 @@ class _Folding:
     def on_target_facts(self, event: Event, at: datetime) -> None:
         self.target_facts.update(event["facts"])
 
-    def on_gate(self, event: Event, at: datetime) -> None:
-        self.gates[event["gate"]["id"]] = event["gate"]
-
     def on_cleanup(self, event: Event, at: datetime) -> None:
         if event.get("error"):
             self.problems.append(
@@ -145,12 +157,15 @@ class _Folding:
 
     def on_effects(self, event: Event, at: datetime) -> None:
         self.effects = event["what"] if event["pending"] else None
+        if event["pending"]:
+            self.begin_what_passed()
 
     def on_problem(self, event: Event, at: datetime) -> None:
         self.problems.append(Problem(event["kind"], event["reason"], event.get("next_step")))
 
     def on_change_accepted(self, event: Event, at: datetime) -> None:
         self.accepted.append({key: event[key] for key in ("reason", "what", "now", "operator")})
+        self.note_operator(event)
 
     def on_concluded(self, event: Event, at: datetime) -> None:
         self.concluded = True
@@ -181,8 +196,8 @@ def fold(events: Iterable[Event]) -> RunState:
         raise PlatformError("The journal does not begin with an opened run.", next="runbook doctor")
     steps = tuple(_settle(step, known) for step in known.steps.values())
     checks = tuple(known.checks.values())
-    gates = tuple(known.gates.values())
-    limits = tuple(known.limits)
+    gates = known.settled_gates()
+    limits = known.glass_limits() + tuple(known.limits)
     for change in known.accepted:
         limits += (f"Changed during the run ({', '.join(change['what'])}), accepted: {change['reason']}",)
     judgement = judge(
@@ -209,6 +224,8 @@ def fold(events: Iterable[Event]) -> RunState:
         facts=known.facts,
         target_facts=known.target_facts,
         gates=gates,
+        gate_book=dict(known.book),
+        operators=tuple(known.operators),
         problems=tuple(known.problems),
         concluded=known.concluded,
         ended=known.ended,

@@ -131,7 +131,16 @@ def parse_cell(source: str) -> ast.Module | None:
 
 
 def planned_steps(content: dict[str, Any]) -> list[str]:
-    """The steps that the notebook means to run, in order: the literals in `run.step("…"`."""
+    """The steps and gates that the notebook means to run, in order: the literals in `run.step("…"`, `run.gate("…"`."""
+    return _planned(content, ("step", "gate"))
+
+
+def planned_gates(content: dict[str, Any]) -> list[str]:
+    """The gates among them."""
+    return _planned(content, ("gate",))
+
+
+def _planned(content: dict[str, Any], methods: tuple[str, ...]) -> list[str]:
     steps: list[tuple[int, int, int, str]] = []
     for index, source in enumerate(code_cells(content)):
         tree = parse_cell(source)
@@ -139,7 +148,7 @@ def planned_steps(content: dict[str, Any]) -> list[str]:
             if (
                 isinstance(node, ast.Call)
                 and isinstance(node.func, ast.Attribute)
-                and node.func.attr == "step"
+                and node.func.attr in methods
                 and isinstance(node.func.value, ast.Name)
                 and node.func.value.id == "run"
                 and node.args

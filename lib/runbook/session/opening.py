@@ -166,4 +166,7 @@ def _enter(
     if given.get("dry_run") is True:
         journal.append("limit", text="A dry run: nothing was changed.", reduces_scope=True)
     state = fold(journal.events())
-    return Run(state.run, folder, params, given, state, on_end=_unlock, archived_by_runner=watched)
+    interactive = surroundings.started_by == "jupyterlab"
+    return Run(
+        state.run, folder, params, given, state, on_end=_unlock, archived_by_runner=watched, interactive=interactive
+    )

@@ -137,6 +137,7 @@ def start_attempt(
         source=source,
         source_sha256=fingerprints.sha256_of(folder / source),
         planned=notebook.planned_steps(content),
+        planned_gates=notebook.planned_gates(content),
         process=process or identity.this_process(),
         library_sha256=fingerprints.library_sha256(),
         operator=identity.operator(),

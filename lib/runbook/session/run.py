@@ -13,11 +13,13 @@ from typing import Any, NoReturn, TypeVar
 
 from runbook import clock
 from runbook.errors import Concluded, RunbookError, RunFailed, RunIncomplete, RunWaiting, TargetError
+from runbook.gates.plan import Plan
 from runbook.model import Check, Measure, Severity, Status, StepState, Verdict
 from runbook.params.schema import Params
 from runbook.redact import scrubber
 from runbook.session import lock
 from runbook.session.fold import fold
+from runbook.session.gate import Gate, Passage, pass_gate
 from runbook.session.journal import Journal, write_atomically
 from runbook.session.once import fingerprint, perform_once
 from runbook.session.request import JOURNAL, PROGRESS
@@ -69,6 +71,7 @@ class Run:
         *,
         on_end: Callable[[], None] = lambda: None,
         archived_by_runner: bool = True,
+        interactive: bool = False,
     ) -> None:
         self.id = run_id
         self.dir = folder
@@ -83,6 +86,9 @@ class Run:
         self._progress_at = 0.0
         self._on_end = on_end
         self._archived_by_runner = archived_by_runner
+        self._interactive = interactive
+        self._planned = list(before.sitting.get("planned", []))
+        self._closed_gates: list[str] = list(before.sitting.get("planned_gates", []))
         self._concluded = False
         self._pid = os.getpid()
         atexit.register(self.run_cleanups)
@@ -113,6 +119,7 @@ class Run:
             Exception: any other one leaves the run INCOMPLETE. On both, the cleanups run at once.
         """
         self._refuse_after_end()
+        self._refuse_behind_gate(name)
         self._journal.append("step-started", name=name, once=once)
         self._step = name
         begun = time.monotonic()
@@ -130,6 +137,60 @@ class Run:
             self._step = None
         self._journal.append("step-done", name=name, seconds=round(time.monotonic() - begun, 3), reused=reused)
         return result  # type: ignore[no-any-return]  # a journaled result has the type that `act` gave it
+
+    def gate(self, title: str, plan: Plan, *, typed: str | None = None, needed: int | None = None) -> Passage:
+        """The gate has passed: enough people have approved exactly this plan. In a dry run it was previewed.
+
+        Args:
+            title: the same as the gate's heading; written as a literal, so that no step after it runs before it.
+            plan: what will be done.
+            typed: the target's name as the operator typed it ("" when not yet); due in production, wrong nowhere.
+            needed: how many others must approve, when that is more than the params say.
+
+        Returns:
+            The passage; it is false in a dry run, when the plan must not be carried out.
+
+        Raises:
+            RunWaiting: a decision is missing; it is filed by `runbook approve`, and the run goes on by `runbook resume`.
+            RunIncomplete: somebody rejected the plan.
+        """
+        self._refuse_after_end()
+        self._refuse_behind_gate(title)
+        gate = Gate(self.dir, self.params, slug(title), title, plan, typed, needed)
+        if title not in self._closed_gates:
+            self._closed_gates.append(title)
+        outcome = pass_gate(
+            gate,
+            dry_run=self.parameters.get("dry_run") is True,
+            interactive=self._interactive,
+            open_panel=self._open_panel,
+        )
+        if isinstance(outcome, Passage):
+            self._closed_gates.remove(title)
+            return outcome
+        if not self._interactive:
+            self.run_cleanups()
+        verdict = RunIncomplete if outcome.rejected else RunWaiting
+        error = verdict(outcome.reason, next=outcome.next_command)
+        shorten_traceback(error)
+        raise error
+
+    def _open_panel(self, gate: Gate) -> None:
+        from runbook.session.panel import open_panel  # late: ipywidgets is for JupyterLab alone
+
+        open_panel(gate, self.dir)
+
+    def _refuse_behind_gate(self, name: str) -> None:
+        """No step runs before the gates that stand before it, also when cells are run by hand in another order."""
+        place = self._planned.index(name) if name in self._planned else len(self._planned)
+        for title in self._closed_gates:
+            if title != name and (title not in self._planned or self._planned.index(title) < place):
+                error = RunWaiting(
+                    f"'{name}' stands behind the gate '{title}', which has not passed in this attempt.",
+                    next=f"Run the cell of the gate '{title}' first.",
+                )
+                shorten_traceback(error)
+                raise error
 
     def _fail_step(self, name: str, cause: BaseException, seconds: float) -> None:
         message = cause.message if isinstance(cause, RunbookError) else f"{type(cause).__name__}: {cause}"

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from runbook.model import Check, Measure, StepRecord, StepState, Verdict
+from runbook.session.gatebook import GateBook
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class RunState:
     facts: dict[str, Any]
     target_facts: dict[str, Any]
     gates: tuple[dict[str, Any], ...]
+    gate_book: dict[str, GateBook]
+    operators: tuple[str, ...]
     problems: tuple[Problem, ...]
     concluded: bool
     ended: bool

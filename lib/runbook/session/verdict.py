@@ -42,10 +42,22 @@ def judge(
     waiting = [gate for gate in gates if gate.get("state") == "waiting"]
     if waiting and aborted is None:
         gate = waiting[0]
-        return Judgement(
-            Verdict.WAITING, f"The gate '{gate['id']}' wants a decision.", f"runbook approve {run} {gate['id']}"
-        )
+        reason = gate.get("reason") or f"The gate '{gate['title']}' wants a decision."
+        command = gate.get("next_command") or f"runbook approve {run} {gate['id']} --key KEY"
+        return Judgement(Verdict.WAITING, reason, command)
+    rejected = [gate for gate in gates if gate.get("state") == "rejected"]
+    if rejected and aborted is None:
+        return Judgement(Verdict.INCOMPLETE, rejected[0]["reason"], rejected[0]["next_command"])
     reason = _incomplete_reason(steps, checks, problems, concluded, aborted)
+    glass = [gate for gate in gates if gate.get("wants_countersigning")]
+    if reason is None and glass:
+        gate = glass[0]
+        return Judgement(
+            Verdict.INCOMPLETE,
+            f"Break-glass: {gate['break_glass']['principal']} passed the gate '{gate['title']}' alone, and nobody else has "
+            "countersigned it yet.",
+            f"runbook countersign {run} {gate['id']} --key KEY",
+        )
     if reason is None:
         return Judgement(Verdict.PASS, _passed(steps, checks), f"runbook status {run}")
     if aborted is not None:
@@ -78,7 +90,11 @@ def _incomplete_reason(
     unknown = [check for check in checks if check.status is Status.UNKNOWN]
     if unknown:
         reasons.append(_count("check is UNKNOWN", "checks are UNKNOWN", unknown))
-    left = [step for step in steps if step.state in (StepState.NOT_RUN, StepState.RUNNING, StepState.SKIPPED)]
+    left = [
+        step
+        for step in steps
+        if step.state in (StepState.NOT_RUN, StepState.RUNNING, StepState.SKIPPED, StepState.WAITING)
+    ]
     if left:
         reasons.append(f"{len(left)} of {len(steps)} steps did not run to their end, first '{left[0].name}'.")
     if not concluded:

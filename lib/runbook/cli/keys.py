@@ -1,0 +1,164 @@
+"""`runbook keys …`: whose SSH keys may approve. Only public keys are kept; private ones stay with their people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from runbook import clock, layout
+from runbook.cli.output import say
+from runbook.errors import OperatorError
+from runbook.gates import signers
+from runbook.gates.signers import Signer
+from runbook.params import Params, load_params
+from runbook.session import identity
+
+app = typer.Typer(name="keys", help="Whose SSH keys may approve a gate.", no_args_is_help=True)
+
+Target = Annotated[str, typer.Option("--target", help="The system: a file in params/.")]
+_Moment = Annotated[str | None, typer.Option(metavar="TIME", help="With its zone: 2026-01-31T00:00:00Z.")]
+
+
+@app.command("list")
+def list_keys(target: Target = "sandbox") -> None:
+    """List the people whose keys count, with fingerprints and validity."""
+    from rich.console import Console
+    from rich.table import Table
+
+    params = load_params(target)
+    path = signers.signers_path(params)
+    found = signers.read_signers(path)
+    table = Table(title=layout.short(path), title_justify="left")
+    for heading in ("Line", "Person", "Key", "Fingerprint", "Valid from", "Valid until", "Counts"):
+        table.add_column(heading, overflow="fold")
+    for one in found:
+        table.add_row(
+            str(one.line), one.principal, one.key_type, one.fingerprint, _moment(one.valid_after),
+            _moment(one.valid_before), _counts(one, params),
+        )  # fmt: skip
+    if found:
+        Console(width=None if Console().is_terminal else 200).print(table)
+    else:
+        say(f"{layout.short(path)} lists nobody.")
+    say(f"Next: runbook keys check --target {target}")
+
+
+@app.command()
+def add(
+    principal: Annotated[str, typer.Argument(help="The person, such as a mail address.")],
+    pubkeyfile: Annotated[Path, typer.Argument(help="Their public key, a file that ends with .pub.")],
+    valid_from: _Moment = None,
+    valid_to: _Moment = None,
+    target: Target = "sandbox",
+) -> None:
+    """Add a person's public key."""
+    path = signers.signers_path(load_params(target))
+    try:
+        text = pubkeyfile.expanduser().read_text("utf-8", "replace")
+    except OSError as cause:
+        raise OperatorError(
+            f"{pubkeyfile} cannot be read: {cause.strerror}.", next="Give the file of a public key."
+        ) from cause
+    begin = clock.parse(valid_from) if valid_from else None
+    end = clock.parse(valid_to) if valid_to else None
+    added = signers.add_signer(path, principal, text, begin, end)
+    say(f"{added.principal} has the key {added.fingerprint} in {layout.short(path)}, line {added.line}.")
+    say("Have the fingerprint confirmed by that person, on another way than the key came; then commit the file.")
+    say(f"Next: runbook keys check --target {target}")
+
+
+@app.command()
+def show(
+    person: Annotated[str, typer.Argument(help="A person, or a fingerprint.")], target: Target = "sandbox"
+) -> None:
+    """Show what is known of a person or a key."""
+    params = load_params(target)
+    path = signers.signers_path(params)
+    found = [one for one in signers.read_signers(path) if person in (one.fingerprint, *one.principals)]
+    if not found:
+        raise OperatorError(f"{layout.short(path)} has no '{person}'.", next=f"runbook keys list --target {target}")
+    for one in found:
+        say(f"{one.principal}  {one.key_type}  {one.fingerprint}  {one.comment}")
+        say(
+            f"  line {one.line} of {layout.short(path)}, valid from {_moment(one.valid_after)} until {_moment(one.valid_before)}"
+        )
+        say(f"  counts: {_counts(one, params)}")
+    say(f"Next: runbook keys check --target {target}")
+
+
+@app.command("make-practice")
+def make_practice() -> None:
+    """Make the sandbox's two practice keys (they are also made by the first gate)."""
+    for key in signers.make_practice_keys():
+        say(f"{layout.short(key)} (private, 0600, of this machine only)")
+    say(f"Listed in {layout.short(signers.practice_signers())}; outside the sandbox they count for nothing.")
+    say("Next: runbook gates")
+
+
+@app.command()
+def check(target: Target = "sandbox") -> int:
+    """Look whether enough people can approve; each line says what to do."""
+    problems = list(find_problems(load_params(target)))
+    for what, remedy in problems:
+        say(f"FIX  {what} Next: {remedy}")
+    if not problems:
+        say(f"ok   {layout.short(signers.signers_path(load_params(target)))}: enough people can approve.")
+    say(f"Next: {problems[0][1] if problems else 'runbook list'}")
+    return 4 if problems else 0
+
+
+def find_problems(params: Params, now: datetime | None = None) -> Iterator[tuple[str, str]]:
+    """What stands in the way of a gate of this target, each with its remedy."""
+    moment = now or clock.now()
+    path = signers.signers_path(params)
+    if path == signers.practice_signers():
+        signers.make_practice_keys()
+    where, approvals = layout.short(path), params.approvals
+    adding = f"runbook keys add PRINCIPAL PUBKEYFILE --target {params.target}"
+    if not path.is_file():
+        yield f"{where} is not there: nobody can approve.", adding
+        return
+    if path.stat().st_mode & 0o022:
+        yield f"{where} can be written by others: they could approve everything.", f"chmod go-w {where}"
+    found = signers.read_signers(path)
+    for one in found:
+        if one.problem is not None:
+            yield f"{where}, line {one.line} ({one.principal}): {one.problem}.", "correct or remove that line"
+        elif one.valid_before is not None and one.valid_before < moment + timedelta(days=30):
+            yield f"The key of {one.principal} ends at {_moment(one.valid_before)}.", "renew it and add the new key"
+        if one.fingerprint and sum(other.fingerprint == one.fingerprint for other in found) > 1:
+            yield f"{where}, line {one.line}: the key of {one.principal} stands twice.", "keep one line"
+        if params.environment != "sandbox" and one.fingerprint in signers.practice_fingerprints():
+            yield f"{where}, line {one.line}: a practice key of the sandbox.", "remove that line"
+    able = {
+        one.principal
+        for one in found
+        if one.problem is None
+        and one.is_valid_at(moment)
+        and (not approvals.approvers or one.principal in approvals.approvers)
+    }
+    for name in sorted(set(approvals.approvers) - able):
+        yield f"{name} is an approver by params, but has no key that counts.", adding.replace("PRINCIPAL", name)
+    user = identity.operator()
+    operator = {user, approvals.operators.get(user, user)}
+    if params.environment != "sandbox" and user not in approvals.operators:
+        yield f"params/{params.target}.yaml does not say who the operator '{user}' is.", "add approvals: operators:"
+    if len(able - operator) < approvals.needed:
+        yield f"{len(able - operator)} of {approvals.needed} needed people besides '{user}' can approve.", adding
+
+
+def _moment(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%SZ}" if moment is not None else "–"
+
+
+def _counts(one: Signer, params: Params) -> str:
+    if one.problem is not None:
+        return f"no: {one.problem}"
+    if not one.is_valid_at(clock.now()):
+        return "no: outside its validity"
+    approvers = params.approvals.approvers
+    return "yes" if not approvers or one.principal in approvers else "no: not among approvals.approvers"

@@ -1,0 +1,185 @@
+"""The gates' part of the fold: which plan was asked for, who decided what, what has passed, and what was begun on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from runbook import clock
+from runbook.model import StepRecord, StepState
+from runbook.session.journal import Event
+
+#: What people write about a gate, perhaps hours after an attempt ended.
+AFTERWARDS = {"gate-decision", "gate-countersigned", "target-typed"}
+
+
+@dataclass(frozen=True)
+class GateBook:
+    """What is known of a gate over all attempts of the run.
+
+    `plan` is the hash of the plan asked for last, `passed_at` when that plan passed, None when it has not.
+    `begun` says that something was done on it since, so that it may be finished when its approvals have expired.
+    `break_glass` is the record by which it passed, None when people had approved. `countersigns` are for that plan.
+    """
+
+    id: str
+    title: str
+    plan: str
+    needed: int
+    opened_at: datetime
+    passed_at: datetime | None = None
+    begun: bool = False
+    break_glass: dict[str, Any] | None = None
+    countersigns: tuple[dict[str, Any], ...] = ()
+    typed: bool = False
+    journaled: frozenset[str] = field(default_factory=frozenset)
+
+    @property
+    def wants_countersigning(self) -> bool:
+        """True while it was passed by break-glass and too few others have countersigned."""
+        return self.passed_at is not None and self.break_glass is not None and len(self.countersigns) < self.needed
+
+
+class GateFolding:
+    """Handlers of the gates' events; mixed into the fold."""
+
+    attempt: int
+    gates: dict[str, dict[str, Any]]
+    steps: dict[str, StepRecord]
+
+    def __init__(self) -> None:
+        self.book: dict[str, GateBook] = {}
+        self.operators: dict[str, None] = {}
+
+    def note_operator(self, event: Event) -> None:
+        """Whoever worked on the run is one of its operators."""
+        if event.get("operator"):
+            self.operators[event["operator"]] = None
+
+    def begin_what_passed(self) -> None:
+        """Something that cannot be taken back is done: on every plan that has passed in this attempt."""
+        for name, gate in self.gates.items():
+            if gate["state"] == "passed":
+                self.book[name] = replace(self.book[name], begun=True)
+
+    def on_gate_opened(self, event: Event, at: datetime) -> None:
+        name, plan = event["gate"], event["plan"]
+        before = self.book.get(name)
+        if before is not None and before.plan == plan:
+            self.book[name] = replace(before, needed=event["needed"])
+        else:
+            self.book[name] = GateBook(name, event["title"], plan, event["needed"], at)
+        self.gates[name] = {
+            "id": name,
+            "title": event["title"],
+            "state": "waiting",
+            "plan_sha256": plan,
+            "plan": event["content"],
+            "needed": event["needed"],
+            "opened_at": event["at"],
+            "replaces_plan": event.get("replaces"),
+            "approvals": [],
+            "void": [],
+        }
+        self.steps[event["title"]] = StepRecord(
+            name=event["title"], state=StepState.WAITING, started_at=at, attempt=self.attempt
+        )
+
+    def on_gate_waiting(self, event: Event, at: datetime) -> None:
+        self.gates[event["gate"]].update(
+            reason=event["reason"],
+            next_command=event["next_command"],
+            approvals=event["approvals"],
+            void=event["void"],
+            wants_target=event["wants_target"],
+        )
+
+    def on_gate_passed(self, event: Event, at: datetime) -> None:
+        name = event["gate"]
+        passed_at = clock.parse(event["passed_at"])
+        self.book[name] = replace(self.book[name], passed_at=passed_at, break_glass=event["break_glass"])
+        self.gates[name].update(
+            state="passed",
+            decided_at=event["passed_at"],
+            approvals=event["approvals"],
+            void=event["void"],
+            break_glass=event["break_glass"],
+            reused=event["reused"],
+            signers_sha256=event["signers_sha256"],
+            target_typed=event["target_typed"],
+        )
+        self._settle_gate(name, at, StepState.DONE, reused=event["reused"])
+
+    def on_gate_previewed(self, event: Event, at: datetime) -> None:
+        self.gates[event["gate"]].update(state="previewed", decided_at=event["at"])
+        self._settle_gate(event["gate"], at, StepState.DONE)
+
+    def on_gate_rejected(self, event: Event, at: datetime) -> None:
+        self.gates[event["gate"]].update(
+            state="rejected",
+            decided_at=event["at"],
+            rejection=event["rejection"],
+            reason=event["reason"],
+            next_command=event["next_command"],
+            void=event["void"],
+        )
+        self._settle_gate(event["gate"], at, StepState.FAILED, reason=event["reason"], next=event["next_command"])
+
+    def _settle_gate(self, name: str, at: datetime, state: StepState, **more: Any) -> None:
+        title = self.gates[name]["title"]
+        before = self.steps[title]
+        seconds = round((at - before.started_at).total_seconds(), 3) if before.started_at else None
+        self.steps[title] = before.model_copy(update={"state": state, "ended_at": at, "seconds": seconds, **more})
+
+    def on_gate_decision(self, event: Event, at: datetime) -> None:
+        if event["decision"] != "break-glass":
+            return
+        self.note_operator(event)
+        book = self.book[event["gate"]]
+        self.book[event["gate"]] = replace(book, journaled=book.journaled | {event["sha256"]})
+
+    def on_gate_countersigned(self, event: Event, at: datetime) -> None:
+        book = self.book[event["gate"]]
+        if event["plan"] != book.plan:
+            return
+        signed = {key: event[key] for key in ("principal", "key", "at", "comment", "file", "record")}
+        signed["at"] = event["signed_at"]
+        self.book[event["gate"]] = replace(book, countersigns=(*book.countersigns, signed))
+
+    def on_target_typed(self, event: Event, at: datetime) -> None:
+        self.note_operator(event)
+        book = self.book[event["gate"]]
+        if event["plan"] == book.plan:
+            self.book[event["gate"]] = replace(book, typed=True)
+
+    def settled_gates(self) -> tuple[dict[str, Any], ...]:
+        """The gates of this attempt, with what was countersigned since."""
+        found = []
+        for name, gate in self.gates.items():
+            book = self.book[name]
+            if gate.get("break_glass"):
+                gate = {
+                    **gate,
+                    "countersigned": list(book.countersigns),
+                    "wants_countersigning": book.wants_countersigning,
+                }
+            found.append(gate)
+        return tuple(found)
+
+    def glass_limits(self) -> tuple[str, ...]:
+        """What stands at the top of the report, first of all."""
+        limits = []
+        for name, gate in self.gates.items():
+            glass, book = gate.get("break_glass"), self.book[name]
+            if not glass:
+                continue
+            if book.wants_countersigning:
+                then = "nobody has countersigned it"
+            else:
+                then = "countersigned by " + ", ".join(one["principal"] for one in book.countersigns)
+            limits.append(
+                f"BREAK-GLASS: {glass['principal']} passed the gate '{gate['title']}' alone at {glass['at']}: "
+                f"{glass['comment']}; {then}."
+            )
+        return tuple(limits)
