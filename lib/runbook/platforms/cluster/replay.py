@@ -42,6 +42,7 @@ class Replay:
     progress: Callable[[int], None]
     _whole: set[str] = field(default_factory=set)
     _is_started: bool = False
+    _log_before: int = 0
 
     def go_to(self, gate: int | None, expected: int) -> dict[str, Any]:
         """The scratch stands at the gate, in recovery and readable; what it says of itself.
@@ -54,6 +55,8 @@ class Replay:
             RecoveryFailed: it does not get there.
             SnapshotMissing: it is there and cannot be read.
         """
+        log = self.scratch.log
+        self._log_before = log.stat().st_size if log.exists() else 0
         self._open_gate(gate)
         if not self._is_started:
             self.scratch.start()
@@ -139,8 +142,8 @@ class Replay:
         if not is_readable and self._has_no_snapshot():
             raise SnapshotMissing(
                 f"The scratch stands at {format_lsn(expected)} and cannot be read there: a transaction with more than 64 "
-                "open subtransactions leaves a standby without a snapshot until it ends.",
-                next="Choose a point behind that transaction's end, or run again with -p promote true.",
+                "open subtransactions leaves a standby without a snapshot until the first checkpoint behind its end.",
+                next="Choose a point behind that checkpoint, or run again with -p promote true.",
             )
         if standing > self.stall_timeout:
             raise RecoveryFailed(
@@ -184,11 +187,12 @@ class Replay:
 
     def _has_no_snapshot(self) -> bool:
         """Consistent, at the end of its WAL for a while, and still not open: the server waits for a snapshot."""
-        log = self.scratch.log.read_text(errors="replace")
+        log = self.scratch.log.read_bytes()
         return (
-            "consistent recovery state reached" in log
-            and "ready to accept read-only connections" not in log
-            and log.count(_POLLING_LINE) > 10
+            b"consistent recovery state reached" in log
+            and b"ready to accept read-only connections" not in log
+            # Polling at an earlier gate says nothing about this one.
+            and log.count(_POLLING_LINE.encode(), self._log_before) > 10
         )
 
     def promote(self, expected: int, timeout: float = 120) -> int:

@@ -295,6 +295,12 @@ class Stage:
                 next="Name a wal_archive.fetch_command in params that unpacks it, in place of the directory.",
                 segment=missing,
             )
+        if missing in names:
+            return WalDamaged(
+                f"WAL segment {missing} is listed in {self.archive.where()}, and the command does not deliver it.",
+                next="Fetch it by hand and read what the command says; look for a copy of it.",
+                segment=missing,
+            )
         later = self.later_than(missing)
         if not later:
             return None

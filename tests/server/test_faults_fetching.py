@@ -1,0 +1,112 @@
+"""An archive behind a command: it hangs, dies, loses a file, or delivers half of one."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from own_cluster import write_script
+from proof import ask, prove
+from runbook.errors import CommandFailed, CommandTimedOut, OperatorError, WalDamaged
+from runbook.params.schema import Params
+from shop import Shop
+
+pytest_plugins = ("shop_fixtures",)
+pytestmark = [pytest.mark.server, pytest.mark.faults]
+MARKS = ask("SELECT count(*) FROM mark")
+
+
+def fetching(shop: Shop, script: str, **more: object) -> Params:
+    """Params whose fetch command is that shell script; $1 is the name, $2 where to put it, $A the archive."""
+    argv = write_script(shop.cluster.home / "fetch", f'A="{shop.cluster.archive}"\n{script}')
+    return shop.cluster.params(
+        cluster={"wal_archive": {"fetch_command": [*argv, "%f", "%p"], "fetch_timeout": 2} | more}
+    )
+
+
+COPY = 'if [ -f "$A/$1" ]; then exec cp "$A/$1" "$2"; fi\nexit 1'
+
+
+def test_healthy_fetch_command_passes(shop: Shop) -> None:
+    outcome = prove(shop.cluster, fetching(shop, COPY), look=MARKS)
+    assert (outcome.verdict, outcome.alarms, outcome.seen) == ("PASS", [], 4)
+
+
+def test_hanging_command_ends_in_time(shop: Shop) -> None:
+    name = shop.segment_of(shop.mark(2)).name
+    outcome = prove(shop.cluster, fetching(shop, f'if [ "$1" = {name} ]; then sleep 600; fi\n{COPY}'))
+    assert isinstance(outcome.error, CommandTimedOut) and outcome.verdict == "INCOMPLETE"
+    assert name in outcome.said and "fetch_timeout" in outcome.said
+
+
+def test_gap_behind_a_command_is_found_by_looking_ahead(shop: Shop) -> None:
+    gone = shop.segment_of(shop.mark(2))
+    gone.unlink()
+    outcome = prove(shop.cluster, fetching(shop, COPY))
+    assert isinstance(outcome.error, WalDamaged) and gone.name in outcome.said and "missing" in outcome.said
+
+
+def test_command_that_fails_once_is_asked_again(shop: Shop) -> None:
+    name = shop.segment_of(shop.mark(2)).name
+    once = f'if [ "$1" = {name} ] && mkdir "{shop.cluster.home}/asked" 2> /dev/null; then exit 1; fi'
+    shop.cluster.home.chmod(0o777)
+    outcome = prove(shop.cluster, fetching(shop, f"{once}\n{COPY}"), look=MARKS)
+    assert (outcome.verdict, outcome.alarms, outcome.seen) == ("PASS", [], 4)
+
+
+@pytest.mark.parametrize("code", [1, 126, 137, 255])
+def test_command_that_dies_on_the_way_is_not_taken_for_the_end(shop: Shop, code: int) -> None:
+    """From some file on it delivers nothing any more: network, credentials."""
+    name = shop.segment_of(shop.mark(2)).name
+    state = shop.cluster.home / "state"
+    state.mkdir()
+    state.chmod(0o777)
+    script = (
+        f'if [ "$1" = {name} ]; then touch "{state}/dead"; fi\nif [ -f "{state}/dead" ]; then exit {code}; fi\n{COPY}'
+    )
+    outcome = prove(shop.cluster, fetching(shop, script))
+    assert isinstance(outcome.error, CommandFailed) and outcome.verdict == "INCOMPLETE"
+    assert "fetch" in outcome.said
+
+
+def test_command_that_says_yes_and_delivers_nothing_never_passes(shop: Shop) -> None:
+    outcome = prove(shop.cluster, fetching(shop, "exit 0"))
+    assert outcome.verdict != "PASS" and "is not in" in outcome.said
+
+
+@pytest.mark.parametrize("part", ["head -c 5000000", "head -c 0", "tr '\\000' '\\001'"])
+def test_command_that_delivers_a_torn_file_never_passes(shop: Shop, part: str) -> None:
+    name = shop.segment_of(shop.mark(2)).name
+    outcome = prove(
+        shop.cluster, fetching(shop, f'if [ "$1" = {name} ]; then {part} < "$A/$1" > "$2"; exit 0; fi\n{COPY}')
+    )
+    assert isinstance(outcome.error, WalDamaged) and name in outcome.said
+
+
+def test_command_that_is_not_there_is_refused(shop: Shop) -> None:
+    params = shop.cluster.params(cluster={"wal_archive": {"fetch_command": ["/nowhere/fetch", "%f", "%p"]}})
+    outcome = prove(shop.cluster, params)
+    assert isinstance(outcome.error, OperatorError) and "/nowhere/fetch" in outcome.said
+
+
+def test_list_that_names_what_cannot_be_fetched_never_passes(shop: Shop) -> None:
+    gone = shop.segment_of(shop.mark(4))
+    lister = write_script(shop.cluster.home / "list", f'ls "{shop.cluster.archive}"; echo {gone.name}')
+    gone.unlink()
+    outcome = prove(shop.cluster, fetching(shop, COPY, list_command=lister))
+    assert outcome.verdict != "PASS" and gone.name in outcome.said
+
+
+def test_list_command_that_fails_never_passes(shop: Shop) -> None:
+    lister = write_script(shop.cluster.home / "list", "echo no credentials >&2; exit 3")
+    outcome = prove(shop.cluster, fetching(shop, COPY, list_command=lister))
+    assert isinstance(outcome.error, CommandFailed) and "no credentials" in outcome.said
+
+
+def test_nothing_is_left_behind_by_a_command_that_fails(shop: Shop, tmp_path: Path) -> None:
+    location = shop.cluster.home / "elsewhere"
+    location.mkdir(mode=0o755)
+    shutil.rmtree(tmp_path)
+    outcome = prove(shop.cluster, fetching(shop, 'echo half > "$2"; exit 1'), scratch=str(location))
+    assert outcome.verdict != "PASS" and list(location.iterdir()) == []
