@@ -95,8 +95,10 @@ def judge(filed: Iterable[Filed], rules: Rules) -> Judged:
             others.append(one)
     approvals = [one for one in latest.values() if decision_of(one).decision is Kind.APPROVAL]
     glass = [one for one in others if decision_of(one).decision is Kind.BREAK_GLASS]
-    counted, doubled = different_people(approvals)
-    signed, signed_twice = different_people([one for one in others if decision_of(one).decision is Kind.COUNTERSIGN])
+    counted, doubled = different_people(approvals, rules.signers)
+    signed, signed_twice = different_people(
+        [one for one in others if decision_of(one).decision is Kind.COUNTERSIGN], rules.signers
+    )
     return Judged(
         approvals=tuple(counted),
         rejections=tuple(one for one in latest.values() if decision_of(one).decision is Kind.REJECTION),
@@ -106,21 +108,31 @@ def judge(filed: Iterable[Filed], rules: Rules) -> Judged:
     )
 
 
-def different_people(filed: Iterable[Filed]) -> tuple[list[Filed], list[Void]]:
-    """One decision a person and a key; the others are void."""
-    people: set[str] = set()
-    keys: set[str | None] = set()
+def names_of_person(principal: str, signers: Iterable[Signer]) -> frozenset[str]:
+    """Every name that one person may go by: names that share a key are one person, however long the chain."""
+    names = {principal}
+    listed = list(signers)
+    while True:
+        keys = {signer.fingerprint for signer in listed if names & set(signer.principals)}
+        more = names | {name for signer in listed if signer.fingerprint in keys for name in signer.principals}
+        if more == names:
+            return frozenset(names)
+        names = more
+
+
+def different_people(filed: Iterable[Filed], signers: Iterable[Signer]) -> tuple[list[Filed], list[Void]]:
+    """One decision a person; the others are void."""
+    people: dict[str, str] = {}
     counted, doubled = [], []
     for one in filed:
-        decision = decision_of(one)
-        if decision.principal in people:
-            doubled.append(Void(one.path.name, f"{decision.principal} has signed already: one person counts once"))
-        elif decision.key in keys:
-            doubled.append(Void(one.path.name, f"the key {decision.key} is counted already: one key counts once"))
-        else:
-            counted.append(one)
-            people.add(decision.principal)
-            keys.add(decision.key)
+        principal = decision_of(one).principal
+        if principal in people:
+            also = people[principal]
+            who = f"{principal} has signed already" if also == principal else f"{principal} shares a key with {also}"
+            doubled.append(Void(one.path.name, f"{who}: one person counts once"))
+            continue
+        counted.append(one)
+        people.update(dict.fromkeys(names_of_person(principal, signers), principal))
     return counted, doubled
 
 
@@ -219,11 +231,11 @@ def _by_known_key(filed: Filed, decision: Decision, rules: Rules) -> str | None:
 def _by_somebody_else(filed: Filed, decision: Decision, rules: Rules) -> str | None:
     if decision.principal in rules.operators:
         return f"{decision.principal} is an operator of this run, and nobody approves their own run"
-    owners = {
-        name for signer in rules.signers if signer.fingerprint == decision.key for name in signer.principals
-    } & rules.operators
-    if owners:
-        return f"its key belongs to {sorted(owners)[0]}, an operator of this run: another name does not change that"
+    owners = {name for one in rules.signers if one.fingerprint == decision.key for name in one.principals}
+    names = owners.union(*(names_of_person(name, rules.signers) for name in (decision.principal, *owners)))
+    same = sorted(names & rules.operators)
+    if same:
+        return f"its key belongs to {same[0]}, an operator of this run: another name does not change that"
     return None
 
 

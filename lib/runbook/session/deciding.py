@@ -248,11 +248,13 @@ def _rehearse(gate: OpenGate, decision: Decision, signature: str | None, checked
 def _doubled(gate: OpenGate, decision: Decision, checked: Rules) -> str | None:
     judged = rules.judge(gate.files.decisions(), checked)
     others = judged.countersigns if decision.decision is Kind.COUNTERSIGN else judged.approvals
+    names = rules.names_of_person(decision.principal, checked.signers)
     for one in map(rules.decision_of, others):
-        if one.principal == decision.principal:
-            return f"{one.principal} has signed already at {clock.stamp(one.at)}: one person counts once"
-        if one.key == decision.key:
-            return f"the key {one.key} is counted already for {one.principal}: one key counts once"
+        if one.principal in names:
+            who = (
+                one.principal if one.principal == decision.principal else f"{one.principal}, who shares a key with you,"
+            )
+            return f"{who} has signed already at {clock.stamp(one.at)}: one person counts once"
     return None
 
 
