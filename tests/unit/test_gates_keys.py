@@ -148,7 +148,10 @@ def test_keys_are_added_listed_and_shown(house: GateHouse, capsys: pytest.Captur
         (["*@x.example", "people/ann.pub"], "no name for a person"),
         (["bob@x.example", "people/bob.pub"], "is there already"),
         (["ann@x.example", "people/ann.pub", "--valid-from", "2026-01-02T00:00:00"], "no time zone"),
-        (["ann@x.example", "people/ann.pub", "--valid-from", "2026-01-02Z", "--valid-to", "2026-01-01Z"], "is not a time"),
+        (
+            ["ann@x.example", "people/ann.pub", "--valid-from", "2026-01-02Z", "--valid-to", "2026-01-01Z"],
+            "is not a time",
+        ),
         (
             ["ann@x.example", "people/ann.pub", "--valid-from", "2026-01-02T00Z", "--valid-to", "2026-01-01T00Z"],
             "ends before it begins",

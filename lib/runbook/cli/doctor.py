@@ -15,6 +15,7 @@ import typer
 from runbook import layout
 from runbook.cli.output import say
 from runbook.errors import RunbookError
+from runbook.gates import signing
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ def register(app: typer.Typer) -> None:
 
 def doctor() -> int:
     """Look for what is missing, dead or left over; each line says what to do."""
-    findings = [finding for look in (_python, _folders, _targets, _runs, _scratch, _archive) for finding in look()]
+    findings = [finding for look in (_python, _openssh, _folders, _targets, _runs, _scratch, _archive) for finding in look()]
     for finding in findings:
         line = " ".join(finding.what.split())
         say(f"{'ok  ' if finding.fine else 'FIX '} {line}" + (f" Next: {finding.next}" if finding.next else ""))
@@ -44,6 +45,13 @@ def doctor() -> int:
 def _python() -> Iterator[Finding]:
     fine = sys.version_info >= (3, 11)
     yield Finding(fine, f"Python {platform.python_version()} as user {getpass.getuser()}", "" if fine else "use 3.11")
+
+
+def _openssh() -> Iterator[Finding]:
+    try:
+        yield Finding(True, f"ssh-keygen, for approvals: {signing.program()}")
+    except RunbookError as cause:
+        yield Finding(False, cause.message, cause.next or "install OpenSSH's client")
 
 
 def _folders() -> Iterator[Finding]:

@@ -250,7 +250,7 @@ def _show_gate(opened: OpenGate, *, whole: bool) -> str | None:
     if not _waits(opened):
         return None
     if book.wants_countersigning:
-        command = f"runbook countersign {state.run} {book.id} --key KEY"
+        command = approve_command(state.run, book.id, opened.params, word="countersign")
     elif judged is not None and judged.is_enough(book.needed):
         command = f"runbook resume {state.run}"
     else:

@@ -16,7 +16,7 @@ from runbook.runner.execute import Outcome, is_over, run_attempt
 from runbook.runner.signals import Signals
 from runbook.session import fingerprints, identity, notebook
 from runbook.session.credentials import register_secrets
-from runbook.session.deciding import type_target
+from runbook.session.deciding import refuse_other_name, type_target
 from runbook.session.journal import Journal, write_atomically
 from runbook.session.lock import TargetLock
 from runbook.session.notebook import Parameter
@@ -112,7 +112,7 @@ def resume_run(
     _refuse_unless_resumable(state)
     if redo is not None:
         _refuse_unknown_step(state, redo)
-    asking = _gate_that_asks(state) if confirm_target is not None else None
+    asking = _gate_that_asks(state, confirm_target) if confirm_target is not None else None
     changes = find_changes(state)
     if changes.what and accept_change is None:
         raise OperatorError(
@@ -153,8 +153,9 @@ def _accept(journal: Journal, folder: Path, state: RunState, changes: Changes, a
     return source_name(attempt)
 
 
-def _gate_that_asks(state: RunState) -> str:
-    """The gate that waits for the target's name."""
+def _gate_that_asks(state: RunState, typed: str) -> str:
+    """The gate that waits for the target's name, which is what was typed."""
+    refuse_other_name(state, typed)
     for gate in state.gates:
         if gate["state"] == "waiting" and gate.get("wants_target"):
             return str(gate["id"])

@@ -291,6 +291,19 @@ def summary(filed: Filed) -> dict[str, Any]:
     return {**{name: content[name] for name in names}, "file": filed.path.name}
 
 
+def refuse_other_name(state: RunState, typed: str) -> None:
+    """What was typed is the name of the run's target.
+
+    Raises:
+        OperatorError: it is another one.
+    """
+    if typed.strip() != state.target:
+        raise OperatorError(
+            f"You typed '{typed.strip()}', but the run {state.run} is about another target.",
+            next=f"runbook gates {state.run} shows which; type that name only if it is the one you mean.",
+        )
+
+
 def type_target(folder: Path, gate: str, typed: str) -> None:
     """The journal says that the operator typed the target's name for this gate's plan.
 
@@ -298,11 +311,7 @@ def type_target(folder: Path, gate: str, typed: str) -> None:
         OperatorError: it is not the target's name.
     """
     opened = look_at(folder, gate)
-    if typed.strip() != opened.params.target:
-        raise OperatorError(
-            f"You typed '{typed.strip()}', but the run {opened.state.run} is about another target.",
-            next=f"runbook gates {opened.state.run} shows which; type that name only if it is the one you mean.",
-        )
+    refuse_other_name(opened.state, typed)
     Journal(folder / JOURNAL).append(
         "target-typed", gate=gate, plan=opened.book.plan, typed=typed.strip(), operator=identity.operator()
     )

@@ -151,6 +151,7 @@ class Gate:
             approvals=[summary(one) for one in judged.approvals],
             break_glass=summary(glass) if glass is not None else None,
             void=_void(judged),
+            next_command=self._countersign_command() if glass is not None else None,
             passed_at=clock.stamp(passed_at or checked.at),
             reused=passed_at is not None,
             signers_sha256=sha256(file.read_bytes()).hexdigest() if file.is_file() else None,
@@ -162,6 +163,9 @@ class Gate:
                 text=f"approvals.operators does not say who '{identity.operator()}' is: that the operator approved nothing "
                 "rests on the names alone.",
             )
+
+    def _countersign_command(self) -> str:
+        return approve_command(self._folder.name, self.name, self.params, word="countersign")
 
     def _reject(self, state: RunState, judged: Judged, journal: bool) -> Stop:
         rejection = summary(judged.rejections[0])
@@ -211,15 +215,16 @@ class Gate:
         )
 
 
-def approve_command(run: str, gate: str, params: Params, judged: Judged | None = None) -> str:
-    """The command by which the next person approves; in the sandbox with the practice key that has not signed yet."""
+def approve_command(run: str, gate: str, params: Params, judged: Judged | None = None, *, word: str = "approve") -> str:
+    """The command by which the next person approves (or countersigns); in the sandbox with a practice key that has
+    not signed yet."""
     key = "KEY"
     if signers.signers_path(params) == signers.practice_signers():
         signed = {decision_of(one).principal for one in judged.approvals} if judged is not None else set()
         free = [principal for principal in signers.PRACTICE if principal not in signed]
         if free:
             key = layout.short(signers.practice_folder() / free[0].partition("@")[0])
-    return f"runbook approve {run} {gate} --key {key}"
+    return f"runbook {word} {run} {gate} --key {key}"
 
 
 def _void(judged: Judged) -> list[dict[str, str]]:

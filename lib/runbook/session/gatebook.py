@@ -105,6 +105,7 @@ class GateFolding:
             approvals=event["approvals"],
             void=event["void"],
             break_glass=event["break_glass"],
+            next_command=event["next_command"],
             reused=event["reused"],
             signers_sha256=event["signers_sha256"],
             target_typed=event["target_typed"],

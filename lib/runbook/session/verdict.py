@@ -56,7 +56,7 @@ def judge(
             Verdict.INCOMPLETE,
             f"Break-glass: {gate['break_glass']['principal']} passed the gate '{gate['title']}' alone, and nobody else has "
             "countersigned it yet.",
-            f"runbook countersign {run} {gate['id']} --key KEY",
+            gate["next_command"],
         )
     if reason is None:
         return Judgement(Verdict.PASS, _passed(steps, checks), f"runbook status {run}")
