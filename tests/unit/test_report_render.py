@@ -175,4 +175,4 @@ def test_templates_are_packaged_with_the_library() -> None:
     package = root / "lib" / "runbook" / "report"
     shipped = {path for pattern in patterns for path in package.glob(pattern)}
     assert {path for path in (package / "templates").rglob("*") if path.is_file()} == shipped
-    assert len(shipped) == 7
+    assert len(shipped) == 8

@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from runbook.model import RunRecord, StepState
 from runbook.report import view
+from runbook.report.gates import gate_view
 from runbook.report.markdown import slug
 from runbook.report.notebook import TEMPLATES, cells_not_run, notebook_html
 from runbook.report.tables import SIGNS
@@ -69,6 +70,7 @@ def render_report(record: RunRecord, executed: NotebookNode) -> str:
             not_run=view.steps_not_run(record),
             cells_not_run=not_run,
             provenance=view.provenance(record, not_run),
+            gates=[gate_view(gate) for gate in record.gates],
             facts=view.flattened(record.facts) if record.facts else [],
             parameters=view.flattened(record.parameters) if record.parameters else [],
             done=StepState.DONE,
