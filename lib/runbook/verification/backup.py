@@ -274,6 +274,9 @@ class BackupVerification:
                 return [*checks, comparison.no_fence_check(problem.message)]
             self._add_seconds("replay", began)
             began = time.monotonic()
+            if item.database not in self.contents.all_databases():
+                checks.append(comparison.database_gone_check(item))
+                continue
             contents, sequences = self.contents.read(item.database, lambda relation: not relation.is_catalog)
             checks.append(comparison.compare_database(item, contents, sequences, time.monotonic() - began))
             self._add_seconds("fence", began)

@@ -62,6 +62,22 @@ def no_fence_check(reason: str) -> Check:
     )
 
 
+def database_gone_check(fence: DatabaseFence) -> Check:
+    """A database that production had and the restore has not."""
+    return Check(
+        id=f"fence@{fence.database}",
+        title="The restored rows are those that production had",
+        status=Status.FAIL,
+        expected=f"{fence.rows} rows in {len(fence.relations)} relations",
+        observed="no such database",
+        object=fence.database,
+        severity=Severity.CRITICAL,
+        reason=f"The database {fence.database} is not in the restored cluster; the fence has {fence.rows} rows of it.",
+        next="Do not rely on this backup: a whole database is missing.",
+        source=f"fence at {format_lsn(fence.lsn)} ({fence.why})",
+    )
+
+
 def compare_database(
     fence: DatabaseFence, contents: list[Content], sequences: list[SequencePosition], seconds: float
 ) -> Check:

@@ -39,8 +39,7 @@ class Contents:
         Raises:
             NotMeasured: one that params name is not there, or there is none at all.
         """
-        with self.scratch.connect("template1") as connection:
-            found = content.list_databases(connection, self.wanted)
+        found = [name for name in self.all_databases() if self.wanted is None or name in self.wanted]
         missing = set(self.wanted or ()) - set(found)
         if missing or not found:
             raise NotMeasured(
@@ -48,6 +47,11 @@ class Contents:
                 next="Correct cluster.databases in the params file.",
             )
         return found
+
+    def all_databases(self) -> list[str]:
+        """Databases that accept connections and are no templates."""
+        with self.scratch.connect("template1") as connection:
+            return content.list_databases(connection)
 
     def read(
         self, database: str, wanted: Callable[[content.Relation], bool]

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from runbook import clock, layout
-from runbook.errors import NotMeasured, OperatorError, PlatformError
+from runbook.errors import NotMeasured, OperatorError, PlatformError, WalDamaged
 from runbook.params.loading import resolve_secret
 from runbook.params.schema import Cluster, Params
 from runbook.platforms.cluster.walarchive import Stage, WalArchive
-from runbook.postgres.connect import Connection, connect, one, quote, rows
+from runbook.postgres.connect import Connection, SqlError, connect, one, quote, rows
 from runbook.postgres.osuser import service_user
 from runbook.postgres.sqlfiles import load_sql
 from runbook.postgres.tools import Tools, find_tools
@@ -94,7 +94,8 @@ def take_fence(
 
     Raises:
         OperatorError: no connection is named in params.
-        PlatformError: the WAL was not archived in time, or three fences in a row were void.
+        PlatformError: the server refused a statement, the WAL was not archived in time, or three fences in a row
+            were void.
     """
     cluster = params.cluster
     if cluster is None or cluster.connection is None:
@@ -131,8 +132,14 @@ def take_fence(
     tools = find_tools(version // 10000, cluster.bin_directory, user)
     for _ in range(_TRIES):
         taken_at = clock.now()
-        pictures = [_picture(open_, name, jobs, progress) for name in databases]
-        fences = _place(pictures, open_, cluster, tools, segment_size, archive_timeout)
+        try:
+            pictures = [_picture(open_, name, jobs, progress) for name in databases]
+            fences = _place(pictures, open_, cluster, tools, segment_size, archive_timeout)
+        except SqlError as cause:
+            raise PlatformError(
+                f"The fence of {params.target} was not taken: {str(cause).strip()}",
+                next="It needs SELECT on every table: GRANT pg_read_all_data, pg_monitor to its role.",
+            ) from cause
         if fences is not None:
             return write_fence(folder, taken_at, params.target, pictures[0]["system_identifier"], fences)
     raise PlatformError(
@@ -287,14 +294,10 @@ def _find_positions(
     snapshots = [Snapshot.parse(picture["snapshot"]) for picture in pictures]
     positions: list[int | None] = [None] * len(pictures)
     reasons = [""] * len(pictures)
-    last: WalRecord | None = None
     timeline = stage.lineage[0].number
     # Without an end, pg_waldump waits 5 s for a segment behind the last one (10 tries of 0.5 s, PostgreSQL 17).
     stop = segment_start(stage.laid[-1], stage.segment_size)[1] + stage.segment_size
-    for item in read_records(tools, stage.folder, timeline, stage.start, stop, rmgrs=(), timeout=3600):
-        if isinstance(item, str):
-            continue
-        last = item
+    for item in _read(stage, tools, stage.start, stop, ("Transaction",)):
         commit = parse_commit(item)
         if commit is None:
             continue
@@ -305,11 +308,7 @@ def _find_positions(
                 reasons[index] = f"first commit not seen: transaction {commit.xid} at {clock.stamp(commit.at)}"
             elif positions[index] is not None and snapshot.sees(commit.xid):
                 return None, committed
-    if last is None:
-        raise NotMeasured("No WAL record was found behind the fence's snapshot.", next="Take the fence again.")
-    size = stage.segment_size
-    switched = last.rmgr == "XLOG" and last.desc.startswith("SWITCH")
-    end = stop if switched else end_of_record(last.lsn, last.length, size)
+    end = _end_of_wal(stage, tools, stop) if None in positions else stop
     return [
         DatabaseFence(
             database=picture["database"],
@@ -322,3 +321,39 @@ def _find_positions(
         )
         for picture, position, reason in zip(pictures, positions, reasons, strict=True)
     ], committed
+
+
+def _read(stage: Stage, tools: Tools, start: int, stop: int, rmgrs: tuple[str, ...]) -> Iterator[WalRecord]:
+    """The records of a stage with one timeline.
+
+    Raises:
+        WalDamaged: they cannot be read to the end; a position behind the damage would prove nothing.
+    """
+    timeline = stage.lineage[0].number
+    for item in read_records(tools, stage.folder, timeline, start, stop, rmgrs=rmgrs, timeout=3600):
+        if isinstance(item, WalRecord):
+            yield item
+        elif item:
+            raise WalDamaged(
+                f"WAL in {stage.archive.where()} is damaged: {item.removeprefix('pg_waldump: error: ')}.",
+                next="Look for a copy of the segment; take a new base backup now.",
+            )
+
+
+def _end_of_wal(stage: Stage, tools: Tools, stop: int) -> int:
+    """The end of the last record before `stop`, which is a segment's end; a segment switch fills its segment.
+
+    Raises:
+        NotMeasured: there is no record.
+    """
+    size = stage.segment_size
+    begin = max(stage.start, stop - size)
+    last: WalRecord | None = None
+    while last is None:  # a long record may fill a segment to its end
+        for record in _read(stage, tools, begin, stop, ()):
+            last = record
+        if last is None and begin == stage.start:
+            raise NotMeasured("No WAL record was found behind the fence's snapshot.", next="Take the fence again.")
+        begin = max(stage.start, begin - size)
+    switched = last.rmgr == "XLOG" and last.desc.startswith("SWITCH")
+    return stop if switched else end_of_record(last.lsn, last.length, size)
