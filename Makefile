@@ -26,7 +26,7 @@ test: $(READY) lint  ## all tests that fit into minutes, on real PostgreSQL
 
 lint: $(READY)  ## style, imports, types
 	@$(BIN)/ruff check lib tests
-	@$(BIN)/ruff format --check lib tests
+	@$(BIN)/ruff format --check -q lib tests
 	@$(BIN)/mypy
 
 faults: $(READY)  ## the campaign: every planted fault against a real restore

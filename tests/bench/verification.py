@@ -95,7 +95,11 @@ class ByHand:
         parts: dict[str, float] = {}
         wanted = ["-h", str(self.folder), "-U", "postgres"]
         try:
-            timed("pg_verifybackup", lambda: self.run(self.tools.path("pg_verifybackup"), "-w", str(self.archive), str(self.backup)), parts)
+            timed(
+                "pg_verifybackup",
+                lambda: self.run(self.tools.path("pg_verifybackup"), "-w", str(self.archive), str(self.backup)),
+                parts,
+            )
             timed("cp -a", lambda: self.run("cp", "-a", str(self.backup), str(self.scratch)), parts)
             timed("recover, restore_command = cp", self.recover, parts)
             timed(

@@ -12,6 +12,7 @@ from own_cluster import OwnCluster
 from runbook.errors import RunbookError, TargetError
 from runbook.model import Check, Status
 from runbook.params.schema import Params
+from runbook.verification import shown
 from runbook.verification.backup import BackupVerification
 
 
@@ -115,7 +116,7 @@ def _walk(
     step("resolve")
     out.point = proof.resolve()
     out.backup = out.point["backup"]
-    assert proof.point_rows(out.point)
+    assert shown.point_rows(out.point)
     step("check_wal")
     out.checks += proof.check_wal(out.point)
     step("restore")

@@ -39,9 +39,6 @@ ALLOWED: dict[str, set[str]] = {
     "runner": PLACES | SUBJECTS | HALL | {"session"},
     "cli": PLACES | SUBJECTS | HALL | {"session", "runner"},
 }
-#: Debts, package → package: what two subjects need is to move down (the WAL reader and the window). None may be added,
-#: and one that is paid must be struck out here.
-OWED = {("verification", "recovery")}
 #: A library that only one module may import, so that its errors and timeouts are handled in one place.
 DOORS = {
     "psycopg": {"postgres/connect.py"},
@@ -95,9 +92,7 @@ def wrong_imports(path: Path) -> list[tuple[str, str, str]]:
 
 
 def test_imports_go_down_only_and_through_the_doors() -> None:
-    wrong = [one for path in modules() for one in wrong_imports(path)]
-    assert [where for own, other, where in wrong if (own, other) not in OWED] == []
-    assert {(own, other) for own, other, _ in wrong} == OWED
+    assert [where for path in modules() for _, _, where in wrong_imports(path)] == []
 
 
 def test_an_import_upwards_or_past_a_door_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +111,7 @@ def test_an_import_upwards_or_past_a_door_is_seen(tmp_path: Path, monkeypatch: p
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(LIBRARY)))
 def test_module_reads_in_one_sitting(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= 500, "split it: one subject a module"
+    assert len(path.read_text().splitlines()) <= 400, "split it: one subject a module"
 
 
 def test_every_package_has_a_place_in_the_order() -> None:

@@ -33,7 +33,9 @@ def register(app: typer.Typer) -> None:
 
 def doctor() -> int:
     """Look for what is missing, dead or left over; each line says what to do."""
-    findings = [finding for look in (_python, _openssh, _folders, _targets, _runs, _scratch, _archive) for finding in look()]
+    findings = [
+        finding for look in (_python, _openssh, _folders, _targets, _runs, _scratch, _archive) for finding in look()
+    ]
     for finding in findings:
         line = " ".join(finding.what.split())
         say(f"{'ok  ' if finding.fine else 'FIX '} {line}" + (f" Next: {finding.next}" if finding.next else ""))

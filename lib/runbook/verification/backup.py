@@ -14,16 +14,16 @@ from runbook.errors import OperatorError, PlatformError, RecoveryRefused
 from runbook.model import Check, Status
 from runbook.params.schema import Params
 from runbook.platforms.cluster.replay import Replay, SnapshotMissing
+from runbook.platforms.cluster.restore import Restore
 from runbook.platforms.cluster.restoring import close_off
-from runbook.platforms.cluster.scratch import Scratch, default_location, folder_for
+from runbook.platforms.cluster.scratch import Scratch, default_location, folder_for, require_apart
+from runbook.platforms.cluster.selection import Selection
+from runbook.platforms.cluster.window import RecoveryPoint, Resolved
 from runbook.postgres.osuser import service_user
 from runbook.postgres.wal import format_lsn
-from runbook.recovery.restore import Restore
-from runbook.recovery.selection import Selection
-from runbook.recovery.window import RecoveryPoint, Resolved
-from runbook.verification import backup_checks, budgets, comparison, integrity, shown, sqlchecks
+from runbook.verification import backup_checks, budgets, fencing, integrity, shown, sqlchecks
 from runbook.verification.contents import Contents, Progress
-from runbook.verification.fencefile import Fence, list_fences, owned_folder
+from runbook.verification.fencefile import owned_folder
 
 
 def check_parameters(params: Params, values: dict[str, Any]) -> None:
@@ -75,6 +75,9 @@ class BackupVerification:
         self.location = layout.resolve(named) if named else default_location(self.user)
         self.scratch_folder = folder_for(self.location, run_id)
         self.selection = Selection(self.cluster, self.user, recovery_point, timeline, self._timeout)
+        archive = self.selection.archive.directory
+        live = self.selection.live_folders()
+        require_apart(self.location, [self.selection.backup_folder, *([archive] if archive else []), *live])
         self.seconds: dict[str, float] = {}
         self.scratch: Scratch | None = None
         self.resolved: Resolved | None = None
@@ -166,20 +169,6 @@ class BackupVerification:
         archive = backup_checks.check_archive(missing, stage.archive.where(), is_empty=is_empty)
         return [backup_checks.check_wal(scan), archive]
 
-    def point_rows(self, facts: dict[str, Any]) -> list[dict[str, Any]]:
-        """The point, for people."""
-        commits = ("last commit included", "first commit left out")
-        shown = {name: facts[name] for name in facts if name not in commits}
-        for name in commits:
-            commit = facts[name]
-            shown[name] = (
-                f"transaction {commit['xid']} at {commit['at']}, {commit['lsn']}" if commit else "none in the archive"
-            )
-        return [
-            {"what": name, "value": value if value is not None else "the archive's end"}
-            for name, value in shown.items()
-        ]
-
     # -- restore -----------------------------------------------------------------------------------------
 
     def restore(self) -> list[dict[str, Any]]:
@@ -231,17 +220,7 @@ class BackupVerification:
         self.replay = Replay(
             self.scratch, self.resolved.stage, self.verification.replay_stall_timeout, self._show_replay
         )
-        shown = {
-            "listen_addresses": "no network",
-            "archive_mode": "no archive is written",
-            "restore_command": "no command; WAL is laid ready by the run",
-            "recovery_target_timeline": "explicit, never latest",
-            "shared_preload_libraries": "only what params name",
-            "max_connections": "at least what the primary had, WAL included",
-        }
-        return [
-            {"setting": name, "value": settings[name] or "(empty)", "means": means} for name, means in shown.items()
-        ]
+        return shown.isolation_rows(settings)
 
     def _show_replay(self, position: int) -> None:
         assert self.resolved is not None
@@ -253,62 +232,10 @@ class BackupVerification:
     def compare_with_fence(self) -> list[Check]:
         """Recovered to each database's fence in turn; every table compared to the last row. UNKNOWN without a usable fence."""
         assert self.resolved is not None
-        resolved = self.resolved
-        fences, wrong = list_fences(self.cluster)
-        fence, reason = comparison.choose_fence(
-            fences,
-            system_identifier=self._system,
-            lineage=resolved.stage.lineage,
-            consistent=resolved.consistent,
-            reached=resolved.point.reached,
-        )
-        lost = self._archive_lost(fences)
-        checks = [lost] if lost is not None else []
-        if fence is None:
-            return [*checks, comparison.no_fence_check("; ".join([reason, *wrong]))]
-        for item in sorted(fence.databases, key=lambda item: item.lsn):
-            began = time.monotonic()
-            try:
-                self.replay.go_to(item.lsn, item.lsn)
-            except SnapshotMissing as problem:
-                return [*checks, comparison.no_fence_check(problem.message)]
-            self._add_seconds("replay", began)
-            began = time.monotonic()
-            if item.database not in self.contents.all_databases():
-                checks.append(comparison.database_gone_check(item))
-                continue
-            contents, sequences = self.contents.read(item.database, lambda relation: not relation.is_catalog)
-            checks.append(comparison.compare_database(item, contents, sequences, time.monotonic() - began))
-            self._add_seconds("fence", began)
-        fenced = {item.database for item in fence.databases}
-        for name in self.contents.databases():
-            if name not in fenced:
-                check = comparison.no_fence_check(f"the fence does not hold database {name}")
-                checks.append(check.model_copy(update={"id": f"fence@{name}", "object": name}))
-        return checks
+        return fencing.compare_with_fence(self.cluster, self.resolved, self.replay, self.contents, self._add_seconds)
 
     def _add_seconds(self, name: str, began: float) -> None:
         self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - began
-
-    def _archive_lost(self, fences: list[Fence]) -> Check | None:
-        """A fence that saw more WAL than the archive now has, when the archive's end was asked for."""
-        assert self.resolved is not None
-        if self.resolved.point.gate is not None:
-            return None
-        system = self._system
-        ours = [
-            fence
-            for fence in fences
-            if system in (None, fence.system_identifier)
-            and all(item.timeline == self.resolved.point.timeline for item in fence.databases)
-        ]
-        return backup_checks.check_archive_end(ours, self.resolved.point.reached)
-
-    @property
-    def _system(self) -> str | None:
-        """The backup's system, as its manifest, its control file or its WAL names it."""
-        assert self.resolved is not None
-        return self.resolved.backup.system_identifier or self.resolved.stage.system_identifier
 
     def recover(self, may_promote: bool) -> tuple[dict[str, Any], list[Check]]:
         """The scratch stands at the point, read-only; the position that it reports decides.
@@ -409,35 +336,24 @@ class BackupVerification:
         assert self.resolved is not None
         spent = self.seconds
         rto = max(spent["copy"], spent["read WAL"]) + spent["manifest"] + spent["replay"]
-        budget = self.params.budgets
-        measures: list[dict[str, Any]] = [
-            {"name": "rto", "title": "Recovery time: copy, manifest and replay", "value": round(rto, 3), "unit": "s"}
-            | {"budget": budget.rto, "source": budget.source}
-        ]
-        checks = [budgets.check_rto(rto, budget)]
+        measures, checks = budgets.measure_rto(rto, self.params.budgets)
         if self.selection.point == "latest":
-            data = self.cluster.data_directory
-            exposure = budgets.measure_exposure(
-                live_wal=layout.resolve(data) / "pg_wal" if data else None,
-                timeline=self.resolved.point.timeline,
-                archive_end=self.resolved.point.reached,
-                segment_size=self.selection.segment_size,
-                last_commit=self.resolved.point.before.at if self.resolved.point.before else None,
-                tools=self.selection.tools,
-                timeout=60,
-            )
-            checks.append(budgets.check_rpo(exposure, budget))
-            if exposure.seconds is not None:
-                measures.append(
-                    {
-                        "name": "rpo",
-                        "title": f"Exposure now ({exposure.how})",
-                        "value": round(exposure.seconds, 3),
-                        "unit": "s",
-                    }
-                    | {"budget": budget.rpo, "source": budget.source}
-                )
+            found = budgets.measure_rpo(self._exposure(), self.params.budgets)
+            measures, checks = [*measures, *found[0]], [*checks, *found[1]]
         return measures, checks
+
+    def _exposure(self) -> budgets.Exposure:
+        assert self.resolved is not None
+        point, data = self.resolved.point, self.cluster.data_directory
+        return budgets.measure_exposure(
+            live_wal=layout.resolve(data) / "pg_wal" if data else None,
+            timeline=point.timeline,
+            archive_end=point.reached,
+            segment_size=self.selection.segment_size,
+            last_commit=point.before.at if point.before else None,
+            tools=self.selection.tools,
+            timeout=60,
+        )
 
     @property
     def timing_rows(self) -> list[dict[str, Any]]:

@@ -8,8 +8,8 @@ from typing import Any
 from runbook.errors import TargetError
 from runbook.model import Check, Finding, Severity, Status
 from runbook.platforms.cluster.backups import Backup
+from runbook.platforms.cluster.walscan import Scan
 from runbook.postgres.wal import format_lsn
-from runbook.recovery.walscan import Scan
 from runbook.verification.fencefile import Fence
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from runbook import clock
 from runbook.clock import human_seconds
@@ -125,3 +126,21 @@ def check_rto(seconds: float, budgets: Budgets) -> Check:
         else f"Restore and recovery took {human_seconds(seconds)}; the budget is {human_seconds(budgets.rto)}.",
         next=None if within else "Take base backups more often, or copy and replay faster.",
     )
+
+
+def measure_rto(seconds: float, budget: Budgets) -> tuple[list[dict[str, Any]], list[Check]]:
+    """The recovery time as a measure, and its check."""
+    title = "Recovery time: copy, manifest and replay"
+    return [_measure("rto", title, seconds, budget.rto, budget.source)], [check_rto(seconds, budget)]
+
+
+def measure_rpo(exposure: Exposure, budget: Budgets) -> tuple[list[dict[str, Any]], list[Check]]:
+    """What would be lost now as a measure (none where nothing shows it), and its check."""
+    checks = [check_rpo(exposure, budget)]
+    if exposure.seconds is None:
+        return [], checks
+    return [_measure("rpo", f"Exposure now ({exposure.how})", exposure.seconds, budget.rpo, budget.source)], checks
+
+
+def _measure(name: str, title: str, seconds: float, budget: float, source: str) -> dict[str, Any]:
+    return {"name": name, "title": title, "value": round(seconds, 3), "unit": "s", "budget": budget, "source": source}

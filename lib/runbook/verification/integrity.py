@@ -81,7 +81,7 @@ def check_manifest(tools: Tools, backup: Backup, restored: Path, user: OsUser | 
         observed=f"{len(problems)} problem{'s' if len(problems) > 1 else ''}",
         object=backup.label,
         severity=Severity.CRITICAL,
-        reason=f"Backup {backup.label} is damaged: {problems[0]}{more}",
+        reason=f"Backup {backup.label} is damaged: {problems[0]}{more}.",
         next="Do not rely on this backup: take a new base backup now, and find out what altered this one.",
         source="pg_verifybackup",
         seconds=result.seconds,

@@ -1,4 +1,4 @@
-"""What a person looks at first: rows by day, and the largest tables, as the arguments of two plots."""
+"""What a person looks at: the point, the isolation, and the arguments of two plots."""
 
 from __future__ import annotations
 
@@ -13,6 +13,33 @@ from runbook.verification.sqlchecks import CheckFile
 _MOST_TABLES = 12
 
 Plot = dict[str, Any]
+
+
+def point_rows(facts: dict[str, Any]) -> list[dict[str, Any]]:
+    """The recovery point as it was written down, a row a fact."""
+    commits = ("last commit included", "first commit left out")
+    shown = {name: facts[name] for name in facts if name not in commits}
+    for name in commits:
+        commit = facts[name]
+        shown[name] = (
+            f"transaction {commit['xid']} at {commit['at']}, {commit['lsn']}" if commit else "none in the archive"
+        )
+    return [
+        {"what": name, "value": value if value is not None else "the archive's end"} for name, value in shown.items()
+    ]
+
+
+def isolation_rows(settings: dict[str, str]) -> list[dict[str, str]]:
+    """The settings that keep a scratch from reaching out, with what each means."""
+    means = {
+        "listen_addresses": "no network",
+        "archive_mode": "no archive is written",
+        "restore_command": "no command; WAL is laid ready by the run",
+        "recovery_target_timeline": "explicit, never latest",
+        "shared_preload_libraries": "only what params name",
+        "max_connections": "at least what the primary had, WAL included",
+    }
+    return [{"setting": name, "value": settings[name] or "(empty)", "means": text} for name, text in means.items()]
 
 
 def plot_sizes(scratch: Scratch, database: str) -> Plot | None:

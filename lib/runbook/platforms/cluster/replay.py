@@ -16,15 +16,21 @@ from typing import Any
 
 import psutil
 
-from runbook.errors import CommandFailed, PlatformError, RecoveryFailed
+from runbook.errors import CommandFailed, PlatformError, RecoveryFailed, ScratchFull
 from runbook.outside import commands
 from runbook.platforms.cluster.scratch import Scratch
 from runbook.platforms.cluster.walarchive import Stage
-from runbook.postgres.connect import Connection, one
+from runbook.postgres import server
+from runbook.postgres.connect import Connection, SqlError, one
 from runbook.postgres.osuser import give
 from runbook.postgres.wal import format_lsn, parse_history, parse_lsn, same_position, segment_start
 
 _POLL_SECONDS = 0.05
+#: What a server says in its last words when the machine, not the data, was at fault.
+_SURROUNDINGS = re.compile(
+    r"(?:FATAL|PANIC):  (?:could not (?:map anonymous shared memory|create shared memory segment|create semaphores|fork)[^\n]*"
+    r"|out of memory[^\n]*|[^\n]*(?:Cannot allocate memory|Too many open files)[^\n]*)"
+)
 _POLLING_LINE = "waiting for WAL to become available"
 
 
@@ -99,7 +105,14 @@ class Replay:
                 tries += 1
                 if connection is None and (tries < 20 or tries % 5 == 0):
                     connection = self._try_connect()
-                seen = _look(connection) if connection is not None else None
+                seen = None
+                if connection is not None:
+                    try:
+                        seen = _look(connection)
+                    except SqlError:
+                        # The server ended under us; what follows looks at its process and its log.
+                        connection.close()
+                        connection = None
                 if seen is not None and self._has_arrived(seen, expected):
                     return seen
                 position = parse_lsn(seen["lsn"]) if seen is not None else self._segment_in_title()
@@ -135,6 +148,7 @@ class Replay:
 
     def _refuse_standstill(self, expected: int, last: int, standing: float, *, is_readable: bool) -> None:
         if not self._is_alive():
+            self._refuse_surroundings()
             raise RecoveryFailed(
                 f"The scratch stopped before the point. Its log ends:\n{self.scratch.log_tail()}",
                 next="The log's last line names the cause; a damaged backup or WAL wants a new base backup.",
@@ -150,6 +164,25 @@ class Replay:
                 f"Replay stands still at {format_lsn(max(last, 0))} for {standing:.0f} s, before the point "
                 f"{format_lsn(expected)}. The log ends:\n{self.scratch.log_tail()}",
                 next="If it only needs longer, raise verification.replay_stall_timeout in params.",
+            )
+
+    def _refuse_surroundings(self) -> None:
+        """A server that ended for want of disk or memory has proven nothing about the backup.
+
+        Raises:
+            ScratchFull, PlatformError.
+        """
+        tail, ending = self.scratch.log_tail(), server.log_tail(self.scratch.log, 100)
+        if "No space left on device" in ending or "Disk quota exceeded" in ending:
+            raise ScratchFull(
+                f"The scratch location {self.scratch.folder.parent} filled up during replay. The log ends:\n{tail}",
+                next="Free space there, or name another place with -p scratch /path (or verification.scratch in params).",
+            )
+        lacking = _SURROUNDINGS.search(ending)
+        if lacking is not None:
+            raise PlatformError(
+                f"This machine could not run the scratch: {lacking[0]}. The log ends:\n{tail}",
+                next="Free what is short here, then run again.",
             )
 
     def _try_connect(self) -> Connection | None:

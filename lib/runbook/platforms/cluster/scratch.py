@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from runbook import clock, layout
-from runbook.errors import BackupDamaged, CommandFailed, PlatformError, RecoveryFailed, ScratchFull
+from runbook.errors import BackupDamaged, CommandFailed, OperatorError, PlatformError, RecoveryFailed, ScratchFull
 from runbook.outside.commands import OsUser
 from runbook.platforms.cluster.settings import buffers_for, render_conf, scratch_settings
 from runbook.postgres import server
@@ -50,6 +50,21 @@ def default_location(user: OsUser | None) -> Path:
     """Where scratches stand unless told otherwise: in the home, or outside it when it is closed to the server's user."""
     layout.var().mkdir(parents=True, exist_ok=True)
     return layout.scratch() if closed_at(layout.var(), user) is None else shared_folder() / "scratch"
+
+
+def require_apart(location: Path, folders: Iterable[Path]) -> None:
+    """The location lies in none of these folders: a scratch there would become part of them.
+
+    Raises:
+        OperatorError: it lies in one.
+    """
+    real = location.resolve()
+    for folder in folders:
+        if real.is_relative_to(folder.resolve()):
+            raise OperatorError(
+                f"The scratch location {location} lies in {folder}, which a restore must not touch.",
+                next="Name another place with -p scratch /path (or verification.scratch in params).",
+            )
 
 
 @dataclass
@@ -110,6 +125,7 @@ class Scratch:
             ) from cause
         closed = closed_at(folder, user)
         if closed is not None:
+            scratch.remove()
             raise ScratchFull(
                 f"The scratch location {location} is closed to user {user.name if user else 'this'}, who runs PostgreSQL: "
                 f"{closed} cannot be entered.",

@@ -14,9 +14,9 @@ from runbook.errors import OperatorError, TargetOutsideWindow, WalDamaged
 from runbook.params.loading import resolve_time
 from runbook.platforms.cluster.backups import Backup
 from runbook.platforms.cluster.walarchive import Stage, WalArchive, read_timelines
+from runbook.platforms.cluster.walscan import Scan, scan_to
 from runbook.postgres.tools import Tools
 from runbook.postgres.wal import SEGMENT_NAME, Commit, Timeline, format_lsn, parse_lsn
-from runbook.recovery.walscan import Scan, scan_to
 
 _LSN = re.compile(r"^[0-9A-Fa-f]{1,8}/[0-9A-Fa-f]{1,8}$")
 EVER = datetime(1, 1, 1, tzinfo=UTC)

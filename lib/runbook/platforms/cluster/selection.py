@@ -10,13 +10,13 @@ from runbook import layout
 from runbook.errors import BackupDamaged, CommandFailed, NotMeasured, TargetError, WalDamaged
 from runbook.outside.commands import OsUser
 from runbook.params.schema import Cluster
+from runbook.platforms.cluster import window
 from runbook.platforms.cluster.backups import Backup, describe_all, version_in_tar
 from runbook.platforms.cluster.walarchive import Stage, WalArchive, check_user_can_read
+from runbook.platforms.cluster.walscan import scan_to
+from runbook.platforms.cluster.window import RecoveryPoint, Resolved
 from runbook.postgres.tools import Tools, find_tools, read_control
 from runbook.postgres.wal import Commit, Timeline, format_lsn
-from runbook.recovery import window
-from runbook.recovery.walscan import scan_to
-from runbook.recovery.window import RecoveryPoint, Resolved
 
 _SEGMENT_SIZE = 16 << 20
 

@@ -95,11 +95,11 @@ def scan_to(
                 next="Look for a copy of it; take a new base backup now.",
             )
         if laid:
-            _lay_aliases(stage)
+            lay_aliases(stage)
             seen = _read_batch(scan, stage, tools, seen, done_before, until, timeout, progress)
             if scan.gate is not None:
                 break
-            if isinstance(until, int) and _end_of(stage) > until:
+            if isinstance(until, int) and end_of(stage) > until:
                 break
         if stage.problem is not None:
             raise stage.problem
@@ -111,12 +111,12 @@ def scan_to(
     return scan
 
 
-def _end_of(stage: Stage) -> int:
+def end_of(stage: Stage) -> int:
     """The first byte behind the segments laid."""
     return segment_start(stage.laid[-1], stage.segment_size)[1] + stage.segment_size
 
 
-def _lay_aliases(stage: Stage) -> None:
+def lay_aliases(stage: Stage) -> None:
     """Where a timeline ends inside a segment, the next timeline's file holds the same bytes: pg_waldump wants the old name."""
     for name in stage.laid:
         timeline, begin = segment_start(name, stage.segment_size)
@@ -141,14 +141,14 @@ def _read_batch(
     size = stage.segment_size
     start = scan.start if first == 0 else segment_start(stage.laid[first - 1], size)[1]
     start = max(start, scan.start)
-    stop = _end_of(stage)
+    stop = end_of(stage)
     for timeline in stage.lineage:
         begin, end = max(start, timeline.begin), stop if timeline.end is None else min(stop, timeline.end)
         if begin >= end:
             continue
         for item in read_records(tools, stage.folder, timeline.number, begin, end, rmgrs=_RMGRS, timeout=timeout):
             if isinstance(item, str):
-                _refuse_damage(item, stage)
+                refuse_damage(item, stage)
                 continue
             if item.lsn <= seen:
                 continue
@@ -187,7 +187,7 @@ def _take(scan: Scan, record: WalRecord, until: datetime | int | None) -> bool:
     return False
 
 
-def _refuse_damage(said: str, stage: Stage) -> None:
+def refuse_damage(said: str, stage: Stage) -> None:
     """pg_waldump's last word on a range whose end was given: anything said is damage.
 
     Raises:
@@ -219,7 +219,7 @@ def _find_ends(scan: Scan, stage: Stage, tools: Tools, until: datetime | int | N
     """The exact gate and the end of the last record before it: read without a filter from the last segment's start."""
     size = stage.segment_size
     stop = scan.gate if scan.gate is not None else until if isinstance(until, int) else None
-    at = stop if stop is not None else _end_of(stage) - 1
+    at = stop if stop is not None else end_of(stage) - 1
     begin = max(scan.start, at // size * size)
     last, gate = _last_before(stage, tools, begin, stop, timeout)
     while last is None and begin > scan.start:  # the gate is its segment's first record
@@ -241,13 +241,13 @@ def _last_before(
         start = max(begin, timeline.begin)
         if timeline.end is not None and start >= timeline.end:
             continue
-        end = _end_of(stage) if timeline.end is None else min(timeline.end, _end_of(stage))
+        end = end_of(stage) if timeline.end is None else min(timeline.end, end_of(stage))
         if start >= end:
             continue
         for item in read_records(tools, stage.folder, timeline.number, start, end, rmgrs=(), timeout=timeout):
             if isinstance(item, str):
                 if stop is None:
-                    _refuse_damage(item, stage)
+                    refuse_damage(item, stage)
                 continue
             if stop is not None and item.lsn >= stop:
                 return last, item
