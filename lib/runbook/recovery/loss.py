@@ -1,0 +1,215 @@
+"""What a recovery discards: the transactions behind the target, their rows by table, the damage's own apart from the others'.
+
+Counted from WAL, so from before anything is restored; the rows themselves are in `lossrows`.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from runbook import clock
+from runbook.platforms.cluster.walarchive import Stage
+from runbook.postgres.tools import Tools
+from runbook.postgres.wal import Commit, Timeline, format_lsn
+from runbook.recovery.filechanges import classify
+from runbook.recovery.forensics import WalSearch, search_wal
+from runbook.recovery.relnames import NameBook, RelationName
+from runbook.recovery.transactions import RelFile, Rows, Transaction
+
+
+@dataclass
+class TableLoss:
+    """One table: rows that the others' transactions changed, and those of the damage. `fates` are whole-table changes in words,
+    such as "truncated by transaction 812 (damage)". `name` is None where nobody knows the file."""
+
+    title: str
+    name: RelationName | None
+    others: Rows = field(default_factory=Rows)
+    damage: Rows = field(default_factory=Rows)
+    fates: list[str] = field(default_factory=list)
+
+    @property
+    def may_lack_rows(self) -> bool:
+        """True when rows may be gone from the table: then it takes a comparison of all of them to find which."""
+        both = (self.others, self.damage)
+        return bool(self.fates) or any(rows.deleted or rows.moved for rows in both)
+
+
+class Xids:
+    """Transaction ids, 32 bits as WAL and xmin have them, in little memory."""
+
+    def __init__(self, xids: Iterable[int]) -> None:
+        self._sorted = array("I", sorted(xid & 0xFFFFFFFF for xid in xids))
+
+    def __contains__(self, xid: int) -> bool:
+        place = bisect_left(self._sorted, xid)
+        return place < len(self._sorted) and self._sorted[place] == xid
+
+    def __len__(self) -> int:
+        return len(self._sorted)
+
+    def literal(self) -> str:
+        """As an SQL array's text."""
+        return "{" + ",".join(map(str, self._sorted)) + "}"
+
+
+@dataclass
+class Loss:
+    """What lies behind `gate` and is discarded. `transactions`, `first` and `last` are the others'; `damage` is counted apart.
+
+    `xids` and `damage_xids` have subtransactions too.
+    """
+
+    gate: int
+    reached: int
+    transactions: int
+    first: Commit | None
+    last: Commit | None
+    damage: tuple[Transaction, ...]
+    tables: dict[str, TableLoss]
+    xids: Xids
+    damage_xids: Xids
+    search: WalSearch
+
+    @property
+    def rows(self) -> Rows:
+        """Of the others, in all tables together."""
+        total = Rows()
+        for table in self.tables.values():
+            total.add(table.others)
+        return total
+
+    def facts(self) -> dict[str, Any]:
+        """For the journal and the manifest."""
+        return {
+            "from": format_lsn(self.gate),
+            "to": format_lsn(self.reached),
+            "transactions": self.transactions,
+            "first": _commit_facts(self.first),
+            "last": _commit_facts(self.last),
+            "damage transactions": [_commit_facts(one.commit) for one in self.damage],
+            "tables": {
+                title: {"others": rows_facts(table.others), "damage": rows_facts(table.damage), "fates": table.fates}
+                for title, table in self.tables.items()
+            },
+        }
+
+    def table_rows(self) -> list[dict[str, Any]]:
+        """One dict a table, for report.table: the others' rows by operation, and the damage's."""
+        return [
+            {
+                "table": title,
+                "inserted": table.others.inserted,
+                "updated": table.others.updated,
+                "deleted": table.others.deleted,
+                "by the damage": _damage_words(table),
+            }
+            for title, table in sorted(self.tables.items())
+        ]
+
+
+def _damage_words(table: TableLoss) -> str:
+    rows = table.damage
+    said = [f"{number:,} {word}" for word, number in rows_facts(rows).items() if number]
+    return "; ".join([*table.fates, *said]) or "nothing"
+
+
+def rows_facts(rows: Rows) -> dict[str, int]:
+    """The counts by operation."""
+    return {"inserted": rows.inserted, "updated": rows.updated, "deleted": rows.deleted, "moved": rows.moved}
+
+
+def _commit_facts(commit: Commit | None) -> dict[str, Any] | None:
+    return {"xid": commit.xid, "lsn": format_lsn(commit.lsn), "at": clock.stamp(commit.at)} if commit else None
+
+
+def count_loss(
+    source: Stage | Path,
+    lineage: tuple[Timeline, ...],
+    tools: Tools,
+    *,
+    start: int,
+    gate: int,
+    end: int | None,
+    names: NameBook,
+    damage: frozenset[int] = frozenset(),
+    progress: Callable[[int], None] = lambda position: None,
+    timeout: float = 6 * 3600,
+) -> Loss:
+    """The transactions that committed at `gate` or later are counted, by table.
+
+    Args:
+        source, lineage, tools, end, progress, timeout: as `search_wal`.
+        start: a position at which no transaction ran that commits behind the gate: the base backup's start.
+        names: learns which files took which one's place.
+        damage: xids of the destructive transactions.
+
+    Raises:
+        WalDamaged, CommandTimedOut.
+    """
+    search = search_wal(
+        source,
+        lineage,
+        tools,
+        start,
+        end,
+        progress,
+        count_from=gate,
+        apart=damage,
+        keeps_xids=True,
+        timeout=timeout,
+    )
+    tables: dict[str, TableLoss] = {}
+
+    def table_of(file: RelFile) -> TableLoss:
+        title = names.title(file)
+        return tables.setdefault(title, TableLoss(title, names.table(file)))
+
+    apart = tuple(sorted(search.apart.values(), key=lambda one: one.commit.lsn))
+    by_position = sorted([*search.file_changes, *apart], key=lambda one: one.commit.lsn)
+    for one in {one.xid: one for one in by_position}.values():
+        if one.files is not None:
+            _note_fates(one, names, table_of, tools.major, is_damage=one.xid in search.apart)
+    for file, totals in search.relations.items():
+        if totals.rows and names.holds_user_rows(file):
+            table_of(file).others.add(totals.rows)
+    for one in apart:
+        for file, rows in one.rows.items():
+            if rows and names.holds_user_rows(file):
+                table_of(file).damage.add(rows)
+    assert search.xids is not None
+    return Loss(
+        gate=gate,
+        reached=search.reached,
+        transactions=search.commits,
+        first=search.first,
+        last=search.last_counted,
+        damage=apart,
+        tables=tables,
+        xids=Xids(search.xids),
+        damage_xids=Xids(search.apart_xids),
+        search=search,
+    )
+
+
+def _note_fates(
+    one: Transaction, names: NameBook, table_of: Callable[[RelFile], TableLoss], major: int, *, is_damage: bool
+) -> None:
+    assert one.files is not None
+    changed = classify(one.files, names, major)
+    whose = "damage" if is_damage else "another transaction"
+    for verb, files in (
+        ("dropped", changed.dropped),
+        ("truncated", changed.truncated),
+        ("emptied or replaced", changed.unclear),
+    ):
+        for file in files:
+            said = f"{verb} by transaction {one.xid} ({whose})"
+            fates = table_of(file).fates
+            if said not in fates:
+                fates.append(said)

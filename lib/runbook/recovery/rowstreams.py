@@ -1,0 +1,47 @@
+"""Rows as text, streamed from a server, and two ordered streams matched by key."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from runbook.postgres.connect import Connection, compose
+
+Row = tuple[str | None, ...]
+Key = tuple[str, ...]
+Item = TypeVar("Item")
+_BATCH = 1000
+
+
+def copy_rows(connection: Connection, query: str) -> Iterator[Row]:
+    """The query's rows as text, streamed; the connection is busy until the last one."""
+    template = query.replace("{", "{{").replace("}", "}}")
+    with connection.cursor() as cursor, cursor.copy(compose("COPY ({}) TO STDOUT").format(compose(template))) as copy:
+        yield from copy.rows()
+
+
+def key_of(row: Row) -> Key:
+    return tuple(cell or "" for cell in row[:-1])
+
+
+def side_by_side(one_side: Iterator[Row], other: Iterator[Row]) -> Iterator[tuple[Row | None, Row | None]]:
+    """Two streams in the order of their keys, matched: rows of the same key together, else alone."""
+    here, there = next(one_side, None), next(other, None)
+    while here is not None or there is not None:
+        if there is None or (here is not None and key_of(here) < key_of(there)):
+            yield here, None
+            here = next(one_side, None)
+        elif here is None or key_of(there) < key_of(here):
+            yield None, there
+            there = next(other, None)
+        else:
+            yield here, there
+            here, there = next(one_side, None), next(other, None)
+
+
+def batches(items: Iterable[Item]) -> Iterator[list[Item]]:
+    """Lists of up to a thousand."""
+    iterator = iter(items)
+    while part := list(itertools.islice(iterator, _BATCH)):
+        yield part
