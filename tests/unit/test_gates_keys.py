@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import stat
+import subprocess
+import sys
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from runbook.errors import OperatorError, ParamsError
 from runbook.gates import Action, Plan, signers, signing
 from runbook.gates.plan import read_plan
 from runbook.params import load_params, parse_params
+from runbook.session.gate import Passage
 
 
 @pytest.fixture
@@ -107,6 +111,63 @@ def test_key_with_a_passphrase_is_refused_without_a_terminal_and_nobody_hangs(tm
     run([signing.program(), "-q", "-t", "ed25519", "-N", "a long passphrase", "-f", str(key)], timeout=30)
     with pytest.raises(OperatorError, match="could not sign"):
         signing.sign(b"plan\n", key, "runbook-approval")
+
+
+def test_key_with_a_passphrase_asks_at_the_terminal(tmp_path: Path) -> None:
+    import pexpect
+    from runbook.outside.commands import run
+
+    key = tmp_path / "ann"
+    run([signing.program(), "-q", "-t", "ed25519", "-N", "a long passphrase", "-f", str(key)], timeout=30)
+    code = f"from pathlib import Path; from runbook.gates import signing; print(signing.sign(b'x', Path({str(key)!r}), 'n'))"
+    child = pexpect.spawn(sys.executable, ["-c", code], timeout=60)
+    child.expect("Enter passphrase")
+    child.sendline("a long passphrase")
+    child.expect("END SSH SIGNATURE")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0
+
+
+def test_public_key_signs_when_the_agent_holds_the_private_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    key, socket = tmp_path / "ann", tmp_path / "agent"
+    signing.make_key(key, "ann")
+    agent = subprocess.Popen(["ssh-agent", "-D", "-a", str(socket)], stdout=subprocess.DEVNULL)
+    try:
+        while not socket.exists():
+            assert agent.poll() is None
+            time.sleep(0.01)
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
+        subprocess.run(["ssh-add", "-q", str(key)], check=True)
+        key.unlink()
+        seen = signing.read_signature(signing.sign(b"x", key.with_name("ann.pub"), "n"))
+    finally:
+        agent.terminate()
+        agent.wait()
+    assert seen == signing.Signature("n", signing.fingerprint_of(key.with_name("ann.pub")))
+
+
+def test_decision_is_signed_on_another_machine_with_stock_tools(
+    house: GateHouse, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key, file = house.person("ann"), tmp_path / "decision.json"
+    house.gate()
+    approve = ["approve", house.folder.name, "swap-it-in"]
+    assert run_cli([*approve, "--prepare", str(file)]) == 2, "nobody is named"
+    assert run_cli([*approve, "--prepare", str(file), "--as", "bob@x.example"]) == 2, "he has no key"
+    assert run_cli([*approve, "--prepare", str(file), "--as", "ann@x.example", "--comment", "by mail"]) == 0
+    assert signing.fingerprint_of(key) in capsys.readouterr().out
+    assert run_cli([*approve, "--signed", str(file)]) == 2, "it is not signed"
+    stock = ["ssh-keygen", "-q", "-Y", "sign", "-n", "runbook-approval", "-f", str(key), str(file)]
+    subprocess.run(stock, check=True, stdin=subprocess.DEVNULL)
+    data = file.read_bytes()
+    file.write_bytes(data.replace(b"by mail", b"by Mail"))
+    assert run_cli([*approve, "--signed", str(file)]) == 2
+    assert "altered after it was signed" in capsys.readouterr().err
+    assert house.files.decisions() == []
+    file.write_bytes(data)
+    assert run_cli([*approve, "--signed", str(file)]) == 0
+    assert isinstance(house.gate().look(), Passage)
 
 
 def test_practice_keys_are_private_made_once_and_never_of_this_checkout(house: GateHouse) -> None:

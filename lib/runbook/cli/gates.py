@@ -12,7 +12,7 @@ from runbook.cli.output import json_line, say
 
 if TYPE_CHECKING:
     from runbook.gates.rules import Judged
-    from runbook.session.deciding import OpenGate
+    from runbook.session.deciding import Decided, OpenGate
 
 _Run = Annotated[str, typer.Argument(help="The run id, or a part of it that only one run has.")]
 _Gate = Annotated[str, typer.Argument(help="The gate's id, as `runbook gates` lists it.")]
@@ -42,11 +42,18 @@ def approve(
         bool, typer.Option("--break-glass", help="Nobody is awake: the operator passes the gate alone, on record.")
     ] = False,
     reason: Annotated[str | None, typer.Option(help="Why; due with --reject and --break-glass.")] = None,
+    prepare: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write what --as PRINCIPAL is to sign elsewhere.")
+    ] = None,
+    signed: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="File what was signed; FILE.sig beside it.")
+    ] = None,
     yes: _Yes = False,
 ) -> int:
     """Sign the plan that a gate shows, or reject it."""
     from runbook.errors import OperatorError
     from runbook.gates.decision import Kind
+    from runbook.session import detached
     from runbook.session.deciding import decide
 
     if reject and break_glass:
@@ -54,18 +61,37 @@ def approve(
     kind = Kind.REJECTION if reject else Kind.BREAK_GLASS if break_glass else Kind.APPROVAL
     if kind is not Kind.APPROVAL and not (reason or "").strip():
         raise OperatorError(f"A {kind} wants a reason.", next='--reason "…"')
-    if kind is not Kind.BREAK_GLASS and key is None:
+    if kind is not Kind.BREAK_GLASS and key is None and prepare is None and signed is None:
         raise OperatorError("A decision is signed with your own SSH key.", next="--key ~/.ssh/id_ed25519")
     opened = _look(run, gate)
     show_plan(opened)
+    said = " ".join(text for text in (reason, comment) if text)
+    if prepare is not None:
+        finger = detached.prepare(opened, kind, prepare.expanduser().absolute(), principal, said)
+        return _end(
+            opened,
+            "PREPARED",
+            f"{prepare} is to be signed by {principal} with the key {finger}: "
+            f"ssh-keygen -Y sign -n runbook-approval -f KEY {prepare}",
+            f"runbook approve {opened.state.run} {opened.book.id} --signed {prepare}",
+        )
+    if signed is not None:
+        decided = detached.take_signed(opened, signed.expanduser().absolute())
+        return _tell(opened, decided)
     again = f"runbook approve {opened.state.run} {opened.book.id}" + (f" --key {key}" if key else "")
     _ask(
         yes,
         {Kind.APPROVAL: "Approve", Kind.REJECTION: "Reject"}.get(kind, "Break the glass for") + " this plan?",
         again,
     )
-    said = " ".join(text for text in (reason, comment) if text)
-    decided = decide(opened, kind, key=_absolute(key), principal=principal, comment=said)
+    return _tell(opened, decide(opened, kind, key=_absolute(key), principal=principal, comment=said))
+
+
+def _tell(opened: OpenGate, decided: Decided) -> int:
+    """What was filed, and who comes next."""
+    from runbook.gates.decision import Kind
+
+    kind = decided.decision.decision
     by = decided.decision.principal
     done = {Kind.APPROVAL: "APPROVED", Kind.REJECTION: "REJECTED", Kind.BREAK_GLASS: "BREAK-GLASS"}[kind]
     with_key = f" with the key {decided.decision.key}" if decided.decision.key else ", unsigned"

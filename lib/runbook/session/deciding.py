@@ -124,31 +124,30 @@ class Decided:
     missing: int
 
 
-def decide(
+def draft(
     gate: OpenGate,
     kind: Kind,
     *,
-    key: Path | None,
+    fingerprint: str | None,
     principal: str | None = None,
     comment: str = "",
     record: tuple[str, str] | None = None,
-) -> Decided:
-    """The decision is signed, filed and journaled.
+) -> Decision:
+    """The decision as it is to be signed.
 
     Args:
-        key: the person's key file, private, or public when ssh-agent holds the other half. A break-glass can do without.
-        principal: who they are in allowed_signers; default: whose key it is.
+        fingerprint: of the key that will sign. A break-glass can do without.
+        principal: who decides, as in allowed_signers; default: whose key it is.
         record: for a countersignature, the archived record it is about and the digest of its SHA256SUMS.
 
     Raises:
-        OperatorError: it would not count; the message says why. Nothing was filed.
+        OperatorError: it would not count; the message says why.
     """
     _refuse_at_wrong_time(gate, kind)
     if looks_like_secret(comment) or scrubber.holds(comment):
         raise OperatorError("The comment holds what looks like a secret: it would be signed, and kept for good.")
     now = clock.now()
     checked = rules_for(gate.state, gate.params, gate.book, now)
-    fingerprint = signing.fingerprint_of(key) if key is not None else None
     decision = Decision(
         decision=kind,
         run=gate.state.run,
@@ -167,14 +166,37 @@ def decide(
     unwelcome = rules.why_unwelcome(decision, checked)
     if unwelcome is not None:
         raise _refusal(gate, decision, unwelcome)
+    return decision
+
+
+def decide(gate: OpenGate, kind: Kind, *, key: Path | None, **said: Any) -> Decided:
+    """The decision is signed, filed and journaled.
+
+    Args:
+        key: the person's key file, private, or public when ssh-agent holds the other half.
+        said: principal, comment and record, as `draft` takes them.
+
+    Raises:
+        OperatorError: it would not count; the message says why. Nothing was filed.
+    """
+    decision = draft(gate, kind, fingerprint=signing.fingerprint_of(key) if key is not None else None, **said)
     signature = signing.sign(decision.canonical(), key, NAMESPACE) if key is not None else None
-    _rehearse(gate, decision, signature, checked)
+    return file_decision(gate, decision, signature)
+
+
+def file_decision(gate: OpenGate, decision: Decision, signature: str | None) -> Decided:
+    """A signed decision is filed and journaled.
+
+    Raises:
+        OperatorError: it does not count. Nothing was filed.
+    """
+    _refuse_at_wrong_time(gate, decision.decision)
+    _rehearse(gate, decision, signature, rules_for(gate.state, gate.params, gate.book, clock.now()))
     file = gate.files.write_decision(decision, signature)
-    entry = _journal(gate, decision, file)
+    _journal(gate, decision, file)
     after = look_at(gate.folder, gate.book.id)
-    if kind is Kind.COUNTERSIGN:
+    if decision.decision is Kind.COUNTERSIGN:
         return Decided(decision, file, max(0, gate.book.needed - len(after.book.countersigns)))
-    assert entry["event"] == "gate-decision"
     return Decided(decision, file, max(0, gate.book.needed - len(after.judged().approvals)))
 
 
@@ -258,7 +280,7 @@ def _doubled(gate: OpenGate, decision: Decision, checked: Rules) -> str | None:
     return None
 
 
-def _journal(gate: OpenGate, decision: Decision, file: Path) -> dict[str, Any]:
+def _journal(gate: OpenGate, decision: Decision, file: Path) -> None:
     digest = sha256(file.read_bytes()).hexdigest()
     facts = {
         "gate": gate.book.id,
@@ -273,8 +295,9 @@ def _journal(gate: OpenGate, decision: Decision, file: Path) -> dict[str, Any]:
     }
     journal = Journal(gate.folder / JOURNAL)
     if decision.decision is Kind.COUNTERSIGN:
-        return journal.append("gate-countersigned", record=decision.record, **facts)
-    return journal.append(
+        journal.append("gate-countersigned", record=decision.record, **facts)
+        return
+    journal.append(
         "gate-decision",
         decision=str(decision.decision),
         expires=clock.stamp(decision.expires),
