@@ -15,6 +15,7 @@ from runbook.platforms.cluster.backups import Backup, describe_all, version_in_t
 from runbook.platforms.cluster.walarchive import Stage, WalArchive, check_user_can_read
 from runbook.platforms.cluster.walscan import scan_to
 from runbook.platforms.cluster.window import RecoveryPoint, Resolved
+from runbook.postgres.osuser import give
 from runbook.postgres.tools import Tools, find_tools, read_control
 from runbook.postgres.wal import Commit, Timeline, format_lsn
 
@@ -148,8 +149,13 @@ class Selection:
         )
 
     def _first_commit(self, lineage: tuple[Timeline, ...]) -> Commit | None:
-        stage = Stage(self.archive, self.wal, lineage, lineage[-1].begin, self.segment_size)
-        if not self.archive.has(stage.next_name(), self.wal):
+        # Apart from the WAL to replay: where a timeline ends inside a segment, the names of the older one stand for the
+        # newer one's file there, and the older one may be the timeline that is chosen.
+        apart = self.wal / f"timeline-{lineage[-1].number}"
+        apart.mkdir(mode=0o700, exist_ok=True)
+        give(apart, self.user)
+        stage = Stage(self.archive, apart, lineage, lineage[-1].begin, self.segment_size)
+        if not self.archive.has(stage.next_name(), apart):
             return None
         return scan_to(stage, self.tools, until=window.EVER, timeout=self.timeout).after
 
