@@ -11,7 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from runbook.recovery.relnames import TABLES, NameBook, RelationName
-from runbook.recovery.transactions import FIRST_NORMAL, FileEvidence, RelFile
+from runbook.recovery.transactions import FIRST_NORMAL, FileEvidence, RelFile, Transaction
+
+_PG_TYPE = 1247
 
 
 @dataclass(frozen=True)
@@ -33,17 +35,25 @@ class FileChanges:
 
 
 def pair_files(evidence: FileEvidence, gone: set[RelFile]) -> tuple[tuple[RelFile, RelFile], ...]:
-    """Old and new files of the same relation; empty where the order does not tell.
+    """Old and new files of the same relation, as far as the order tells.
 
-    A commit record lists files in the reverse order of their removal. TRUNCATE and REINDEX remove one as they make one; a rewrite
-    makes its transient relations first and removes them (with the old files) last.
+    A commit record lists files in the reverse order of their removal, dropped relations in that order. A rewrite drops its transient
+    relations, which hold the old files, last. TRUNCATE and REINDEX remove one file as they make one.
     """
-    transient, fresh = _transient(evidence), _fresh(evidence)
-    made = [file for file in evidence.created if file not in transient and file not in fresh]
-    removed = [file for file in reversed(evidence.removed) if file not in gone]
-    if len(removed) != len(made) + len(transient) or len({file.number for file in transient}) != len(transient):
-        return ()
-    return (*zip(removed, made, strict=False), *zip(removed[len(made) :], transient, strict=True))
+    transient, fresh = set(_transient(evidence)), _fresh(evidence)
+    passing = set(evidence.created) & set(evidence.removed)
+    removed = [file for file in reversed(evidence.removed) if file not in passing]
+    by_oid = {(file.database, file.number): file for file in evidence.created}
+    pairs: list[tuple[RelFile, RelFile]] = []
+    for oid in reversed(evidence.dropped_oids):
+        if not removed or by_oid.get(oid) not in transient:
+            break
+        pairs.append((removed.pop(), by_oid[oid]))
+    removed = [file for file in removed if file not in gone]
+    made = [file for file in evidence.created if file not in transient and file not in fresh and file not in passing]
+    if len(removed) == len(made):
+        pairs += zip(removed, made, strict=True)
+    return tuple(pairs)
 
 
 def _transient(evidence: FileEvidence) -> list[RelFile]:
@@ -57,12 +67,15 @@ def _fresh(evidence: FileEvidence) -> set[RelFile]:
     return {file for file in evidence.created if (file.database, file.number) in evidence.locked}
 
 
-def classify(evidence: FileEvidence, names: NameBook, major: int = 17) -> FileChanges:
-    """The evidence as drops, truncations, rewrites. Go by WAL's order: the names learn which file took which one's place.
+def classify(one: Transaction, names: NameBook, major: int = 17) -> FileChanges:
+    """A transaction's evidence as drops, truncations, rewrites. Go by WAL's order: the names learn which file took which one's place.
 
     Args:
         major: before PostgreSQL 15 commits do not say which relations were dropped; names then have to.
     """
+    evidence = one.files
+    if evidence is None:
+        return FileChanges()
     transient = _transient(evidence)
     made_oids = {(file.database, file.number) for file in transient}
     dropped_oids = [oid for oid in evidence.dropped_oids if oid not in made_oids]
@@ -94,8 +107,11 @@ def classify(evidence: FileEvidence, names: NameBook, major: int = 17) -> FileCh
         dropped=tuple(
             file
             for file in reversed(evidence.removed)
-            # A rewrite drops the old TOAST table and its index too: without a name they are taken for those.
-            if file in gone and _is_table(file, names) and (names.find(file) is not None or not transient)
+            # Without a name: a rewrite drops the old TOAST table and its index too; a dropped table takes its row type along, an
+            # index or a sequence has none.
+            if file in gone
+            and _is_table(file, names)
+            and (names.find(file) is not None or (not transient and _dropped_a_type(one, names)))
         ),
         truncated=tuple(
             dict.fromkeys([*(file for file in emptied if _is_table(file, names)), *filter(None, by_record)])
@@ -136,6 +152,14 @@ def _is_table(file: RelFile, names: NameBook) -> bool:
     if known is None:
         return file.number >= FIRST_NORMAL
     return known.kind in TABLES and not known.is_catalog
+
+
+def _dropped_a_type(one: Transaction, names: NameBook) -> bool:
+    for file, rows in one.rows.items():
+        known = names.find(file)
+        if rows.deleted and (known.oid if known else file.number) == _PG_TYPE:
+            return True
+    return False
 
 
 def _has_emptied(evidence: FileEvidence, transient: list[RelFile]) -> bool:

@@ -200,8 +200,7 @@ def count_loss(
 def _note_fates(
     one: Transaction, names: NameBook, table_of: Callable[[RelFile], TableLoss], major: int, *, is_damage: bool
 ) -> None:
-    assert one.files is not None
-    changed = classify(one.files, names, major)
+    changed = classify(one, names, major)
     whose = "damage" if is_damage else "another transaction"
     for verb, files in (
         ("dropped", changed.dropped),

@@ -128,7 +128,7 @@ def rank_suspects(search: WalSearch, names: NameBook, *, most: int = 10, major: 
         major: PostgreSQL's major version.
     """
     in_order = sorted(search.file_changes, key=lambda one: one.commit.lsn)
-    changes = {one.xid: classify(one.files, names, major) for one in in_order if one.files}
+    changes = {one.xid: classify(one, names, major) for one in in_order}
     repeats = _count_repeats(changes.values(), names)
     both = {one.xid: one for one in (*search.transactions, *search.file_changes)}
     found = [_judge(one, changes.get(one.xid, FileChanges()), search, names, repeats) for one in both.values()]

@@ -1,0 +1,65 @@
+"""A copy of a cluster restored to a position, paused there, as a recovery would have it before promotion."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from homes import copy_tree, open_folder
+from runbook.outside.commands import OsUser
+from runbook.postgres import server
+from runbook.postgres.connect import Connection, connect, one
+from runbook.postgres.osuser import give
+from runbook.postgres.tools import Tools
+from runbook.postgres.wal import format_lsn
+
+_PORT = 5432
+
+
+class Restored:
+    """A paused copy; `open` connects to one of its databases."""
+
+    def __init__(self, socket: Path, superuser: str) -> None:
+        self.socket, self.superuser = socket, superuser
+
+    def open(self, database: str) -> Connection:
+        return connect(
+            socket=self.socket,
+            port=_PORT,
+            database=database,
+            user=self.superuser,
+            application="test",
+            statement_timeout=0,
+        )
+
+
+@contextmanager
+def restored(
+    tools: Tools, user: OsUser | None, backup: Path, archive: Path, gate: int, superuser: str = "postgres"
+) -> Iterator[Restored]:
+    """The backup, recovered to just before the gate."""
+    with open_folder() as folder:
+        data = folder / "data"
+        copy_tree(backup, data)
+        give(folder, user)
+        socket = server.make_socket_folder(user)
+        (data / "recovery.signal").touch()
+        with (data / "postgresql.auto.conf").open("a") as conf:
+            conf.write(
+                f"unix_socket_directories = '{socket}'\nport = {_PORT}\nlisten_addresses = ''\narchive_mode = off\n"
+                f"restore_command = 'cp {archive}/%f %p'\nshared_preload_libraries = ''\nfsync = off\n"
+                f"recovery_target_lsn = '{format_lsn(gate)}'\nrecovery_target_inclusive = off\n"
+                "recovery_target_action = pause\nrecovery_target_timeline = current\n"
+            )
+        give(data / "recovery.signal", user)
+        server.start(tools, data, log=folder / "log", user=user)
+        try:
+            copy = Restored(socket, superuser)
+            with copy.open("postgres") as connection:
+                assert one(connection, "SELECT pg_is_in_recovery() AS paused")["paused"]
+            yield copy
+        finally:
+            server.stop(tools, data, user=user, mode="immediate")
+            shutil.rmtree(socket, ignore_errors=True)
