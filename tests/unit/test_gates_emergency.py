@@ -30,6 +30,11 @@ def break_glass(house: GateHouse, reason: str = "nobody answers, data is being l
     deciding.decide(opened, Kind.BREAK_GLASS, key=key, comment=reason)
 
 
+def countersign(house: GateHouse, key: Path) -> None:
+    opened = deciding.look_at_glass(house.folder, "swap-it-in")
+    deciding.decide(opened, Kind.COUNTERSIGN, key=key, record=("000001-x", "0" * 64))
+
+
 def finish(house: GateHouse) -> None:
     for event in (
         {"event": "step-started", "name": "Swap", "once": False},
@@ -51,8 +56,7 @@ def test_break_glass_lets_the_run_go_on_loudly_and_is_no_pass_until_countersigne
     assert state.next_command == f"runbook countersign {state.run} swap-it-in --key KEY"
     assert state.limits[0].startswith("BREAK-GLASS: olga@x.example passed the gate 'Swap it in' alone")
     assert "nobody answers, data is being lost; nobody has countersigned it" in state.limits[0]
-    opened = deciding.look_at(house.folder, "swap-it-in")
-    deciding.decide(opened, Kind.COUNTERSIGN, key=key, record=("000001-x", "0" * 64))
+    countersign(house, key)
     assert house.state.verdict == "PASS"
     assert "countersigned by ann@x.example" in house.state.limits[0]
 
@@ -63,11 +67,11 @@ def test_break_glass_of_a_gate_for_two_wants_two_countersignatures(house: GateHo
     break_glass(house)
     house.gate(needed=2).look()
     finish(house)
-    house.approve(ann, Kind.COUNTERSIGN)
+    countersign(house, ann)
     assert house.state.verdict == "INCOMPLETE"
     with pytest.raises(OperatorError, match="one person counts once"):
-        house.approve(ann, Kind.COUNTERSIGN)
-    house.approve(bob, Kind.COUNTERSIGN)
+        countersign(house, ann)
+    countersign(house, bob)
     assert house.state.verdict == "PASS"
 
 
@@ -77,7 +81,7 @@ def test_operator_cannot_countersign(house: GateHouse) -> None:
     break_glass(house, key=olga)
     house.gate().look()
     with pytest.raises(OperatorError, match="an operator of this run"):
-        house.approve(olga, Kind.COUNTERSIGN)
+        countersign(house, olga)
     house.forge(olga, "olga", decision=Kind.COUNTERSIGN)
     assert house.state.gates[0]["wants_countersigning"] is True
 
@@ -91,7 +95,7 @@ def test_whoever_broke_the_glass_is_an_operator(house: GateHouse, monkeypatch: p
     break_glass(house)
     house.gate().look()
     with pytest.raises(OperatorError, match=r"ann@x\.example is an operator"):
-        house.approve(ann, Kind.COUNTERSIGN)
+        countersign(house, ann)
 
 
 def test_break_glass_file_that_the_journal_does_not_know_is_void(house: GateHouse) -> None:
@@ -127,17 +131,36 @@ def test_approval_that_came_in_time_makes_the_break_glass_unneeded(house: GateHo
     assert not any("BREAK-GLASS" in limit for limit in house.state.limits)
 
 
-def test_break_glass_that_was_used_stays_loud_when_an_approval_follows(house: GateHouse) -> None:
-    key = house.person("ann")
+def test_break_glass_that_was_used_stays_open_when_an_approval_follows(house: GateHouse) -> None:
+    ann, bob = house.person("ann"), house.person("bob")
     house.gate()
     break_glass(house)
     house.gate().look()
-    house.journal.append("effects", pending=True, what="the server is stopped")
     house.start(2)
-    house.forge(key, "ann")
-    found = house.gate().look()
-    assert isinstance(found, Passage) and found.break_glass
+    house.gate(lsn="0/4000028")
+    house.approve(bob)
+    found = house.gate(lsn="0/4000028").look()
+    assert isinstance(found, Passage) and found.approved_by == ("bob@x.example",)
+    finish(house)
+    assert house.state.verdict == "INCOMPLETE" and "not countersigned yet" in house.state.reason
     assert house.state.limits[0].startswith("BREAK-GLASS")
+    countersign(house, ann)
+    (glass,) = house.state.glasses
+    assert (glass.plan, glass.is_open) == (house.plan().sha256, False), (
+        "the plan that was passed alone, not the last one"
+    )
+    assert house.state.verdict == "PASS"
+
+
+def test_accepted_change_lets_nobody_countersign_twice(house: GateHouse) -> None:
+    ann = house.person("ann")
+    house.gate(needed=2)
+    break_glass(house)
+    house.gate(needed=2).look()
+    countersign(house, ann)
+    house.journal.append("change-accepted", reason="a typo", what=["the library"], now={}, operator="olga")
+    with pytest.raises(OperatorError, match="one person counts once"):
+        countersign(house, ann)
 
 
 def test_countersigning_what_was_approved_is_refused(house: GateHouse) -> None:
@@ -146,7 +169,7 @@ def test_countersigning_what_was_approved_is_refused(house: GateHouse) -> None:
     house.approve(key)
     house.gate().look()
     with pytest.raises(OperatorError, match="nothing to countersign"):
-        house.approve(key, Kind.COUNTERSIGN)
+        countersign(house, key)
 
 
 def test_destructive_production_plan_wants_the_name_of_the_target_typed(house: GateHouse) -> None:

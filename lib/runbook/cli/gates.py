@@ -13,6 +13,7 @@ from runbook.cli.output import json_line, say
 if TYPE_CHECKING:
     from runbook.gates.rules import Judged
     from runbook.session.deciding import Decided, OpenGate
+    from runbook.session.gatebook import Glass
 
 _Run = Annotated[str, typer.Argument(help="The run id, or a part of it that only one run has.")]
 _Gate = Annotated[str, typer.Argument(help="The gate's id, as `runbook gates` lists it.")]
@@ -118,7 +119,7 @@ def countersign(
 
     if key is None:
         raise OperatorError("A countersignature is signed with your own SSH key.", next="--key ~/.ssh/id_ed25519")
-    opened = _look(run, gate)
+    opened = _look(run, gate, glass=True)
     show_plan(opened)
     if opened.state.records:
         say(f"What was done: {opened.state.records[-1]}/report.html")
@@ -164,14 +165,14 @@ def gates(
     return 0
 
 
-def _look(run: str, gate: str) -> OpenGate:
+def _look(run: str, gate: str, *, glass: bool = False) -> OpenGate:
     from runbook.runner.dead import close_dead_runs
     from runbook.runner.resume import find_run
     from runbook.session.credentials import register_secrets
-    from runbook.session.deciding import look_at
+    from runbook.session.deciding import look_at, look_at_glass
 
     close_dead_runs()
-    opened = look_at(find_run(run), gate)
+    opened = (look_at_glass if glass else look_at)(find_run(run), gate)
     register_secrets(opened.params)
     return opened
 
@@ -253,7 +254,11 @@ def _waits(opened: OpenGate) -> bool:
     """True while a decision is wanted: by the gate, or by its break-glass."""
     if opened.state.aborted is not None:
         return False
-    return opened.stands == "waiting" or opened.book.wants_countersigning
+    return opened.stands == "waiting" or any(glass.is_open for glass in _glasses(opened))
+
+
+def _glasses(opened: OpenGate) -> list[Glass]:
+    return [glass for glass in opened.state.glasses if glass.gate == opened.book.id]
 
 
 def _show_gate(opened: OpenGate, *, whole: bool) -> str | None:
@@ -269,15 +274,13 @@ def _show_gate(opened: OpenGate, *, whole: bool) -> str | None:
     say(f"{state.run}  {book.id}  {opened.stands}{how}  plan {book.plan[:12]}…  {book.title}")
     if judged is not None:
         _show_decisions(judged)
-    if book.break_glass is not None:
-        say(f"  BREAK-GLASS by {book.break_glass['principal']}: {book.break_glass['comment']}")
-        for one in book.countersigns:
-            say(f"  countersigned by {one['principal']} with the key {one['key']} at {one['at']}")
+    for glass in _glasses(opened):
+        say(f"  {glass.limitation()}")
     if not _waits(opened):
         return None
-    if book.wants_countersigning:
+    if judged is None:
         command = approve_command(state.run, book.id, opened.params, word="countersign")
-    elif judged is not None and judged.is_enough(book.needed):
+    elif judged.is_enough(book.needed):
         command = f"runbook resume {state.run}"
     else:
         command = approve_command(state.run, book.id, opened.params, judged)

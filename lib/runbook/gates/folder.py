@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from runbook.gates.decision import Decision, Kind, read_decision
@@ -55,16 +56,18 @@ class GateFolder:
         data = plan.canonical()
         before = self.read_plan()
         if before is not None and before != data:
-            from hashlib import sha256
-
             _write(self.path / f"plan-{sha256(before).hexdigest()[:12]}.json", before)
         _write(self.path / PLAN, data)
         _write(self.path / PLAN_TEXT, plan.markdown().encode())
 
-    def read_plan(self) -> bytes | None:
-        """The plan's bytes, or None."""
+    def read_plan(self, digest: str | None = None) -> bytes | None:
+        """The plan's bytes, or None; an earlier one's when it has that digest."""
         path = self.path / PLAN
-        return path.read_bytes() if path.is_file() else None
+        data = path.read_bytes() if path.is_file() else None
+        if digest is None or (data is not None and sha256(data).hexdigest() == digest):
+            return data
+        earlier = self.path / f"plan-{digest[:12]}.json"
+        return earlier.read_bytes() if earlier.is_file() else data
 
     def write_decision(self, decision: Decision, signature: str | None) -> Path:
         """The decision is filed under the person's name and the next number. Returns its file."""

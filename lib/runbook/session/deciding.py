@@ -27,7 +27,7 @@ from runbook.params.schema import Params
 from runbook.redact import looks_like_secret, scrubber
 from runbook.session import identity
 from runbook.session.fold import fold
-from runbook.session.gatebook import GateBook
+from runbook.session.gatebook import GateBook, Glass
 from runbook.session.journal import Journal, read_events
 from runbook.session.request import JOURNAL
 from runbook.session.state import RunState
@@ -73,6 +73,7 @@ class OpenGate:
     params: Params
     book: GateBook
     plan: Plan
+    glass: Glass | None = None
 
     @property
     def files(self) -> GateFolder:
@@ -92,7 +93,7 @@ class OpenGate:
 
 
 def look_at(folder: Path, gate: str) -> OpenGate:
-    """The gate, with its plan as the journal knows it.
+    """The gate, with the plan that it asked for last, as the journal knows it.
 
     Raises:
         ParamsError: the run has no such gate (yet); the nearest is given.
@@ -103,8 +104,26 @@ def look_at(folder: Path, gate: str) -> OpenGate:
         known = list(state.gate_book)
         hint = nearest(gate, known) if known else "it has come to no gate yet."
         raise ParamsError(f"The run {state.run} has no gate '{gate}'; {hint}", next=f"runbook gates {state.run}")
-    book = state.gate_book[gate]
-    data = GateFolder(folder, gate).read_plan()
+    return _opened(folder, state, state.gate_book[gate])
+
+
+def look_at_glass(folder: Path, gate: str) -> OpenGate:
+    """The gate with a plan that was passed by break-glass: the first that wants countersigning, else the last.
+
+    Raises: as `look_at`.
+    """
+    opened = look_at(folder, gate)
+    mine = [glass for glass in opened.state.glasses if glass.gate == gate]
+    if not mine:
+        return opened
+    glass = next((one for one in mine if one.is_open), mine[-1])
+    book = replace(opened.book, plan=glass.plan, needed=glass.needed)
+    return replace(_opened(folder, opened.state, book), glass=glass)
+
+
+def _opened(folder: Path, state: RunState, book: GateBook) -> OpenGate:
+    gate = book.id
+    data = GateFolder(folder, gate).read_plan(book.plan)
     if data is None or sha256(data).hexdigest() != book.plan:
         what = "is gone" if data is None else "is not the one that the run asked for: it was altered"
         raise OperatorError(
@@ -196,7 +215,8 @@ def file_decision(gate: OpenGate, decision: Decision, signature: str | None) -> 
     _journal(gate, decision, file)
     after = look_at(gate.folder, gate.book.id)
     if decision.decision is Kind.COUNTERSIGN:
-        return Decided(decision, file, max(0, gate.book.needed - len(after.book.countersigns)))
+        signed = next(len(one.countersigns) for one in after.state.glasses if one.plan == decision.plan)
+        return Decided(decision, file, max(0, gate.book.needed - signed))
     return Decided(decision, file, max(0, gate.book.needed - len(after.judged().approvals)))
 
 
@@ -207,7 +227,7 @@ def _refuse_at_wrong_time(gate: OpenGate, kind: Kind) -> None:
             f"The run {run} was aborted: there is nothing to decide.", next=gate.state.request["command"]
         )
     if kind is Kind.COUNTERSIGN:
-        if gate.book.passed_at is None or gate.book.break_glass is None:
+        if gate.glass is None:
             raise OperatorError(
                 f"The gate '{gate.book.id}' was not passed by break-glass: there is nothing to countersign.",
                 next=f"runbook gates {run}",
@@ -268,15 +288,16 @@ def _rehearse(gate: OpenGate, decision: Decision, signature: str | None, checked
 
 
 def _doubled(gate: OpenGate, decision: Decision, checked: Rules) -> str | None:
-    judged = rules.judge(gate.files.decisions(), checked)
-    others = judged.countersigns if decision.decision is Kind.COUNTERSIGN else judged.approvals
+    if decision.decision is Kind.COUNTERSIGN:
+        others = [(str(one["principal"]), str(one["at"])) for one in gate.glass.countersigns] if gate.glass else []
+    else:
+        judged = rules.judge(gate.files.decisions(), checked).approvals
+        others = [(one.principal, clock.stamp(one.at)) for one in map(rules.decision_of, judged)]
     names = rules.names_of_person(decision.principal, checked.signers)
-    for one in map(rules.decision_of, others):
-        if one.principal in names:
-            who = (
-                one.principal if one.principal == decision.principal else f"{one.principal}, who shares a key with you,"
-            )
-            return f"{who} has signed already at {clock.stamp(one.at)}: one person counts once"
+    for principal, at in others:
+        if principal in names:
+            who = principal if principal == decision.principal else f"{principal}, who shares a key with you,"
+            return f"{who} has signed already at {at}: one person counts once"
     return None
 
 

@@ -197,7 +197,8 @@ def fold(events: Iterable[Event]) -> RunState:
     steps = tuple(_settle(step, known) for step in known.steps.values())
     checks = tuple(known.checks.values())
     gates = known.settled_gates()
-    limits = known.glass_limits() + tuple(known.limits)
+    glasses = tuple(known.glasses.values())
+    limits = (*(glass.limitation() for glass in glasses), *known.limits)
     for change in known.accepted:
         limits += (f"Changed during the run ({', '.join(change['what'])}), accepted: {change['reason']}",)
     judgement = judge(
@@ -205,6 +206,7 @@ def fold(events: Iterable[Event]) -> RunState:
         steps=steps,
         checks=checks,
         gates=gates,
+        glasses=glasses,
         problems=tuple(known.problems),
         concluded=known.concluded,
         aborted=known.aborted,
@@ -225,6 +227,7 @@ def fold(events: Iterable[Event]) -> RunState:
         target_facts=known.target_facts,
         gates=gates,
         gate_book=dict(known.book),
+        glasses=glasses,
         operators=tuple(known.operators),
         problems=tuple(known.problems),
         concluded=known.concluded,

@@ -105,7 +105,7 @@ class Gate:
         judged = rules.judge(self._filed(passed_at), checked)
         if judged.rejections:
             return self._reject(state, judged, journal)
-        glass = self._glass(book, judged, passed_at)
+        glass = None if judged.is_enough(self.needed) else judged.break_glass
         missing = self.needed - len(judged.approvals)
         said = self._typed(state, book)
         if (missing <= 0 or glass is not None) and said is None:
@@ -124,12 +124,6 @@ class Gate:
         if passed_at is None:
             return filed
         return [one for one in filed if one.decision is None or one.decision.at <= passed_at]
-
-    def _glass(self, book: GateBook, judged: Judged, passed_at: datetime | None) -> Filed | None:
-        """The break-glass by which it passes: never instead of enough approvals, but for good once it was used."""
-        if judged.is_enough(self.needed) and not (passed_at is not None and book.break_glass is not None):
-            return None
-        return judged.break_glass
 
     def _typed(self, state: RunState, book: GateBook) -> str | None:
         """What is wrong with the target's name as it was typed, or None."""

@@ -20,7 +20,6 @@ class GateBook:
 
     `plan` is the hash of the plan asked for last, `passed_at` when that plan passed, None when it has not.
     `begun` says that something was done on it since, so that it may be finished when its approvals have expired.
-    `break_glass` is the record by which it passed, None when people had approved. `countersigns` are for that plan.
     """
 
     id: str
@@ -30,15 +29,40 @@ class GateBook:
     opened_at: datetime
     passed_at: datetime | None = None
     begun: bool = False
-    break_glass: dict[str, Any] | None = None
-    countersigns: tuple[dict[str, Any], ...] = ()
     typed: bool = False
     journaled: frozenset[str] = field(default_factory=frozenset)
 
+
+@dataclass(frozen=True)
+class Glass:
+    """A plan that was once passed by break-glass: it stays known, whatever plan was approved afterwards.
+
+    `said` is the operator's record, `countersigns` those of the people who have looked at it since.
+    """
+
+    gate: str
+    title: str
+    plan: str
+    needed: int
+    said: dict[str, Any]
+    next_command: str
+    countersigns: tuple[dict[str, Any], ...] = ()
+
     @property
-    def wants_countersigning(self) -> bool:
-        """True while it was passed by break-glass and too few others have countersigned."""
-        return self.passed_at is not None and self.break_glass is not None and len(self.countersigns) < self.needed
+    def is_open(self) -> bool:
+        """True while too few others have countersigned."""
+        return len(self.countersigns) < self.needed
+
+    def limitation(self) -> str:
+        """What stands at the top of the report."""
+        people = ", ".join(one["principal"] for one in self.countersigns)
+        then = f"countersigned by {people}" if people else "nobody has countersigned it"
+        if people and self.is_open:
+            then += f", {self.needed - len(self.countersigns)} more wanted"
+        return (
+            f"BREAK-GLASS: {self.said['principal']} passed the gate '{self.title}' alone at {self.said['at']}: "
+            f"{self.said['comment']}; {then}."
+        )
 
 
 class GateFolding:
@@ -51,6 +75,7 @@ class GateFolding:
     def __init__(self) -> None:
         self.book: dict[str, GateBook] = {}
         self.operators: dict[str, None] = {}
+        self.glasses: dict[tuple[str, str], Glass] = {}
 
     def note_operator(self, event: Event) -> None:
         """Whoever worked on the run is one of its operators."""
@@ -98,14 +123,16 @@ class GateFolding:
     def on_gate_passed(self, event: Event, at: datetime) -> None:
         name = event["gate"]
         passed_at = clock.parse(event["passed_at"])
-        self.book[name] = replace(self.book[name], passed_at=passed_at, break_glass=event["break_glass"])
+        book = self.book[name] = replace(self.book[name], passed_at=passed_at)
+        if event["break_glass"]:
+            glass = Glass(name, book.title, book.plan, book.needed, event["break_glass"], event["next_command"])
+            self.glasses.setdefault((name, book.plan), glass)
         self.gates[name].update(
             state="passed",
             decided_at=event["passed_at"],
             approvals=event["approvals"],
             void=event["void"],
             break_glass=event["break_glass"],
-            next_command=event["next_command"],
             reused=event["reused"],
             signers_sha256=event["signers_sha256"],
             target_typed=event["target_typed"],
@@ -141,12 +168,10 @@ class GateFolding:
         self.book[event["gate"]] = replace(book, journaled=book.journaled | {event["sha256"]})
 
     def on_gate_countersigned(self, event: Event, at: datetime) -> None:
-        book = self.book[event["gate"]]
-        if event["plan"] != book.plan:
-            return
-        signed = {key: event[key] for key in ("principal", "key", "at", "comment", "file", "record")}
+        glass = self.glasses[event["gate"], event["plan"]]
+        signed = {key: event[key] for key in ("principal", "key", "comment", "file", "record")}
         signed["at"] = event["signed_at"]
-        self.book[event["gate"]] = replace(book, countersigns=(*book.countersigns, signed))
+        self.glasses[glass.gate, glass.plan] = replace(glass, countersigns=(*glass.countersigns, signed))
 
     def on_target_typed(self, event: Event, at: datetime) -> None:
         self.note_operator(event)
@@ -158,29 +183,8 @@ class GateFolding:
         """The gates of this attempt, with what was countersigned since."""
         found = []
         for name, gate in self.gates.items():
-            book = self.book[name]
-            if gate.get("break_glass"):
-                gate = {
-                    **gate,
-                    "countersigned": list(book.countersigns),
-                    "wants_countersigning": book.wants_countersigning,
-                }
+            glass = self.glasses.get((name, gate["plan_sha256"])) if gate.get("break_glass") else None
+            if glass is not None:
+                gate = {**gate, "countersigned": list(glass.countersigns), "wants_countersigning": glass.is_open}
             found.append(gate)
         return tuple(found)
-
-    def glass_limits(self) -> tuple[str, ...]:
-        """What stands at the top of the report, first of all."""
-        limits = []
-        for name, gate in self.gates.items():
-            glass, book = gate.get("break_glass"), self.book[name]
-            if not glass:
-                continue
-            if book.wants_countersigning:
-                then = "nobody has countersigned it"
-            else:
-                then = "countersigned by " + ", ".join(one["principal"] for one in book.countersigns)
-            limits.append(
-                f"BREAK-GLASS: {glass['principal']} passed the gate '{gate['title']}' alone at {glass['at']}: "
-                f"{glass['comment']}; {then}."
-            )
-        return tuple(limits)

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from runbook.model import Check, Measure, StepRecord, StepState, Verdict
-from runbook.session.gatebook import GateBook
+from runbook.session.gatebook import GateBook, Glass
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ class RunState:
     target_facts: dict[str, Any]
     gates: tuple[dict[str, Any], ...]
     gate_book: dict[str, GateBook]
+    glasses: tuple[Glass, ...]
     operators: tuple[str, ...]
     problems: tuple[Problem, ...]
     concluded: bool

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runbook.model import EXIT_CODES, Check, Status, StepRecord, StepState, Verdict
+from runbook.session.gatebook import Glass
 from runbook.session.state import Problem
 
 
@@ -29,6 +30,7 @@ def judge(
     steps: Sequence[StepRecord],
     checks: Sequence[Check],
     gates: Sequence[dict[str, Any]],
+    glasses: Sequence[Glass],
     problems: Sequence[Problem],
     concluded: bool,
     aborted: str | None,
@@ -49,15 +51,10 @@ def judge(
     if rejected and aborted is None:
         return Judgement(Verdict.INCOMPLETE, rejected[0]["reason"], rejected[0]["next_command"])
     reason = _incomplete_reason(steps, checks, problems, concluded, aborted)
-    glass = [gate for gate in gates if gate.get("wants_countersigning")]
-    if reason is None and glass:
-        gate = glass[0]
-        return Judgement(
-            Verdict.INCOMPLETE,
-            f"Break-glass: {gate['break_glass']['principal']} passed the gate '{gate['title']}' alone, and nobody else has "
-            "countersigned it yet.",
-            gate["next_command"],
-        )
+    glass = next((glass for glass in glasses if glass.is_open), None)
+    if reason is None and glass is not None:
+        reason = f"Break-glass: {glass.said['principal']} passed the gate '{glass.title}' alone, and it is not countersigned yet."
+        return Judgement(Verdict.INCOMPLETE, reason, glass.next_command)
     if reason is None:
         return Judgement(Verdict.PASS, _passed(steps, checks), f"runbook status {run}")
     if aborted is not None:
