@@ -134,7 +134,7 @@ def parse_sql(path: Path) -> SqlFile:
 
 @lru_cache(maxsize=256)
 def load_sql(name: str) -> SqlFile:
-    """`sql/<name>.sql`, such as `load_sql("fence/list_tables")`.
+    """`sql/<name>.sql`, such as `load_sql("fence/list_relations")`.
 
     Raises:
         ParamsError: it is missing or wrong.

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from runbook.postgres.osuser import service_user
 from runbook.postgres.sqlfiles import load_sql
 from runbook.postgres.tools import Tools, find_tools
 from runbook.postgres.wal import (
+    Commit,
     Timeline,
     WalRecord,
     end_of_record,
@@ -286,40 +287,57 @@ def _committed_earlier(
         )
 
 
+def find_first_unseen(
+    commits: Iterable[Commit], snapshots: Sequence[Snapshot]
+) -> tuple[list[Commit | None], set[int], bool]:
+    """For each snapshot the first commit in WAL that it does not see. Pure.
+
+    Args:
+        commits: in the order of WAL.
+
+    Returns:
+        Those commits (None: it sees them all), the transactions of all commits read, and whether a snapshot is void: it
+        sees a commit behind the first that it does not see.
+    """
+    first: list[Commit | None] = [None] * len(snapshots)
+    committed: set[int] = set()
+    for commit in commits:
+        committed.add(commit.xid)
+        for index, snapshot in enumerate(snapshots):
+            if not snapshot.sees(commit.xid):
+                first[index] = first[index] or commit
+            elif first[index] is not None:
+                return first, committed, True
+    return first, committed, False
+
+
 def _find_positions(
     pictures: list[dict[str, Any]], stage: Stage, tools: Tools
 ) -> tuple[list[DatabaseFence] | None, set[int]]:
     """Each picture with its position (None when one is void), and the transactions whose commits were read."""
-    committed: set[int] = set()
-    snapshots = [Snapshot.parse(picture["snapshot"]) for picture in pictures]
-    positions: list[int | None] = [None] * len(pictures)
-    reasons = [""] * len(pictures)
-    timeline = stage.lineage[0].number
     # Without an end, pg_waldump waits 5 s for a segment behind the last one (10 tries of 0.5 s, PostgreSQL 17).
     stop = segment_start(stage.laid[-1], stage.segment_size)[1] + stage.segment_size
-    for item in _read(stage, tools, stage.start, stop, ("Transaction",)):
-        commit = parse_commit(item)
-        if commit is None:
-            continue
-        committed.add(commit.xid)
-        for index, snapshot in enumerate(snapshots):
-            if positions[index] is None and not snapshot.sees(commit.xid):
-                positions[index] = commit.lsn
-                reasons[index] = f"first commit not seen: transaction {commit.xid} at {clock.stamp(commit.at)}"
-            elif positions[index] is not None and snapshot.sees(commit.xid):
-                return None, committed
-    end = _end_of_wal(stage, tools, stop) if None in positions else stop
+    records = _read(stage, tools, stage.start, stop, ("Transaction",))
+    commits = (commit for record in records if (commit := parse_commit(record)) is not None)
+    first, committed, is_void = find_first_unseen(
+        commits, [Snapshot.parse(picture["snapshot"]) for picture in pictures]
+    )
+    if is_void:
+        return None, committed
+    end = _end_of_wal(stage, tools, stop) if None in first else stop
     return [
         DatabaseFence(
             database=picture["database"],
             snapshot=picture["snapshot"],
-            timeline=timeline,
-            lsn=end if position is None else position,
-            why=reason or "no commit behind the snapshot: the end of the archived WAL",
+            timeline=stage.lineage[0].number,
+            lsn=end if commit is None else commit.lsn,
+            why="no commit behind the snapshot: the end of the archived WAL"
+            if commit is None
+            else f"first commit not seen: transaction {commit.xid} at {clock.stamp(commit.at)}",
             relations=tuple(picture["relations"]),
             sequences=tuple(picture["sequences"]),
         )
-        for picture, position, reason in zip(pictures, positions, reasons, strict=True)
+        for picture, commit in zip(pictures, first, strict=True)
     ], committed
 
 

@@ -33,7 +33,6 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
 }
 _EXPECT = re.compile(r"^([a-z_][a-z0-9_]*)\s*(<=|>=|!=|=|<|>)\s*(.+)$")
-_MOST_ROWS = 1000
 _MOST_FINDINGS = 20
 
 
@@ -92,7 +91,7 @@ def parse_expectation(text: str, where: str) -> Expectation:
         return Expectation(column, op, raw[1:].strip("'"), is_variable=True)
     if raw.lower() in ("true", "false"):
         return Expectation(column, op, raw.lower() == "true")
-    if raw.startswith("'") and raw.endswith("'") and len(raw) > 1:
+    if re.fullmatch(r"'(?:[^']|'')*'", raw):
         return Expectation(column, op, raw[1:-1].replace("''", "'"))
     try:
         return Expectation(column, op, Decimal(raw))
@@ -250,7 +249,7 @@ def _judge(
                 "no row",
                 f"{where} returned no row in {database}, and a value of {expectation.column} is due.",
             )
-        for row in found[:_MOST_ROWS]:
+        for row in found:
             if expectation.column not in row:
                 return result(
                     Status.UNKNOWN,
@@ -269,7 +268,7 @@ def _judge(
                     _show(row),
                     f"{where}: {row[expectation.column]!r} cannot be compared with {expectation.value}.",
                 )
-            if not holds:
+            if not holds and len(broken) < _MOST_FINDINGS:
                 broken.append(_finding(check, expectation, database, str(row[expectation.column]), [row]))
     observed = _observed(expectations, found, check.sql.get("unit"))
     if not broken:

@@ -1,0 +1,176 @@
+"""The recovery window without a server: which backup and which timeline may hold a point."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from runbook import clock
+from runbook.errors import BackupDamaged, OperatorError, ParamsError
+from runbook.platforms.cluster.backups import Backup, describe, describe_all
+from runbook.platforms.cluster.window import (
+    RecoveryPoint,
+    candidates,
+    choose_timeline,
+    lineage_of,
+    parse_point,
+    refuse_before_oldest,
+)
+from runbook.postgres.wal import Commit, Timeline
+
+NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
+ONE = (Timeline(1, 0, None),)
+TWO = (Timeline(1, 0, 500), Timeline(2, 500, None))
+THREE = (Timeline(1, 0, 500), Timeline(2, 500, 900), Timeline(3, 900, None))
+
+
+def backup(label: str, start: int, *, timeline: int = 1, minutes: int = 0, incremental: bool = False) -> Backup:
+    return Backup(
+        path=Path("/nowhere") / label,
+        label=label,
+        layout="plain",
+        major=17,
+        system_identifier="42",
+        timeline=timeline,
+        start=start,
+        end=start + 10,
+        started_at=NOON + timedelta(minutes=minutes),
+        has_manifest=True,
+        incremental=incremental,
+    )
+
+
+MONDAY, TUESDAY = backup("monday", 100), backup("tuesday", 300, minutes=10)
+
+
+def labels(found: list[Backup]) -> list[str]:
+    return [item.label for item in found]
+
+
+@pytest.mark.parametrize(
+    ("point", "expected"),
+    [
+        ("latest", ["tuesday", "monday"]),
+        (310, ["tuesday", "monday"]),
+        (309, ["monday"]),
+        (110, ["monday"]),
+        (109, []),
+        (NOON + timedelta(minutes=10, seconds=1), ["tuesday", "monday"]),
+        (NOON + timedelta(minutes=10, milliseconds=999), ["monday"]),
+        (NOON + timedelta(minutes=9), ["monday"]),
+        (NOON + timedelta(milliseconds=500), []),
+        (NOON - timedelta(days=1), []),
+    ],
+)
+def test_newest_backup_that_may_reach_the_point_comes_first(point: str | int | datetime, expected: list[str]) -> None:
+    assert labels(candidates([MONDAY, TUESDAY], ONE, point)) == expected
+
+
+def test_backup_behind_the_branch_of_its_timeline_is_left_out() -> None:
+    late = backup("given up", 495)
+    own = backup("own", 600, timeline=2)
+    stranger = backup("stranger", 600, timeline=3)
+    assert labels(candidates([MONDAY, late, own, stranger], TWO, "latest")) == ["own", "monday"]
+
+
+def test_incremental_backup_is_left_out_and_named_when_it_is_all_there_is() -> None:
+    part = backup("part", 300, incremental=True)
+    assert labels(candidates([MONDAY, part], ONE, "latest")) == ["monday"]
+    assert "pg_combinebackup" in str(refuse_before_oldest("latest", [part], 1))
+
+
+def test_refusal_names_the_oldest_point_that_can_be_had() -> None:
+    said = str(refuse_before_oldest("0/10", [TUESDAY, MONDAY], 1))
+    assert "monday" in said and "2026-01-02T12:00:00" in said and "0/6E" in said
+
+
+FIRST = {2: Commit(1, 500, NOON), 3: Commit(2, 900, NOON + timedelta(hours=1))}
+
+
+@pytest.mark.parametrize(
+    ("point", "expected"),
+    [
+        ("latest", 3),
+        (100, 3),
+        (NOON + timedelta(hours=2), 3),
+        (NOON + timedelta(hours=1), 3),
+        (NOON + timedelta(minutes=59), 2),
+        (NOON, 2),
+        (NOON - timedelta(seconds=1), 1),
+    ],
+)
+def test_time_chooses_the_timeline_that_was_live(point: str | int | datetime, expected: int) -> None:
+    lineages = {1: ONE, 2: TWO, 3: THREE}
+    number, why = choose_timeline(point, "auto", lineages, lambda lineage: FIRST[lineage[-1].number])
+    assert number == expected and why
+
+
+def test_timeline_without_a_commit_is_never_chosen_by_time() -> None:
+    number, _ = choose_timeline(NOON, "auto", {1: ONE, 2: TWO}, lambda lineage: None)
+    assert number == 1
+
+
+@pytest.mark.parametrize("asked", ["4", "0", "one", "latest", ""])
+def test_unknown_timeline_is_refused(asked: str) -> None:
+    with pytest.raises(OperatorError, match="no timeline"):
+        choose_timeline("latest", asked, {1: ONE, 2: TWO}, lambda lineage: None)
+
+
+def test_lineage_of_an_older_timeline_is_open_at_its_end() -> None:
+    assert lineage_of(2, {3: THREE}) == (Timeline(1, 0, 500), Timeline(2, 500, None))
+
+
+@pytest.mark.parametrize("gate", [None, 320])
+def test_recovery_point_survives_being_written_down(gate: int | None) -> None:
+    point = RecoveryPoint("latest", 2, "monday", gate, 310, Commit(7, 300, NOON), None, NOON)
+    assert RecoveryPoint.from_facts(point.facts()) == point
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("latest", "latest"), ("0/3000060", 0x3000060), ("a/BCDEF", 0xA000BCDEF), ("2026-01-02 13:00:00+01", NOON)],
+)
+def test_point_is_read_as_written(text: str, expected: object) -> None:
+    assert parse_point(text) == expected
+
+
+@pytest.mark.parametrize("text", ["2026-01-02 12:00:00", "tomorrow", "", "0/", "/1", "0/123456789", "1 fortnight ago"])
+def test_what_is_no_point_is_refused(text: str) -> None:
+    with pytest.raises(ParamsError):
+        parse_point(text)
+
+
+def test_future_is_refused() -> None:
+    with pytest.raises(ParamsError, match="future"):
+        parse_point(clock.stamp(clock.now() + timedelta(minutes=1)))
+
+
+LABEL = "START WAL LOCATION: 0/3000028 (file 000000010000000000000003)\nSTART TIMELINE: 1\nSTART TIME: {}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("2026-01-02 12:00:00 UTC", NOON), ("2026-01-02 12:00:00 CET", None), ("yesterday", None)],
+)
+def test_label_time_in_an_ambiguous_zone_is_no_time(tmp_path: Path, text: str, expected: datetime | None) -> None:
+    (tmp_path / "backup_label").write_text(LABEL.format(text))
+    (tmp_path / "PG_VERSION").write_text("17\n")
+    found = describe(tmp_path)
+    assert (found.started_at, found.start, found.end, found.has_manifest) == (expected, 0x3000028, None, False)
+
+
+def test_folders_that_are_no_backups_are_named_or_passed_over(tmp_path: Path) -> None:
+    for name in ("good", "empty", "half.part", "lost+found", "fences", "notes"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "good" / "backup_label").write_text(LABEL.format("2026-01-02 12:00:00 UTC"))
+    (tmp_path / "notes" / "readme").write_text("x")
+    (tmp_path / "half.part" / "PG_VERSION").write_text("17")
+    found, wrong = describe_all(tmp_path)
+    assert labels(found) == ["good"]
+    assert len(wrong) == 1 and "empty" in wrong[0].message
+
+
+def test_folder_without_backups_says_so(tmp_path: Path) -> None:
+    with pytest.raises(BackupDamaged, match="no base backup"):
+        describe_all(tmp_path)
