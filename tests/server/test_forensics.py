@@ -59,8 +59,8 @@ def test_delete_with_cascade_is_named_counted_and_left_out_exactly(filled: Scene
         f'transaction {suspect.commit.xid} deleted 1,800 rows of public."Order Lines", deleted 600 rows of public.customer in one commit'
     )
     target = propose_target(suspect)
-    assert target.gate == suspect.commit.lsn and target.first_left_out == suspect.commit
-    assert target.last_included is not None and target.last_included.lsn < target.gate
+    assert target.first_left_out == suspect.commit and target.last_included is not None
+    assert target.last_included.lsn < target.gate < suspect.commit.lsn
     assert target.asked == format_lsn(target.gate)
 
 
@@ -69,6 +69,21 @@ def test_truncate_cascade_is_named_from_the_backup_alone(filled: Scene) -> None:
     assert suspect.kind == "truncate" and "usual" not in suspect.sentence
     assert set(suspect.tables) == {"public.customer", 'public."Order Lines"'}
     assert f'public."Order Lines" (about {LINES:,} rows)' in suspect.sentence
+
+
+def test_target_lies_ahead_of_the_lock_unless_others_committed_under_it(crime: Scene) -> None:
+    crime.run("CREATE TABLE t1 (id int)", "CREATE TABLE t2 (id int)", "INSERT INTO t1 VALUES (1)")
+    names = crime.names(present=True)
+    assert propose_target(crime.accuse("TRUNCATE t1", names=names)[0]).is_locked is False
+    with crime.cluster.connect("shop") as connection:
+        connection.execute("BEGIN")
+        connection.execute("TRUNCATE t2")
+        crime.run("INSERT INTO t1 VALUES (2)")
+        connection.execute("COMMIT")
+    target = propose_target(
+        next(one for one in rank_suspects(crime.search(), names, most=50) if one.tables == ("public.t2",))
+    )
+    assert target.is_locked is True and ("readable while paused", "not the tables it locked") in target.rows()
 
 
 def test_truncate_that_is_filled_again_says_so(crime: Scene) -> None:
@@ -175,7 +190,7 @@ def test_many_small_deletes_are_one_suspect(filled: Scene) -> None:
     assert suspect.rows == 1200 and "400 rows of public.customer" in suspect.sentence
     first = propose_target(suspect)
     found = filled.search(before)
-    assert found.first is not None and first.gate == found.first.lsn
+    assert found.first is not None and first.first_left_out == found.first
 
 
 def test_two_incidents_are_two_suspects_and_the_target_lies_before_the_first(filled: Scene) -> None:
@@ -184,7 +199,10 @@ def test_two_incidents_are_two_suspects_and_the_target_lies_before_the_first(fil
         'DELETE FROM "Order Lines" WHERE id <= 900', "INSERT INTO audit VALUES (1)", "DELETE FROM part WHERE id > 1500"
     )
     assert {suspect.tables for suspect in suspects[:2]} == {('public."Order Lines"',), ("public.part",)}
-    assert propose_target(*suspects[:2]).gate == min(suspect.commit.lsn for suspect in suspects[:2])
+    first = min(suspects[:2], key=lambda suspect: suspect.commit.lsn)
+    assert (
+        propose_target(*suspects[:2]) == propose_target(first) and propose_target(first).first_left_out == first.commit
+    )
 
 
 def test_commits_within_the_same_second_are_counted(filled: Scene) -> None:

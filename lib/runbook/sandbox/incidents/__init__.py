@@ -6,6 +6,7 @@ the incident's own `undo` says so.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pkgutil
 import random
@@ -33,6 +34,7 @@ class Incident(Protocol):
         """The damage is done."""
 
 
+@functools.cache
 def find_incidents() -> dict[str, Incident]:
     """All kinds, by name."""
     found: dict[str, Incident] = {}
