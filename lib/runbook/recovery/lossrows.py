@@ -37,13 +37,15 @@ Places = frozenset[tuple[int, str]]
 
 @dataclass
 class TableRows:
-    """What was found of one table: rows by operation and by whose they are; `notes` say what could not be had."""
+    """What was found of one table: rows by operation and by whose they are; `notes` say what could not be had, `problem` the server's
+    words where reading failed: nothing is known of the table's rows then."""
 
     title: str
     file: str | None
     operations: dict[str, dict[str, int]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     written: Written | None = None
+    problem: str | None = None
 
     def count(self, operation: str, by: str | None = None) -> int:
         """Rows of an operation, of all or of `other`, `damage`, `unknown`."""
@@ -87,7 +89,7 @@ def write_loss_rows(
 
     Args:
         open_damaged: a connection to a database of the damaged server, None when it cannot be reached.
-        open_restored: the same of the copy restored to the target, paused; None before there is one: deleted and older rows are
+        open_restored: the same of the copy restored to the target, paused (or promoted and not written to); None before there is one: deleted and older rows are
             not had then, and inserted ones are not told from updated ones (`written`).
         deleted_by_others: where rows lay at the target that others deleted (see `deletions`); None: not looked for.
         progress: called with a table's title, tables done and in total.
@@ -141,7 +143,9 @@ def _write_table(
                 raise PlatformError(
                     f"A server was lost while {table.title} was read: {str(problem).strip()}"
                 ) from problem
-            report.notes.append(f"could not be read: {str(problem).strip()}")
+            report.problem = f"{table.title} could not be read: {str(problem).strip()}"
+            if "lock timeout" in str(problem):
+                report.problem += ". The transaction in front of which recovery paused holds its lock: it can be read after promotion."
             return
         report.notes += writer.notes
         if out.written is not None:
@@ -160,6 +164,7 @@ def _entry(table: TableLoss, report: TableRows) -> dict[str, Any]:
         "fates": table.fates,
         "found": report.operations,
         "notes": report.notes,
+        "problem": report.problem,
         "file": report.file,
     }
     if written is not None and report.file is not None:

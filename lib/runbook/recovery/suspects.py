@@ -51,11 +51,17 @@ class Suspect:
     has_all_xids: bool = True
     same_second: int | None = None
     is_whole: bool = True
+    first_lock: int | None = None
 
 
 @dataclass(frozen=True)
 class RecoveryTarget:
-    """A point to recover to: `gate` is the first record that is not replayed. `moment` is its commit's time where it has one.
+    """A point to recover to: the first record at or behind `gate` is not replayed.
+
+    The gate stands right behind the last commit included, not at the first one left out: between them lie only records of
+    transactions that are not committed, and among them the exclusive locks of a TRUNCATE or DROP, which a server that is paused
+    in recovery would hold: its tables could not be read. `is_locked` says that the lock was taken earlier still, so that they
+    cannot be read before promotion.
 
     `last_included` and `first_left_out` are the commits on either side, `same_second` how many other commits share the second
     of the first one left out (None: not counted): a time would be ambiguous by so many.
@@ -66,6 +72,7 @@ class RecoveryTarget:
     last_included: Commit | None
     first_left_out: Commit | None
     same_second: int | None = None
+    is_locked: bool = False
 
     @property
     def asked(self) -> str:
@@ -82,6 +89,7 @@ class RecoveryTarget:
             ("last commit included", included),
             ("first commit left out", left_out),
             ("within the same second", shared),
+            ("readable while paused", "not the tables it locked" if self.is_locked else "yes"),
         ]
 
 
@@ -102,7 +110,9 @@ def propose_target(*suspects: Suspect) -> RecoveryTarget:
     first = min(suspects, key=lambda suspect: suspect.commit.lsn)
     commit = first.commit
     sentence = f"just before the commit of transaction {commit.xid} at {clock.stamp(commit.at)}"
-    return RecoveryTarget(commit.lsn, sentence, first.before, commit, first.same_second)
+    gate = commit.lsn if first.before is None else first.before.lsn + 1
+    is_locked = first.first_lock is not None and first.first_lock < gate
+    return RecoveryTarget(gate, sentence, first.before, commit, first.same_second, is_locked)
 
 
 def target_of(point: RecoveryPoint) -> RecoveryTarget:
@@ -183,6 +193,7 @@ def _judge(
         xids=frozenset({one.xid}),
         same_second=one.same_second,
         is_whole=one.is_whole,
+        first_lock=one.files.first_lock if one.files else None,
     )
 
 

@@ -86,13 +86,13 @@ def rows_query(shape: TableShape, where: str = "true") -> str:
 def fetch_by_key(connection: Connection, shape: TableShape, key: Sequence[str], keys: Sequence[Key]) -> dict[Key, Row]:
     """The rows of these keys; those that are not there are left out. Keys are found by the key's index."""
     names = [f"k{number}" for number in range(len(key))]
-    arrays = ", ".join(f"${number}::text[]" for number in range(1, len(key) + 1))
+    arrays = ", ".join(f"pg_catalog.unnest(${number}::text[])" for number in range(1, len(key) + 1))
     equal = " AND ".join(
         f"t.{quote(column)} = k.{name}::{shape.types[column]}" for column, name in zip(key, names, strict=True)
     )
     query = (
         f"SELECT {', '.join(f'k.{name} AS {name}' for name in names)}, ARRAY[{row_columns(shape)}] AS cells "
-        f"FROM pg_catalog.unnest({arrays}) AS k ({', '.join(names)}) JOIN {shape.source} ON {equal}"
+        f"FROM ROWS FROM ({arrays}) AS k ({', '.join(names)}) JOIN {shape.source} ON {equal}"
     )
     found = rows(connection, query, [list(column) for column in zip(*keys, strict=True)])
     return {tuple(row[name] for name in names): tuple(row["cells"]) for row in found}

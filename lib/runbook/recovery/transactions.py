@@ -79,7 +79,7 @@ class FileEvidence:
     `removed` are the files that its commit unlinked, in the commit record's order; `created` those it made, in order;
     `filled` those of them that got page images (an index being built, a table being rewritten); `dropped_oids` the relations whose
     statistics it dropped (PostgreSQL 15 and later); `locked` the relations it locked exclusively; `truncated_oids` those that
-    a TRUNCATE record names (wal_level = logical); `databases` those it dropped.
+    a TRUNCATE record names (wal_level = logical); `databases` those it dropped; `first_lock` where the first exclusive lock stands in WAL.
     """
 
     removed: list[RelFile] = field(default_factory=list)
@@ -89,6 +89,7 @@ class FileEvidence:
     locked: set[tuple[int, int]] = field(default_factory=set)
     truncated_oids: list[tuple[int, int]] = field(default_factory=list)
     databases: list[int] = field(default_factory=list)
+    first_lock: int | None = None
 
     def add(self, other: FileEvidence) -> None:
         """A subtransaction's evidence is its parent's."""
@@ -97,6 +98,12 @@ class FileEvidence:
         self.locked |= other.locked
         self.truncated_oids += other.truncated_oids
         self.databases += other.databases
+        self.note_lock(other.first_lock)
+
+    def note_lock(self, position: int | None) -> None:
+        """An exclusive lock was taken there."""
+        if position is not None and (self.first_lock is None or position < self.first_lock):
+            self.first_lock = position
 
     def __bool__(self) -> bool:
         return bool(self.removed or self.truncated_oids or self.databases)

@@ -90,29 +90,31 @@ class Tally:
             if rest[:6] == b"COMMIT":
                 self._commit(xid, lsn, rest)
             else:
-                self._other(xid, rest)
+                self._other(xid, lsn, rest)
         if parsed.position:
             self.position = parse_lsn(parsed.position.decode())
         if self._seconds:
             self._take(self._shapes, self._seconds)
             self._shapes, self._seconds = {}, Counter()
 
-    def _other(self, xid: int, rest: bytes) -> None:
+    def _other(self, xid: int, lsn: bytes, rest: bytes) -> None:
         first = rest[:2]
         if first == b"AB":
             self._abort(xid, rest)
         elif first == b"LO":
             for holder, database, relation in _LOCK.findall(rest):
                 if int(relation) >= FIRST_NORMAL:
-                    self._evidence(int(holder)).locked.add((int(database), int(relation)))
+                    evidence = self._evidence(int(holder))
+                    evidence.locked.add((int(database), int(relation)))
+                    evidence.note_lock(parse_lsn(lsn.decode()))
         elif rest.startswith(b"CREATE "):
             file = parse_path(rest.split()[1]) if b"/" in rest else None
             if file is not None:
                 self._evidence(xid).created.append(file)
         elif first == b"FP":
-            evidence = self._files.get(xid)
-            if evidence is not None and evidence.created:
-                evidence.filled.update(map(parse_relfile, _BLOCK.findall(rest)))
+            made = self._files.get(xid)
+            if made is not None and made.created:
+                made.filled.update(map(parse_relfile, _BLOCK.findall(rest)))
         elif first == b"DR":
             for path in re.findall(rb"\d+/(\d+)", rest):
                 self._evidence(xid).databases.append(int(path))
