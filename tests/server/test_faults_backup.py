@@ -98,6 +98,32 @@ def test_missing_transaction_status_or_map_is_found(shop: Shop, name: str) -> No
     assert outcome.check("manifest").status == "FAIL" and name in outcome.said
 
 
+#: Files whose absence a manifest made afterwards would agree with; what else tells, and a word of it.
+FORGOTTEN = {
+    "backup_label": "backup_label",
+    "PG_VERSION": "PG_VERSION",
+    "global/pg_control": "pg_control",
+    "global/pg_filenode.map": "pg_filenode.map",
+    "pg_xact/0000": "shop",
+    "quiet": "quiet",
+    "quiet_pkey": "quiet_pkey",
+    "item": "rows are missing",
+}
+
+
+@pytest.mark.parametrize("has_manifest", [True, False])
+@pytest.mark.parametrize("name", FORGOTTEN)
+def test_file_that_the_manifest_has_forgotten_is_missed(shop: Shop, name: str, has_manifest: bool) -> None:
+    (shop.backup / shop.files.get(name, name)).unlink()
+    if has_manifest:
+        forget_manifest(shop.backup)
+    else:
+        (shop.backup / "backup_manifest").unlink()
+    outcome = prove(shop.cluster, shop.cluster.params(verification={"replay_stall_timeout": "3 s"}))
+    assert outcome.verdict != "PASS"
+    assert FORGOTTEN[name] in outcome.said
+
+
 def test_missing_tablespace_of_a_backup_is_found(shop: Shop) -> None:
     (shop.backup / "pg_tblspc" / "99999").symlink_to(shop.cluster.home / "gone")
     outcome = prove(shop.cluster)

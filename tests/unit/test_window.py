@@ -164,6 +164,7 @@ def test_folders_that_are_no_backups_are_named_or_passed_over(tmp_path: Path) ->
     for name in ("good", "empty", "half.part", "lost+found", "fences", "notes"):
         (tmp_path / name).mkdir()
     (tmp_path / "good" / "backup_label").write_text(LABEL.format("2026-01-02 12:00:00 UTC"))
+    (tmp_path / "good" / "PG_VERSION").write_text("17\n")
     (tmp_path / "notes" / "readme").write_text("x")
     (tmp_path / "half.part" / "PG_VERSION").write_text("17")
     found, wrong = describe_all(tmp_path)

@@ -216,6 +216,11 @@ def _describe(path: Path) -> Backup:
             next="Take a new base backup; look at who removed these files.",
         )
     version = path / "PG_VERSION"
+    if not is_tar and not version.is_file():
+        raise BackupDamaged(
+            f"The backup {path} has no PG_VERSION, which every one has.",
+            next="Take a new base backup; look at who removed this file.",
+        )
     return Backup(
         path=path,
         label=path.name,

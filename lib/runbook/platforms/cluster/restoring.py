@@ -93,8 +93,14 @@ def close_off(scratch: Path, user: OsUser | None) -> None:
 
     Raises:
         RecoveryRefused: a link leads elsewhere.
+        BackupDamaged: there is no backup_label.
     """
     data = scratch / "data"
+    if not (data / "backup_label").exists():
+        raise BackupDamaged(
+            "The backup has no backup_label: recovery would begin at the last checkpoint, behind changes that the files lack.",
+            next="Take a new base backup; look at who removed this file.",
+        )
     tablespace_map = data / "tablespace_map"
     if tablespace_map.exists():
         oids = [line.split(" ", 1)[0] for line in tablespace_map.read_text().splitlines()]
