@@ -11,7 +11,7 @@ from runbook.postgres.wal import Commit
 from runbook.recovery.forensics import Span, WalSearch
 from runbook.recovery.relnames import NameBook
 from runbook.recovery.transactions import Transaction
-from runbook.recovery.walsummary import OTHERS, Activity
+from runbook.recovery.walsummary import OTHERS, Activity, commit_of, place_of
 
 #: Fewer rows or transactions are no burst.
 LEAST_ROWS, LEAST_TRANSACTIONS = 100, 10
@@ -111,7 +111,8 @@ def _of_table(title: str, by_span: dict[int, list[Activity]], search: WalSearch,
             continue
         at = int(search.spans[number].start.timestamp()) // width
         if not found or at - found[-1].end > _GAP_SPANS:
-            found.append(Burst(title, here.first, here.before_first, here.last, usual * 60 / width))
+            before = commit_of(here.before_first) if here.before_first else None
+            found.append(Burst(title, commit_of(here.first), before, commit_of(here.last), usual * 60 / width))
         _extend(found[-1], here, small(number), large.get(number, nothing)[1], search.spans[number], at)
     return [one for one in found if one.rows >= LEAST_ROWS and one.transactions >= LEAST_TRANSACTIONS]
 
@@ -119,15 +120,15 @@ def _of_table(title: str, by_span: dict[int, list[Activity]], search: WalSearch,
 def _joined(parts: list[Activity]) -> Activity:
     """Partitions of one table in one span, as one: the earliest commit first."""
     joined = Activity()
-    for part in sorted(parts, key=lambda part: part.first.lsn if part.first else 0):
+    for part in sorted(parts, key=lambda part: place_of(part.first) if part.first else (0, b"")):
         joined.add(part)
-    joined.last = max((part.last for part in parts if part.last), key=lambda commit: commit.lsn, default=None)
+    joined.last = max((part.last for part in parts if part.last), key=place_of, default=None)
     return joined
 
 
 def _extend(burst: Burst, here: Activity, rows: int, large: set[int], span: Span, at: int) -> None:
     assert here.last is not None
-    burst.last = here.last
+    burst.last = commit_of(here.last)
     burst.rows += rows
     burst.counted += here.deleting - len(large)
     burst.xids |= set(here.deleters.tolist()) - large

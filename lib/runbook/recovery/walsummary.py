@@ -73,14 +73,14 @@ class RelationTotals:
 
 @dataclass
 class Activity:
-    """One relation in one span. `first` and `last` are deleting commits (with the commit before the first); `deleters` their
-    xids, as far as they are kept."""
+    """One relation in one span. `first` and `last` are deleting commits (with the commit before the first), see `commit_of`;
+    `deleters` their xids, as far as they are kept."""
 
     rows: Rows = field(default_factory=Rows)
     deleting: int = 0
-    first: Commit | None = None
-    before_first: Commit | None = None
-    last: Commit | None = None
+    first: RawCommit | None = None
+    before_first: RawCommit | None = None
+    last: RawCommit | None = None
     deleters: array[int] = field(default_factory=lambda: array("I"))
 
     def add(self, later: Activity) -> None:
@@ -107,8 +107,9 @@ def commit_of(raw: RawCommit) -> Commit:
     return Commit(xid, parse_lsn(lsn.decode()), datetime.fromisoformat(at.decode()).replace(tzinfo=UTC))
 
 
-def _lsn(raw: RawCommit) -> int:
-    return parse_lsn(raw[1].decode())
+def place_of(raw: RawCommit) -> tuple[int, bytes]:
+    """For comparing positions as text: the lower half always has eight digits."""
+    return len(raw[1]), raw[1]
 
 
 def rows_of(shape: Shape) -> dict[RelFile, Rows]:
@@ -194,9 +195,9 @@ class Summary:
     def _note_ends(self, ended: list[Ended]) -> None:
         """The first and the last commit counted; groups come in no order within a block."""
         first, last = ended[0].commit, ended[-1].commit
-        if self.first is None or _lsn(first) < _lsn(self.first):
+        if self.first is None or place_of(first) < place_of(self.first):
             self.first = first
-        if self.last is None or _lsn(last) > _lsn(self.last):
+        if self.last is None or place_of(last) > place_of(self.last):
             self.last = last
 
     def _set_apart(self, one: Ended, shape: Shape) -> bool:
@@ -233,9 +234,8 @@ class Summary:
     def _note_deleters(self, activity: Activity, ended: list[Ended]) -> None:
         activity.deleting += len(ended)
         if activity.first is None:
-            activity.first = commit_of(ended[0].commit)
-            activity.before_first = commit_of(ended[0].before) if ended[0].before else None
-        activity.last = commit_of(ended[-1].commit)
+            activity.first, activity.before_first = ended[0].commit, ended[0].before
+        activity.last = ended[-1].commit
         if self._deleters < MOST_DELETERS:
             self._deleters += len(ended)
             activity.deleters.extend(one.commit[0] for one in ended)

@@ -1,0 +1,235 @@
+"""Suspects are ranked by what they destroyed and how unusual it is; the sentence and the target follow."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from runbook.errors import OperatorError
+from runbook.platforms.cluster.window import RecoveryPoint
+from runbook.postgres.wal import Commit
+from runbook.recovery.activity import bar_arguments, line_arguments, rows_over_time
+from runbook.recovery.filechanges import classify
+from runbook.recovery.forensics import Span, WalSearch
+from runbook.recovery.relnames import NameBook, RelationName
+from runbook.recovery.suspects import Suspect, propose_target, rank_suspects, target_of
+from runbook.recovery.transactions import FileEvidence, RelFile, Rows, Transaction
+from runbook.recovery.walsummary import Summary
+from runbook.recovery.waltally import Ended, Key
+
+BEGAN = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
+VEHICLES, QUEUE, TOAST = RelFile(1663, 5, 16384), RelFile(1663, 5, 16390), RelFile(1663, 5, 16400)
+
+
+def named(file: RelFile | None, oid: int, name: str, **more: object) -> RelationName:
+    facts: dict[str, object] = {
+        "database": 5, "database_name": "shop", "schema": "public", "kind": "r", "estimated_rows": 9000.0, "owner_oid": None,
+        "root_oid": None, "source": "test", **more,
+    }  # fmt: skip
+    return RelationName(file=file, oid=oid, name=name, **facts)  # type: ignore[arg-type]
+
+
+def book() -> NameBook:
+    names = NameBook()
+    names.add([named(VEHICLES, 16384, "vehicles"), named(QUEUE, 16390, "queue")])
+    names.add([named(TOAST, 16400, "pg_toast_16384", schema="pg_toast", kind="t", owner_oid=16384)])
+    return names
+
+
+class History:
+    """Commits, one second apart unless told otherwise."""
+
+    def __init__(self) -> None:
+        self.summary, self.xid, self.last = Summary(), 700, None
+        self.seconds = 0.0
+
+    def commit(
+        self, file: RelFile = VEHICLES, *, wait: float = 1.0, files: FileEvidence | None = None, **rows: int
+    ) -> int:
+        self.xid += 1
+        self.seconds += wait
+        at = (BEGAN + timedelta(seconds=self.seconds)).strftime("%Y-%m-%d %H:%M:%S.%f").encode()
+        raw = (self.xid, f"0/{self.xid * 0x100:08X}".encode(), at)
+        kinds = {"inserted": b"I", "updated": b"U", "deleted": b"D"}
+        shape: tuple[tuple[Key, int], ...] = tuple(
+            ((kinds[name], str(file).encode()), number) for name, number in rows.items()
+        )
+        self.summary.take({(at[:19], shape): [Ended(raw, self.last, files)]}, Counter([at[:19]]))
+        self.last = raw
+        return self.xid
+
+    def search(self) -> WalSearch:
+        summary = self.summary
+        spans = tuple(
+            Span(datetime.fromtimestamp(at, UTC), summary.width, span.commits, span.relations)
+            for at, span in sorted(summary.spans.items())
+        )
+        return WalSearch(
+            start=0, reached=self.xid * 0x100, seconds=0.0, commits=summary.commits, aborted=0, first=None, last=None,
+            last_counted=None, relations=summary.relations, spans=spans, transactions=tuple(summary.largest()),
+            file_changes=tuple(summary.file_changes), file_changes_seen=summary.file_changes_seen, apart={},
+            apart_xids=frozenset(), xids=array("I"), still_running=0,
+        )  # fmt: skip
+
+    def rank(self, names: NameBook | None = None) -> list[Suspect]:
+        return rank_suspects(self.search(), names or book())
+
+
+def quiet_hour(history: History) -> None:
+    for number in range(600):
+        history.commit(deleted=number % 2 + 1, wait=6.0)
+
+
+def test_large_delete_stands_out_and_says_what_is_usual() -> None:
+    history = History()
+    quiet_hour(history)
+    xid = history.commit(deleted=8312)
+    suspect = history.rank()[0]
+    assert (
+        suspect.sentence
+        == f"transaction {xid} deleted 8,312 rows of public.vehicles in one commit; a usual one deletes 0–2"
+    )
+    assert (suspect.kind, suspect.rows, suspect.xids) == ("delete", 8312, {xid})
+
+
+def test_purge_that_happens_every_night_ranks_below_a_single_smaller_delete() -> None:
+    history = History()
+    for _ in range(40):
+        history.commit(QUEUE, deleted=20_000, wait=60)
+        history.commit(VEHICLES, deleted=1, wait=60)
+    xid = history.commit(VEHICLES, deleted=3000, wait=60)
+    assert history.rank()[0].xids == {xid}
+
+
+def test_delete_outranks_an_update_of_as_many_rows() -> None:
+    history = History()
+    update, delete = history.commit(QUEUE, updated=500), history.commit(VEHICLES, deleted=500)
+    assert [one.xids for one in history.rank()] == [{delete}, {update}]
+
+
+def test_single_rows_are_no_suspects() -> None:
+    history = History()
+    for _ in range(50):
+        history.commit(deleted=1, wait=30)
+    assert history.rank() == []
+
+
+def test_truncated_table_of_known_size_outranks_a_delete_of_a_part_of_it() -> None:
+    history = History()
+    history.commit(VEHICLES, deleted=4000)
+    truncate = history.commit(files=FileEvidence(removed=[VEHICLES], created=[RelFile(1663, 5, 16500)]))
+    first, second = history.rank()
+    assert (first.xids, first.kind, first.rows) == ({truncate}, "truncate", 9000)
+    assert "truncated public.vehicles (about 9,000 rows)" in first.sentence
+    assert second.kind == "delete"
+
+
+def test_staging_table_that_is_truncated_all_the_time_loses_weight() -> None:
+    history = History()
+    for number in range(4):
+        history.commit(
+            files=FileEvidence(removed=[RelFile(1663, 5, 16390 + number)], created=[RelFile(1663, 5, 16391 + number)])
+        )
+    delete = history.commit(VEHICLES, deleted=5000)
+    assert history.rank()[0].xids == {delete}
+
+
+def test_toast_table_is_not_counted_as_rows() -> None:
+    history = History()
+    history.commit(TOAST, deleted=5000)
+    assert history.rank() == []
+
+
+def test_many_small_deletes_are_found_against_their_own_usual_rate() -> None:
+    history = History()
+    for _ in range(100):
+        history.commit(deleted=1, wait=30)
+    first = history.commit(deleted=1, wait=20)
+    for _ in range(399):
+        history.commit(deleted=1, wait=0.02)
+    for _ in range(50):
+        history.commit(deleted=1, wait=30)
+    suspect = history.rank()[0]
+    assert (suspect.kind, suspect.transactions, suspect.rows) == ("many deletes", 400, 400)
+    assert suspect.commit.xid == first and suspect.has_all_xids
+    target = propose_target(suspect)
+    assert target.last_included is not None and target.last_included.xid == first - 1
+
+
+def test_steady_deletes_are_no_burst() -> None:
+    history = History()
+    for _ in range(2000):
+        history.commit(deleted=1, wait=0.5)
+    assert history.rank() == []
+
+
+def test_target_stands_behind_the_last_commit_included() -> None:
+    history = History()
+    before = history.commit(inserted=1)
+    xid = history.commit(deleted=500)
+    target = propose_target(history.rank()[0])
+    assert target.last_included is not None and target.last_included.xid == before
+    assert target.gate == target.last_included.lsn + 1
+    assert target.first_left_out is not None and target.first_left_out.xid == xid
+
+
+def test_choosing_nobody_is_refused() -> None:
+    with pytest.raises(OperatorError, match="No suspect"):
+        propose_target()
+
+
+def test_point_that_was_asked_for_has_the_same_shape_and_the_end_is_none() -> None:
+    commit = Commit(7, 100, BEGAN)
+    point = RecoveryPoint("2026-11-23T03:00:00Z", 1, "first", 90, 88, None, commit, BEGAN)
+    assert (target_of(point).gate, target_of(point).first_left_out) == (90, commit)
+    with pytest.raises(OperatorError, match="end of the archive"):
+        target_of(RecoveryPoint("latest", 1, "first", None, 88, commit, None, BEGAN))
+
+
+def transaction(files: FileEvidence, rows: dict[RelFile, Rows] | None = None) -> Transaction:
+    return Transaction(Commit(7, 100, BEGAN), None, rows or {}, files)
+
+
+def test_dropped_table_keeps_its_name_and_an_index_is_no_table() -> None:
+    names = book()
+    names.add([named(RelFile(1663, 5, 16392), 16392, "queue_pkey", kind="i", owner_oid=16390)])
+    dropped = classify(
+        transaction(FileEvidence(removed=[QUEUE, RelFile(1663, 5, 16392)], dropped_oids=[(5, 16392), (5, 16390)])),
+        names,
+    )
+    assert (dropped.dropped, dropped.truncated) == ((QUEUE,), ())
+
+
+def test_rewrite_gives_its_name_to_the_new_file() -> None:
+    names = book()
+    new = RelFile(1663, 5, 16500)
+    evidence = FileEvidence(
+        removed=[VEHICLES], created=[new], filled={new}, dropped_oids=[(5, 16500)], locked={(5, 16384), (5, 16500)}
+    )
+    assert not classify(transaction(evidence), names)
+    assert names.title(new) == "public.vehicles"
+
+
+def test_name_that_nobody_knows_is_shown_as_a_file() -> None:
+    assert book().title(RelFile(1663, 16384, 24601)) == "relation 1663/16384/24601 (name not known)"
+
+
+def test_activity_over_time_marks_the_suspects() -> None:
+    history = History()
+    quiet_hour(history)
+    history.commit(deleted=8312)
+    history.commit(QUEUE, inserted=4)
+    search, names = history.search(), book()
+    suspects = rank_suspects(search, names)
+    points = rows_over_time(search, names, "deleted")
+    assert sum(number for _, number in points) == 8312 + 900 and len(points) == 61
+    assert sum(number for _, number in rows_over_time(search, names, "inserted", table="public.queue")) == 4
+    assert sum(number for _, number in rows_over_time(search, names, "commits")) == 602
+    line = line_arguments(search, names, suspects)
+    assert len(line["labels"]) == len(line["values"]) and suspects[0].sentence in line["finding"]
+    bars = bar_arguments(search, names, suspects)
+    assert len(bars["labels"]) <= 30 and [label for label in bars["labels"] if "suspect 1" in label] == [
+        bars["labels"][-1]
+    ]
