@@ -44,7 +44,7 @@ def test_settings_of_roles_and_databases_do_no_harm() -> None:
 
 
 OPEN = (
-    "-c transaction_timeout=0 -c statement_timeout=0 -c role=none -c default_transaction_read_only=off "
+    "-c transaction_timeout=0 -c statement_timeout=0 -c idle_session_timeout=0 -c lock_timeout=0 -c role=none -c default_transaction_read_only=off "
     "-c session_preload_libraries= -c local_preload_libraries= -c default_transaction_isolation=read\\ committed"
 )
 
