@@ -64,7 +64,7 @@ class Scene:
         """What is suspected of the statements; all WAL since the backup is searched, so names follow."""
         before = self.run(*statements, database=database)
         ranked = rank_suspects(self.search(), names or self.names(), most=50)
-        return [suspect for suspect in ranked if suspect.last.lsn >= before]
+        return [suspect for suspect in ranked if suspect.commit.lsn >= before]
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +35,14 @@ class Restored:
             statement_timeout=0,
         )
 
+    def wait_until_paused(self) -> None:
+        """The target is reached: connections are possible long before."""
+        deadline = time.monotonic() + 60
+        with self.open("postgres") as connection:
+            while one(connection, "SELECT pg_get_wal_replay_pause_state() AS state")["state"] != "paused":
+                assert time.monotonic() < deadline, "recovery did not reach its target"
+                time.sleep(0.02)
+
 
 @contextmanager
 def restored(
@@ -57,8 +66,7 @@ def restored(
         server.start(tools, data, log=folder / "log", user=user)
         try:
             copy = Restored(socket, superuser)
-            with copy.open("postgres") as connection:
-                assert one(connection, "SELECT pg_is_in_recovery() AS paused")["paused"]
+            copy.wait_until_paused()
             yield copy
         finally:
             server.stop(tools, data, user=user, mode="immediate")

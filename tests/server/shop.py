@@ -70,6 +70,14 @@ def add_mark(cluster: OwnCluster, number: int) -> Mark:
     return Mark(number, before, cluster.lsn(), before_at, cluster.now())
 
 
+def go_on(cluster: OwnCluster) -> None:
+    """What happens after a backup: a fence, and two more marks with their WAL."""
+    cluster.fence()
+    for number in (1, 2):
+        add_mark(cluster, number)
+        cluster.switch()
+
+
 def fill(cluster: OwnCluster) -> None:
     """Database shop: item is written to after the backup, quiet never is, mark tells how far a recovery came."""
     cluster.sql("CREATE EXTENSION amcheck")

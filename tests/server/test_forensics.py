@@ -28,6 +28,7 @@ def crime() -> Iterator[Scene]:
     with scene(
         "CREATE TABLE customer (id int PRIMARY KEY, email text)",
         'CREATE TABLE "Order Lines" (id int PRIMARY KEY, customer int REFERENCES customer ON DELETE CASCADE, x text)',
+        'CREATE INDEX ON "Order Lines" (customer)',
         "CREATE TABLE part (id int, day date, PRIMARY KEY (id, day)) PARTITION BY RANGE (day)",
         "CREATE TABLE part_1 PARTITION OF part FOR VALUES FROM ('2020-01-01') TO ('2021-01-01')",
         "CREATE TABLE part_2 PARTITION OF part FOR VALUES FROM ('2021-01-01') TO ('2022-01-01')",

@@ -60,7 +60,7 @@ def write_all_over(proof: Any) -> dict[str, Any]:
     """The promoted scratch makes WAL, drops, vacuums and checkpoints, until old segments would be reused."""
     with proof.scratch.connect("shop", read_only=False) as connection:
         connection.execute("SET search_path = public")
-        for _ in range(6):
+        for _ in range(4):
             connection.execute("INSERT INTO far SELECT generate_series(1, 2000)")
             connection.execute("UPDATE item SET name = name || 'y'")
             connection.execute("SELECT pg_switch_wal()")

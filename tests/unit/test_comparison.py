@@ -10,8 +10,8 @@ import pytest
 from runbook.postgres.wal import Commit, Timeline
 from runbook.verification.comparison import choose_fence, compare_database, database_gone_check, no_fence_check
 from runbook.verification.content import Content, SequencePosition
-from runbook.verification.fence import Snapshot, find_first_unseen
 from runbook.verification.fencefile import DatabaseFence, Fence
+from runbook.verification.snapshots import Snapshot, find_first_unseen
 
 AT = datetime(2026, 1, 2, 12, tzinfo=UTC)
 ITEM = Content("public", "item", 10, "123", 8192)

@@ -128,7 +128,9 @@ def _joined(parts: list[Activity]) -> Activity:
 
 def _extend(burst: Burst, here: Activity, rows: int, large: set[int], span: Span, at: int) -> None:
     assert here.last is not None
-    burst.last = commit_of(here.last)
+    last = commit_of(here.last)
+    if last.xid not in large:  # it only shares the burst's last second
+        burst.last = last
     burst.rows += rows
     burst.counted += here.deleting - len(large)
     burst.xids |= set(here.deleters.tolist()) - large

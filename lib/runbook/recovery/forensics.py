@@ -18,7 +18,7 @@ from runbook.outside import commands
 from runbook.platforms.cluster.walarchive import Stage
 from runbook.platforms.cluster.walscan import end_of, lay_aliases, refuse_damage
 from runbook.postgres.tools import Tools
-from runbook.postgres.wal import Commit, Timeline, format_lsn
+from runbook.postgres.wal import SEGMENT_NAME, Commit, Timeline, format_lsn, segment_start
 from runbook.recovery.transactions import RelFile, Transaction
 from runbook.recovery.walsummary import Activity, RelationTotals, Summary, commit_of
 from runbook.recovery.waltally import RMGRS, Tally
@@ -107,7 +107,7 @@ def search_wal(
     summary = Summary(apart, keeps_xids=keeps_xids)
     tally = Tally(summary.take, count_from)
     position = start
-    for folder, stop in _batches(source, end):
+    for folder, stop in _batches(source, lineage, end):
         for timeline in lineage:
             # A batch starts at the last line of the one before, which is known already.
             begin = max(position, timeline.begin, tally.position)
@@ -124,10 +124,10 @@ def _earlier(one: int | None, other: int | None) -> int | None:
     return one if other is None else other if one is None else min(one, other)
 
 
-def _batches(source: Stage | Path, end: int | None) -> Iterator[tuple[Path, int | None]]:
+def _batches(source: Stage | Path, lineage: tuple[Timeline, ...], end: int | None) -> Iterator[tuple[Path, int | None]]:
     """Folders to read from and the position up to which segments are there."""
     if isinstance(source, Path):
-        yield source, end
+        yield source, _earlier(end, _written_to(source, lineage))
         return
     batch = _BATCH_LINKED if source.archive.directory is not None else _BATCH_FETCHED
     if source.laid:
@@ -147,6 +147,16 @@ def _batches(source: Stage | Path, end: int | None) -> Iterator[tuple[Path, int 
             )
         if laid < batch:
             return
+
+
+def _written_to(folder: Path, lineage: tuple[Timeline, ...]) -> int | None:
+    """The end of the folder's last segment of this lineage: behind it pg_waldump would wait five seconds for more."""
+    numbers = {timeline.number for timeline in lineage}
+    found = [path for path in folder.iterdir() if SEGMENT_NAME.match(path.name) and int(path.name[:8], 16) in numbers]
+    if not found:
+        return None
+    size = found[0].stat().st_size
+    return max(segment_start(path.name, size)[1] for path in found) + size
 
 
 def waldump_argv(tools: Tools, folder: Path, timeline: int, begin: int, end: int | None) -> list[str]:

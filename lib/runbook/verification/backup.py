@@ -198,7 +198,8 @@ class BackupVerification:
             self.selection.tools, self.resolved.backup, self.scratch.data, self.user, self._timeout
         )
         self.seconds["manifest"] = time.monotonic() - began
-        return [self._manifest]
+        outside = self.selection.unclear_tablespaces(self.resolved.backup)
+        return [self._manifest, *backup_checks.check_tablespaces(self.resolved.backup, outside)]
 
     def isolate(self) -> list[dict[str, Any]]:
         """The scratch is configured so that it can reach nothing.
@@ -394,6 +395,6 @@ def _array(values: tuple[str, ...]) -> str:
     """A PostgreSQL array literal.
 
     >>> _array(("a", 'b"c'))
-    '{"a","b\\\\\\\\"c"}'
+    '{"a","b\\\\"c"}'
     """
     return "{" + ",".join('"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"' for value in values) + "}"

@@ -59,6 +59,30 @@ def check_system(backup: Backup, live: str | None) -> Check | None:
     )
 
 
+def check_tablespaces(backup: Backup, outside: Sequence[str]) -> list[Check]:
+    """The backup holds its tablespaces itself; nothing to check when that is plain.
+
+    Args:
+        outside: its tablespaces that may be the live ones, for all that params say.
+    """
+    if not outside:
+        return []
+    found = Check(
+        id="tablespaces",
+        title="The backup holds its own tablespaces",
+        status=Status.UNKNOWN,
+        expected="inside the backup folder, or known not to be the live ones",
+        observed=", ".join(outside),
+        object=backup.label,
+        severity=Severity.CRITICAL,
+        reason=f"Backup {backup.label} links to tablespaces outside the backup folder ({', '.join(outside)}), and params do not "
+        "say where the live ones are: these may be the live ones, which no backup holds.",
+        next="Name cluster.data_directory or cluster.tablespaces in params.",
+        source="pg_tblspc of the backup",
+    )
+    return [found]
+
+
 def check_wal(scan: Scan) -> Check:
     """Reading every record has proven the WAL from the backup to the point."""
     return Check(

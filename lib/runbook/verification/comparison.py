@@ -6,7 +6,7 @@ from typing import Any
 
 from runbook.model import Check, Finding, Severity, Status
 from runbook.postgres.wal import Timeline, format_lsn
-from runbook.verification.content import Content, SequencePosition
+from runbook.verification.content import Content, SequencePosition, lacks_library
 from runbook.verification.fencefile import DatabaseFence, Fence
 
 _MOST_FINDINGS = 50
@@ -104,6 +104,8 @@ def compare_database(
         now = seen.get(name)
         if then.rows is None:
             add(unknown, name, "not compared", "figures", f"the fence could not read it: {then.problem}")
+        elif now is not None and lacks_library(now.problem):
+            add(unknown, name, "not compared", "figures", f"this machine cannot read it: {now.problem}")
         elif now is None:
             add(wrong, name, "no such relation", f"{then.rows}", "the relation is missing")
         elif now.rows is None:
@@ -168,6 +170,6 @@ def compare_database(
             observed=f"{total} rows; {len(unknown)} not compared",
             findings=tuple(unknown[:_MOST_FINDINGS]),
             reason=f"{unknown[0].object}: {unknown[0].message}",
-            next="Take the fence as a role that may read everything.",
+            next="Take the fence as a role that may read everything, and have the extensions of production here.",
         )
     return Check(**common, status=Status.PASS, observed=f"{total} rows in {len(contents)} relations, hashes equal")

@@ -6,6 +6,7 @@ a 64-bit hash of every row's text, so order does not matter; the settings a text
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,23 @@ from typing import Any
 
 from runbook.postgres.connect import Connection, SqlError, one, quote, rows
 from runbook.postgres.sqlfiles import load_sql
+
+#: The server's words when this machine lacks an extension's library: nothing is wrong with the data then.
+_LACKING = re.compile(
+    r'could not access file "(?:\$libdir/)?[^"/]+"|could not load library|could not find function "[^"]+" in file'
+)
+
+
+def lacks_library(problem: str | None) -> bool:
+    """True when something could not be read for want of a library on this machine.
+
+    >>> lacks_library('could not access file "$libdir/hstore": No such file or directory')
+    True
+    >>> lacks_library('could not open file "base/5/16412": No such file or directory')
+    False
+    """
+    return problem is not None and _LACKING.search(problem) is not None
+
 
 Connect = Callable[[str], Connection]
 

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,6 @@ from runbook.postgres.osuser import service_user
 from runbook.postgres.sqlfiles import load_sql
 from runbook.postgres.tools import Tools, find_tools
 from runbook.postgres.wal import (
-    Commit,
     Timeline,
     WalRecord,
     end_of_record,
@@ -41,40 +39,9 @@ from runbook.postgres.wal import (
 from runbook.verification import content
 from runbook.verification.content import Content
 from runbook.verification.fencefile import DatabaseFence, Fence, folder_of, owned_folder, write_fence
+from runbook.verification.snapshots import Snapshot, find_first_unseen
 
 _TRIES = 3
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """What a snapshot sees. Transaction ids are 64 bits wide.
-
-    >>> Snapshot.parse("740:743:741").sees(740), Snapshot.parse("740:743:741").sees(741)
-    (True, False)
-    """
-
-    xmin: int
-    xmax: int
-    in_progress: frozenset[int]
-
-    @classmethod
-    def parse(cls, text: str) -> Snapshot:
-        """From pg_current_snapshot()'s text."""
-        xmin, xmax, rest = text.split(":")
-        return cls(int(xmin), int(xmax), frozenset(int(xid) for xid in rest.split(",") if xid))
-
-    def sees(self, xid: int) -> bool:
-        """True when the transaction had ended for this snapshot.
-
-        Args:
-            xid: as WAL has it, 32 bits; the epoch nearest to the snapshot is meant.
-        """
-        full = (self.xmax & ~0xFFFFFFFF) | (xid & 0xFFFFFFFF)
-        if full > self.xmax + (1 << 31):
-            full -= 1 << 32
-        elif full < self.xmax - (1 << 31):
-            full += 1 << 32
-        return full < self.xmax and full not in self.in_progress
 
 
 def take_fence(
@@ -285,30 +252,6 @@ def _committed_earlier(
             for xid in pending
             if xid & 0xFFFFFFFF not in committed
         )
-
-
-def find_first_unseen(
-    commits: Iterable[Commit], snapshots: Sequence[Snapshot]
-) -> tuple[list[Commit | None], set[int], bool]:
-    """For each snapshot the first commit in WAL that it does not see. Pure.
-
-    Args:
-        commits: in the order of WAL.
-
-    Returns:
-        Those commits (None: it sees them all), the transactions of all commits read, and whether a snapshot is void: it
-        sees a commit behind the first that it does not see.
-    """
-    first: list[Commit | None] = [None] * len(snapshots)
-    committed: set[int] = set()
-    for commit in commits:
-        committed.add(commit.xid)
-        for index, snapshot in enumerate(snapshots):
-            if not snapshot.sees(commit.xid):
-                first[index] = first[index] or commit
-            elif first[index] is not None:
-                return first, committed, True
-    return first, committed, False
 
 
 def _find_positions(

@@ -12,9 +12,11 @@ from runbook.platforms.cluster.backups import Backup
 from runbook.platforms.cluster.scratch import Scratch
 from runbook.postgres.connect import PINNED, rows, session_options
 from runbook.postgres.tools import Tools
+from runbook.verification.content import lacks_library
 
 _MOST_FINDINGS = 50
 _AMCHECK_CORRUPT = 2
+_INSTALL = "Install production's extensions here, or name the bin_directory of an installation that has them in params."
 #: What was observed where pg_amcheck could not look.
 NOT_CHECKED = "not checked"
 
@@ -181,6 +183,19 @@ def check_amcheck(scratch: Scratch, database: str, *, jobs: int, timeout: float,
             seconds=result.seconds,
         )
     findings = _parse_amcheck(result.stdout)
+    if findings and all(lacks_library(finding.observed) for finding in findings):
+        return Check(
+            id=f"{name}@{database}",
+            title=title,
+            status=Status.UNKNOWN,
+            expected=expected,
+            observed=f"{len(findings)} not checked",
+            object=database,
+            reason=f"{findings[0].object}: {findings[0].observed}",
+            next=_INSTALL,
+            source=source,
+            seconds=result.seconds,
+        )
     return Check(
         id=f"{name}@{database}",
         title=title,
@@ -241,6 +256,21 @@ def check_read(database: str, failures: list[tuple[str, str]], seconds: float, c
         failures: name and the server's words.
     """
     title = "Every relation and sequence can be read from end to end"
+    lacking = [(name, words) for name, words in failures if lacks_library(words)]
+    if failures and len(lacking) == len(failures):
+        return Check(
+            id=f"read@{database}",
+            title=title,
+            status=Status.UNKNOWN,
+            expected="no error",
+            observed=f"{len(lacking)} of {count} not read",
+            object=database,
+            reason=f"{lacking[0][0]}: {lacking[0][1]}",
+            next=_INSTALL,
+            source="sequential scans",
+            seconds=seconds,
+        )
+    failures = [item for item in failures if item not in lacking]
     if not failures:
         return Check(
             id=f"read@{database}",

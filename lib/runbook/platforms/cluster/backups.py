@@ -45,6 +45,11 @@ class Backup:
     has_manifest: bool
     incremental: bool
 
+    def links_outside(self, folder: Path) -> list[str]:
+        """Where tablespace links of a plain backup lead that leave the folder."""
+        links = (path for path in sorted((self.path / "pg_tblspc").glob("*")) if path.is_symlink())
+        return [str(link.resolve()) for link in links if not link.resolve().is_relative_to(folder.resolve())]
+
     def facts(self) -> dict[str, object]:
         """For the journal and the report."""
         from runbook.postgres.wal import format_lsn

@@ -135,6 +135,10 @@ class Selection:
             links = []  # the server's own folder is out of reach; the tablespaces that params name still count
         return (*folders, data, *links)
 
+    def unclear_tablespaces(self, backup: Backup) -> list[str]:
+        """Where tablespaces of a plain backup lie that may be the live ones, since params do not say where those are."""
+        return [] if self.live_folders() else backup.links_outside(self.backup_folder)
+
     def _stage(self, backup: Backup, lineage: tuple[Timeline, ...]) -> Stage:
         own = self.wal.parent / "backup_wal" if backup.layout == "tar" else backup.path / "pg_wal"
         return Stage(
