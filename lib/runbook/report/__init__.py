@@ -1,6 +1,6 @@
 """What a notebook shows: tables and charts that read well in JupyterLab, in a terminal and in the archived report.
 
-matplotlib is imported when the first chart is drawn, so that a notebook without one does not pay for it.
+matplotlib is imported by notebooks that draw a chart only, and beside their other work: it takes a second.
 """
 
 from __future__ import annotations
@@ -19,5 +19,6 @@ def __getattr__(name: str) -> Any:
     if name in ("Chart", "bar_chart", "line_chart"):
         from runbook.report import charts
 
+        charts.load_beside()
         return getattr(charts, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

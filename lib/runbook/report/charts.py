@@ -6,10 +6,13 @@ Drawn with matplotlib's SVG backend without pyplot: no window system, no global 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import importlib
 import io
 import math
 import re
 import textwrap
+import threading
 import warnings
 from collections.abc import Sequence
 from datetime import datetime
@@ -70,6 +73,19 @@ class Chart:
         return "\n".join([self.title, self.finding, *lines])
 
     __repr__ = __str__
+
+
+@functools.cache
+def load_beside() -> threading.Thread:
+    """matplotlib is being imported while the caller goes on."""
+    thread = threading.Thread(target=_load, name="load matplotlib", daemon=True)
+    thread.start()
+    return thread
+
+
+def _load() -> None:
+    for name in ("backends.backend_svg", "figure", "ticker", "dates"):
+        importlib.import_module(f"matplotlib.{name}")
 
 
 def bar_chart(labels: Sequence[object], values: Sequence[float], *, title: str, unit: str, finding: str) -> Chart:

@@ -1,7 +1,7 @@
 """The content of a database as exact figures: rows and a hash for each relation, a position for each sequence.
 
 Counts and hashes read the heap itself: an index-only scan counted rows of a file that was gone. The hash is the sum of
-a 64-bit hash of every row's text, so order does not matter; the settings a text depends on are pinned by the connection.
+a 64-bit hash of every row, so order does not matter; the settings a text depends on are pinned by the connection.
 """
 
 from __future__ import annotations
@@ -54,10 +54,23 @@ class Relation:
     populated: bool
     is_catalog: bool
     size_bytes: int
+    hashed: tuple[str, ...] = ()
+    printed: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
         return f"{self.schema}.{self.name}"
+
+    @property
+    def row_hash(self) -> str:
+        """An expression for a row r's content in 64 bits: by PostgreSQL's own hashes where they lose nothing, else by its text.
+
+        Printing a row costs three times as much as hashing it. Catalogs have types that can only be printed.
+        """
+        if self.is_catalog or not self.hashed:
+            return 'pg_catalog.hashtextextended((r.*)::text COLLATE "C", 0)'
+        text = [f'ROW({", ".join(self.printed)})::text COLLATE "C"'] if self.printed else []
+        return f"pg_catalog.hash_record_extended(ROW({', '.join([*self.hashed, *text])}), 0)"
 
 
 @dataclass(frozen=True)
@@ -108,7 +121,7 @@ def prepare(connection: Connection) -> None:
 def read_content(connection: Connection, relation: Relation) -> Content:
     """Rows and hash of one relation, read from end to end; a failure is kept with the server's words."""
     query = (
-        'SELECT count(*) AS rows, coalesce(sum(pg_catalog.hashtextextended((r.*)::text COLLATE "C", 0)), 0)::text AS hash '
+        f"SELECT count(*) AS rows, coalesce(sum({relation.row_hash}), 0)::text AS hash "
         f"FROM ONLY {quote(relation.schema)}.{quote(relation.name)} AS r"
     )
     try:

@@ -58,6 +58,7 @@ class Contents:
     ) -> tuple[list[content.Content], list[content.SequencePosition]]:
         """Rows and hash of each wanted relation, and where each sequence stands."""
         in_recovery = not self.scratch.promoted
+        self._settle(database)
         with ExitStack() as stack:
             connections: list[Connection] = []
             for _ in range(_READERS):
@@ -72,10 +73,17 @@ class Contents:
             )
             return found, content.read_sequences(connections[0], in_recovery=in_recovery)
 
+    def _settle(self, database: str) -> None:
+        """Rows may be marked as committed: in recovery only those behind the last restartpoint are, and each scan of each
+        index's check would look the others' transactions up anew. A fifth of all checks' time, for half a second."""
+        with self.scratch.connect(database) as connection:
+            connection.execute("CHECKPOINT")
+
     def check(self) -> list[Check]:
         """Every relation and sequence read to its end, with pg_amcheck of every database beside it."""
         began = time.monotonic()
         names = self.databases()
+        self._settle(names[0])
         with ThreadPoolExecutor(1) as pool:
             beside = pool.submit(self.amcheck, names, parent=False)
             checks = [self._check_read(name) for name in names]

@@ -18,7 +18,7 @@ from runbook.postgres.connect import PINNED
 from runbook.postgres.wal import format_lsn, parse_lsn
 from runbook.verification.content import Content, SequencePosition
 
-FORMAT = "runbook.fence/1"
+FORMAT = "runbook.fence/2"
 FOLDER = "fences"
 
 

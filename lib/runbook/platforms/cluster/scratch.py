@@ -15,6 +15,7 @@ import psutil
 from runbook import clock, layout
 from runbook.errors import BackupDamaged, CommandFailed, OperatorError, PlatformError, RecoveryFailed, ScratchFull
 from runbook.outside.commands import OsUser
+from runbook.platforms.cluster.copying import remove_tree
 from runbook.platforms.cluster.settings import buffers_for, render_conf, scratch_settings
 from runbook.postgres import server
 from runbook.postgres.connect import Connection, connect
@@ -262,7 +263,7 @@ class Scratch:
         """
         self.stop("immediate")
         try:
-            shutil.rmtree(self.folder)
+            remove_tree(self.folder)
         except FileNotFoundError:
             return
         except OSError as cause:
