@@ -15,6 +15,9 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 #: The mark that every process of a run carries in its environment.
 RUN_MARK = "RUNBOOK_RUN"
 
+#: Production outlives any run: its processes carry this mark, and not the run's.
+PRODUCTION_ENV: dict[str, str | None] = {"RUNBOOK_PRODUCTION": "1", RUN_MARK: None}
+
 
 def home() -> Path:
     """The folder that holds params, reports and var."""

@@ -12,6 +12,7 @@ import os
 import pwd
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -168,6 +169,40 @@ def run(
             code=result.code,
         )
     return result
+
+
+def run_and_leave(
+    argv: Sequence[str], *, timeout: float, user: OsUser | None = None, env: Mapping[str, str | None] | None = None
+) -> Result:
+    """The command has ended; what it started and left running lives on, and is not waited for.
+
+    Its output goes to a file: a server that a start command leaves behind keeps a pipe open, and whoever reads that pipe
+    would wait for the server's end. No code is refused: the caller judges it.
+
+    Raises:
+        CommandFailed: it could not start.
+        CommandTimedOut: it did not end in time; it and the children in its session were stopped.
+    """
+    began = time.monotonic()
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        process = _popen(argv, user, env, out.fileno(), err.fileno())
+        try:
+            code = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            _end(process)
+            raise CommandTimedOut(
+                f"{Path(argv[0]).name} did not end within {timeout:.0f} s and was stopped.",
+                next="Look at what it waits for; raise the timeout in params if it needs longer.",
+                argv=list(argv),
+            ) from None
+        except BaseException:
+            _end(process)
+            raise
+        said = []
+        for file in (out, err):
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 10 * _TAIL))
+            said.append(file.read().decode(errors="replace"))
+    return Result(tuple(argv), code, said[0], said[1], time.monotonic() - began)
 
 
 class Lines:

@@ -153,12 +153,40 @@ class Hook(Strict):
 
 
 class Hooks(Strict):
-    """What the surroundings offer: each is optional, and a run says which were not there."""
+    """What the surroundings offer: each is optional, and a run says which were not there.
+
+    `ha_pause` keeps the manager of a highly available cluster from starting, stopping or failing over; `expiry_freeze`
+    keeps backups and archived WAL from being expired; `log_watch` looks at the application's start after a recovery.
+    Each may be called again after a crash, so each must be safe twice.
+    """
 
     maintenance_on: Hook | None = None
     maintenance_off: Hook | None = None
+    ha_pause: Hook | None = None
+    ha_resume: Hook | None = None
+    expiry_freeze: Hook | None = None
+    expiry_thaw: Hook | None = None
     status_page: Hook | None = None
     smoke_tests: tuple[Hook, ...] = ()
+    log_watch: Hook | None = None
+
+
+class Recovery(Strict):
+    """What a point-in-time recovery does in this organisation.
+
+    `quiet_for`: how long WAL must show no unexplained commit before writes are said to have stopped. `archive_timeout`: how
+    long the tail of WAL, and later the new timeline's history, may take to reach the archive. `location`: the folder that
+    holds the restored copy (default: beside the data directory, so that the swap is a rename). `personal_data`: keep, hash,
+    mask or drop, by column. `spot_checks`: suites of SQL check files that are shown as spot checks. `owners`: who does what
+    within 24 hours (postmortem, retention, monitoring, lessons).
+    """
+
+    quiet_for: Duration = 10.0
+    archive_timeout: Duration = 120.0
+    location: str | None = None
+    personal_data: dict[str, str] = Field(default_factory=dict)
+    spot_checks: tuple[str, ...] = ()
+    owners: dict[str, str] = Field(default_factory=dict)
 
 
 class Retention(Strict):
@@ -197,6 +225,7 @@ class Params(Strict):
     supabase: Supabase | None = None
     budgets: Budgets
     verification: Verification = Verification()
+    recovery: Recovery = Recovery()
     hooks: Hooks = Hooks()
     retention: Retention | None = None
     approvals: Approvals = Approvals()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import psycopg.conninfo
 from psycopg import sql
 from psycopg.rows import dict_row
 
@@ -108,6 +109,30 @@ def connect(
         raise PlatformError(
             f"The server cannot be reached: {redact.scrubber.text(str(cause).strip())}",
             next="Check the connection named in the params file, and that the server runs.",
+        ) from None
+
+
+def is_accepting(conninfo: str, timeout: int = 5) -> bool:
+    """True when a server there accepts connections; whether it would let us in is not asked."""
+    try:
+        given = psycopg.conninfo.make_conninfo(conninfo, connect_timeout=timeout)
+    except psycopg.Error:
+        return False  # connecting says what is wrong with it
+    return psycopg.pq.PGconn.ping(given.encode()) == psycopg.pq.Ping.OK
+
+
+def conninfo_parts(conninfo: str) -> dict[str, str]:
+    """What a connection string says of the way: host, port, user, dbname and the like. It may hold a password.
+
+    Raises:
+        PlatformError: it cannot be understood.
+    """
+    try:
+        return {name: str(value) for name, value in psycopg.conninfo.conninfo_to_dict(conninfo).items()}
+    except psycopg.Error as cause:
+        raise PlatformError(
+            f"The connection string cannot be understood: {redact.scrubber.text(str(cause).strip())}",
+            next="Correct the secret that cluster.connection names.",
         ) from None
 
 

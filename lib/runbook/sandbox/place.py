@@ -37,8 +37,7 @@ PORT = 5432
 _BACKUP_NAME = re.compile(r"^\d{8}T\d{6}Z$")
 Size = Literal["small", "medium", "large"]
 
-#: Production outlives any run: its processes carry this mark, and not the run's.
-PRODUCTION_ENV: dict[str, str | None] = {"RUNBOOK_PRODUCTION": "1", layout.RUN_MARK: None}
+PRODUCTION_ENV = layout.PRODUCTION_ENV
 
 
 class RelationFile(Frozen):
