@@ -1,1 +1,1 @@
-"""What is outside: commands here, HTTP later."""
+"""What is outside: commands, HTTP, and the operator's hooks made of either."""

@@ -177,7 +177,7 @@ class Recovery(Strict):
     `quiet_for`: how long WAL must show no unexplained commit before writes are said to have stopped. `archive_timeout`: how
     long the tail of WAL, and later the new timeline's history, may take to reach the archive. `location`: the folder that
     holds the restored copy (default: beside the data directory, so that the swap is a rename). `personal_data`: keep, hash,
-    mask or drop, by column. `spot_checks`: suites of SQL check files that are shown as spot checks. `owners`: who does what
+    mask or drop, by "table.column" or "*.column". `spot_checks`: suites of SQL check files that are shown as spot checks. `owners`: who does what
     within 24 hours (postmortem, retention, monitoring, lessons).
     """
 
