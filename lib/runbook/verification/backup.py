@@ -21,9 +21,10 @@ from runbook.platforms.cluster.selection import Selection
 from runbook.platforms.cluster.window import RecoveryPoint, Resolved
 from runbook.postgres.osuser import service_user
 from runbook.postgres.wal import format_lsn
-from runbook.verification import backup_checks, budgets, fencing, integrity, shown, sqlchecks
-from runbook.verification.contents import Contents, Progress
+from runbook.verification import backup_checks, budgets, integrity, shown, sqlchecks
+from runbook.verification.contents import Progress
 from runbook.verification.fencefile import owned_folder
+from runbook.verification.restored import RestoredChecks
 
 
 def check_parameters(params: Params, values: dict[str, Any]) -> None:
@@ -102,7 +103,8 @@ class BackupVerification:
             superuser=self.cluster.superuser,
             preload_libraries=self.verification.preload_libraries,
         )
-        self.contents = Contents(self.scratch, self.progress, self._timeout, self.cluster.databases)
+        self.checks = RestoredChecks(self.params, self.scratch, self.progress, self.files, self.seconds)
+        self.contents = self.checks.contents
         self.copy = Restore(self.scratch, chosen.live_folders(), self._show_copy, self._timeout)
         chosen.choose(self.scratch.wal)
         checks = [
@@ -233,7 +235,7 @@ class BackupVerification:
     def compare_with_fence(self) -> list[Check]:
         """Recovered to each database's fence in turn; every table compared to the last row. UNKNOWN without a usable fence."""
         assert self.resolved is not None
-        return fencing.compare_with_fence(self.cluster, self.resolved, self.replay, self.contents, self._add_seconds)
+        return self.checks.compare_with_fence(self.resolved, self.replay)
 
     def _add_seconds(self, name: str, began: float) -> None:
         self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - began
@@ -278,41 +280,17 @@ class BackupVerification:
 
     def check_contents(self) -> list[Check]:
         """Every relation and sequence read to its end; pg_amcheck of every database."""
-        began = time.monotonic()
-        checks = self.contents.check()
-        self._add_seconds("contents", began)
-        return checks
+        return self.checks.check_contents()
 
     @property
     def unread_limitations(self) -> list[str]:
         """What this kind of proof leaves open, for the top of the report."""
-        said = []
-        if self.contents.unread:
-            names = ", ".join(self.contents.unread[:5])
-            said.append(f"Not readable while in recovery (unlogged or not populated): {names}.")
-        closed = self.contents.closed_databases()
-        if closed:
-            said.append(f"Databases that nobody can look into: {', '.join(closed)}.")
-        other = self.contents.unchecked_indexes()
-        if other:
-            said.append(f"pg_amcheck looks at btree indexes only; not checked inside: {', '.join(other)} indexes.")
-        return said
+        return self.checks.unread_limitations
 
     def check_sql(self) -> list[Check]:
         """Every check file against every database it is for."""
-        began = time.monotonic()
-        checks = self.contents.check_sql(self.files, self.verification.database, self._variables())
-        self._add_seconds("SQL checks", began)
-        return checks
-
-    def _variables(self) -> dict[str, Any]:
         assert self.resolved is not None
-        return {
-            **self.verification.thresholds,
-            "recovery_time": clock.stamp(self.resolved.point.moment),
-            "required_extensions": _array(self.verification.required_extensions),
-            "required_roles": _array(self.verification.required_roles),
-        }
+        return self.checks.check_sql(self.resolved.point)
 
     def promote(self) -> list[Check]:
         """The isolated scratch is promoted and checked as only a writable server can be.
@@ -366,10 +344,8 @@ class BackupVerification:
 
     def volume_and_sizes(self) -> tuple[shown.Plot | None, shown.Plot | None]:
         """The arguments of two plots: rows by day, and the largest tables; None where there is nothing to draw."""
-        assert self.scratch is not None
-        main = self.verification.database or self.contents.databases()[0]
-        volume = shown.plot_daily_volume(self.scratch, main, self.files, self._variables())
-        return volume, shown.plot_sizes(self.scratch, main)
+        assert self.resolved is not None
+        return self.checks.volume_and_sizes(self.resolved.point)
 
     # -- clean up ----------------------------------------------------------------------------------------
 
@@ -389,12 +365,3 @@ class BackupVerification:
             return f"The scratch is kept in {layout.short(self.scratch.folder)}."
         self.scratch.remove()
         return "The scratch is gone."
-
-
-def _array(values: tuple[str, ...]) -> str:
-    """A PostgreSQL array literal.
-
-    >>> _array(("a", 'b"c'))
-    '{"a","b\\\\"c"}'
-    """
-    return "{" + ",".join('"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"' for value in values) + "}"

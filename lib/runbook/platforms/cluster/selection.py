@@ -139,7 +139,8 @@ class Selection:
         """Where tablespaces of a plain backup lie that may be the live ones, since params do not say where those are."""
         return [] if self.live_folders() else backup.links_outside(self.backup_folder)
 
-    def _stage(self, backup: Backup, lineage: tuple[Timeline, ...]) -> Stage:
+    def stage(self, backup: Backup, lineage: tuple[Timeline, ...]) -> Stage:
+        """Where the WAL is laid that the backup needs on that lineage."""
         own = self.wal.parent / "backup_wal" if backup.layout == "tar" else backup.path / "pg_wal"
         return Stage(
             self.archive,
@@ -176,7 +177,7 @@ class Selection:
             why=self.why,
             lineages=self.lineages,
             chosen=self.candidates,
-            make_stage=self._stage,
+            make_stage=self.stage,
             tools=self.tools,
             timeout=self.timeout,
             progress=progress,
@@ -202,7 +203,7 @@ class Selection:
             BackupDamaged, WalDamaged.
         """
         backup = self.backup_of(point)
-        stage = self._stage(backup, window.lineage_of(point.timeline, self.lineages))
+        stage = self.stage(backup, window.lineage_of(point.timeline, self.lineages))
         until = point.gate if point.gate is not None else point.reached
         scan = scan_to(stage, self.tools, until=until, timeout=self.timeout)
         if scan.reached != point.reached:

@@ -1,0 +1,282 @@
+"""The recovery point: the window that backups and WAL leave open, the damage as WAL tells it, and the target just before it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from runbook import clock
+from runbook.errors import OperatorError, PlatformError, TargetOutsideWindow
+from runbook.params.loading import nearest
+from runbook.platforms.cluster.backups import Backup
+from runbook.platforms.cluster.live import LiveServer
+from runbook.platforms.cluster.selection import Selection
+from runbook.platforms.cluster.walarchive import Stage
+from runbook.platforms.cluster.window import RecoveryPoint, Resolved, lineage_of
+from runbook.postgres.wal import format_lsn
+from runbook.recovery.catalogfiles import read_backup_names
+from runbook.recovery.forensics import WalSearch, search_wal
+from runbook.recovery.loss import Loss, count_loss
+from runbook.recovery.relnames import NameBook, read_names
+from runbook.recovery.suspects import RecoveryTarget, Suspect, propose_target, rank_suspects, target_of
+
+FIND = "find"
+Progress = Callable[[str, float, float, str], None]
+MakeSelection = Callable[[str], Selection]
+
+
+@dataclass
+class Evidence:
+    """What WAL has told: the search, the names it was told with, who is suspected, and where it was looked."""
+
+    search: WalSearch
+    names: NameBook
+    suspects: list[Suspect]
+    backup: Backup
+    missed: list[str]
+
+
+class Identification:
+    """Finds the damage and the point before it.
+
+    Args:
+        make_selection: a selection of backups, archive and timelines for a point as the operator writes it.
+        live: the damaged server, asked for today's names when it answers.
+        folder: where WAL is laid to be read; it is ours and is removed by `clean_up`.
+        look_back: seconds; the search begins at the newest backup that is older than that, else at the oldest.
+        timeout: seconds for each pass over WAL.
+    """
+
+    def __init__(
+        self,
+        make_selection: MakeSelection,
+        live: LiveServer | None,
+        folder: Path,
+        progress: Progress,
+        *,
+        look_back: float,
+        timeout: float,
+    ) -> None:
+        self._make_selection, self._live, self._folder = make_selection, live, folder
+        self._progress, self._look_back, self._timeout = progress, look_back, timeout
+        self.selection: Selection | None = None
+        self.evidence: Evidence | None = None
+
+    # -- the window ----------------------------------------------------------------------------------------
+
+    def look(self) -> list[str]:
+        """Backups, timelines and the archive are known; what is wrong with folders that are no whole backup.
+
+        Raises:
+            BackupDamaged, TargetOutsideWindow, WalDamaged, NotReadable, OperatorError.
+        """
+        self.selection = self._choose("latest")
+        return [problem.message for problem in self._wrong]
+
+    def _choose(self, point: str) -> Selection:
+        selection = self._make_selection(point)
+        self._wrong = selection.describe()
+        folder = self._folder / "wal"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        selection.choose(folder)
+        return selection
+
+    def window_rows(self) -> list[dict[str, Any]]:
+        """What can be recovered to: each backup, from when on it serves, and on which timeline."""
+        selection = self._known()
+        return [
+            {
+                "backup": backup.label,
+                "timeline": backup.timeline,
+                "taken": clock.stamp(backup.started_at) if backup.started_at else "not said",
+                "serves from": format_lsn(backup.end) if backup.end else "its end record",
+                "on the live timeline": "yes" if backup in selection.candidates else "no",
+            }
+            for backup in selection.backups
+        ]
+
+    @property
+    def window_caption(self) -> str:
+        """Which timeline is live, and why."""
+        selection = self._known()
+        others = sorted(set(selection.lineages) - {selection.number})
+        more = f"; the archive holds timelines {', '.join(map(str, others))} too" if others else ""
+        return f"The recovery window on timeline {selection.number} ({selection.why}){more}"
+
+    def _known(self) -> Selection:
+        if self.selection is None:
+            raise RuntimeError("look() comes first")
+        return self.selection
+
+    # -- the damage ----------------------------------------------------------------------------------------
+
+    def search(self) -> Evidence:
+        """WAL has been read from a backup before the damage to its end; the suspects are ranked.
+
+        Raises:
+            WalDamaged: WAL on the way is missing or damaged.
+        """
+        selection = self._known()
+        backup = self._start_backup(selection.candidates)
+        stage = self._stage(backup)
+        names, missed = self._names(backup)
+        found = search_wal(
+            stage,
+            stage.lineage,
+            selection.tools,
+            backup.start,
+            None,
+            lambda position: self._progress("Searching WAL", max(0, position - backup.start), 0, "WAL bytes"),
+            timeout=self._timeout,
+        )
+        suspects = rank_suspects(found, names, major=selection.tools.major)
+        self.evidence = Evidence(found, names, suspects, backup, missed)
+        return self.evidence
+
+    def _start_backup(self, candidates: Sequence[Backup]) -> Backup:
+        """The newest backup from before the time to look back to; the oldest when all are younger."""
+        since = clock.now() - timedelta(seconds=self._look_back)
+        old = [backup for backup in candidates if backup.started_at is not None and backup.started_at <= since]
+        return old[0] if old else candidates[-1]
+
+    def _stage(self, backup: Backup) -> Stage:
+        selection = self._known()
+        return selection.stage(backup, lineage_of(selection.number, selection.lineages))
+
+    def _names(self, backup: Backup) -> tuple[NameBook, list[str]]:
+        """Names from before the damage first, then today's."""
+        names = NameBook()
+        missed: list[str] = []
+        names.add(read_backup_names(backup.path, self._known().tools.major))
+        if self._live is None:
+            return names, ["The damaged server does not answer: names are the backup's."]
+        try:
+            present = read_names(
+                self._open, "postgres", "the damaged server", missed
+            )
+        except PlatformError as problem:
+            return names, [f"Names are the backup's: {problem.message}"]
+        names.add(present, is_present=not missed)
+        return names, missed
+
+    def _open(self, database: str) -> Any:
+        assert self._live is not None
+        return self._live.connect(database)
+
+    # -- the point -----------------------------------------------------------------------------------------
+
+    def propose(self, asked: str, chosen: str) -> tuple[RecoveryTarget | None, list[Suspect]]:
+        """The target and the suspects that it undoes; None where `asked` says to find it and nothing is suspected.
+
+        Args:
+            asked: `find`, a time, or a position.
+            chosen: numbers of the suspects to undo, separated by commas, as they are ranked.
+
+        Raises:
+            OperatorError: there is no suspect of that number.
+            TargetOutsideWindow: the point cannot be had; the nearest ones are named.
+        """
+        evidence = self._evidence()
+        if asked.strip() == FIND:
+            picked = pick(evidence.suspects, chosen)
+            return (propose_target(*picked), picked) if picked else (None, [])
+        target = target_of(self.resolve(asked).point)
+        return target, [one for one in evidence.suspects if one.commit.lsn >= target.gate]
+
+    def resolve(self, asked: str) -> Resolved:
+        """The point with the newest backup that reaches it, WAL up to it proven.
+
+        Raises:
+            TargetOutsideWindow, WalDamaged, BackupDamaged, ParamsError.
+        """
+        selection = self._choose(asked)
+        return selection.resolve(lambda position: self._progress("Proving WAL", 0, 0, "WAL bytes"))
+
+    def nearest_points(self) -> list[dict[str, Any]]:
+        """The oldest and the newest point that can be had, for a target outside the window."""
+        selection = self._known()
+        oldest = selection.candidates[-1]
+        search = self._evidence().search
+        return [
+            {"point": "oldest", "position": format_lsn(oldest.end or oldest.start), "of": _stamp(oldest.started_at)},
+            {"point": "newest", "position": format_lsn(search.reached), "of": _stamp(search.last.at if search.last else None)},
+        ]
+
+    def _evidence(self) -> Evidence:
+        if self.evidence is None:
+            raise RuntimeError("search() comes first")
+        return self.evidence
+
+    # -- what is lost --------------------------------------------------------------------------------------
+
+    def count_loss(self, point: RecoveryPoint, damage: Sequence[Suspect]) -> Loss:
+        """The transactions behind the point, the damage's apart.
+
+        Raises:
+            WalDamaged.
+            TargetOutsideWindow: the point is the end of the archive.
+        """
+        selection, evidence = self._known(), self._evidence()
+        if point.gate is None:
+            raise TargetOutsideWindow(f"{point.asked} leaves nothing out.", next="Choose an earlier point.")
+        backup = selection.backup_of(point)
+        stage = self._stage(backup)
+        return count_loss(
+            stage,
+            stage.lineage,
+            selection.tools,
+            start=backup.start,
+            gate=point.gate,
+            end=None,
+            names=evidence.names,
+            damage=frozenset().union(*(one.xids for one in damage)),
+            progress=lambda position: self._progress(
+                "Counting the loss", max(0, position - backup.start), 0, "WAL bytes"
+            ),
+            timeout=self._timeout,
+        )
+
+    def clean_up(self) -> None:
+        """The WAL that was laid to be read is gone; safe twice."""
+        shutil.rmtree(self._folder / "wal", ignore_errors=True)
+
+
+def _stamp(at: datetime | None) -> str:
+    return clock.stamp(at) if at is not None else "not said"
+
+
+def pick(suspects: Sequence[Suspect], chosen: str) -> list[Suspect]:
+    """The suspects of these numbers, from 1; none when there are none at all and the first is asked for.
+
+    Raises:
+        OperatorError: there is none of that number.
+    """
+    numbers = [part.strip() for part in chosen.split(",") if part.strip()]
+    if not suspects:
+        return []
+    wrong = [part for part in numbers if not part.isdigit() or not 1 <= int(part) <= len(suspects)]
+    if wrong or not numbers:
+        known = [str(number) for number in range(1, len(suspects) + 1)]
+        raise OperatorError(
+            f"There is no suspect '{', '.join(wrong)}'; {nearest(wrong[0] if wrong else '', known)}",
+            next="Give the numbers as the table of suspects has them: -p suspects 1,2",
+        )
+    return [suspects[int(part) - 1] for part in dict.fromkeys(numbers)]
+
+
+def suspect_rows(suspects: Sequence[Suspect]) -> list[dict[str, Any]]:
+    """For a table: the most suspicious first."""
+    return [
+        {
+            "number": number,
+            "what": one.sentence,
+            "committed": clock.stamp(one.commit.at),
+            "position": format_lsn(one.commit.lsn),
+            "score": round(one.score, 1),
+        }
+        for number, one in enumerate(suspects, 1)
+    ]

@@ -1,0 +1,136 @@
+"""The plans that people approve in a recovery: to restore beside production, and each way on from the pause. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from runbook.gates.plan import Action, Plan
+from runbook.platforms.cluster.window import RecoveryPoint
+from runbook.postgres.wal import format_lsn
+
+#: The ways on from the pause, with what each does.
+WAYS = {
+    "promote": "promote the restored copy and swap it in: all transactions behind the point are discarded",
+    "copy-back": "keep production as it is and copy the rows that the damage took back into it",
+    "later": "move the target later: the copy goes on from where it stands (value: a position or a time)",
+    "earlier": "move the target earlier: this needs a new restore (value: a position or a time)",
+    "back": "go back to the damaged cluster as it is: lift the lock-down, remove the copy",
+}
+#: Ways on that end the recovery: a plan for them is approved and carried out.
+FINAL = ("promote", "copy-back", "back")
+MOVES = ("later", "earlier")
+
+
+def plan_recovery(
+    target: str, instance: str, point: RecoveryPoint, sentence: str, folder: str, why: str, commander: str
+) -> Plan:
+    """Restore beside production and stop at the point; nothing of production is touched.
+
+    Args:
+        instance: which instance this is: host, data directory, system identifier.
+        sentence: the target in words. folder: where the copy will stand.
+        why: the operator's rationale. commander: who leads the incident.
+    """
+    return Plan(
+        title="Restore beside production, paused at the recovery point",
+        target=target,
+        actions=(
+            Action(what=f"Copy base backup {point.backup} into {folder}", undo="Remove that folder."),
+            Action(what="Verify every file against the backup's manifest, before any server touches it"),
+            Action(
+                what=f"Replay WAL of timeline {point.timeline} up to {format_lsn(point.reached)} and stay paused there, "
+                "read-only, reachable by this run alone",
+                undo="Stop that server; the damaged cluster has not been touched.",
+            ),
+            Action(what="Check the recovered data, and write down the rows that a recovery would discard"),
+        ),
+        blast_radius=(
+            "Disk, memory and processor of this host while the copy is restored",
+            "Production stays closed (lock-down) until a way on is chosen; its files are only read",
+        ),
+        reversible=True,
+        undo="Choose the way 'back': the copy is removed and the lock-down is lifted.",
+        facts={
+            "instance": instance,
+            "point": sentence,
+            "position": format_lsn(point.gate) if point.gate is not None else "the archive's end",
+            "timeline": point.timeline,
+            "backup": point.backup,
+            "rationale": why,
+            "incident commander": commander,
+        },
+    )
+
+
+def plan_way(
+    way: str,
+    target: str,
+    *,
+    instance: str,
+    point: RecoveryPoint,
+    moves: Sequence[tuple[str, str]],
+    discarded: str,
+    copied: Mapping[str, Any],
+    why: str,
+) -> Plan:
+    """The plan of a way that ends the recovery.
+
+    Args:
+        moves: what is renamed to what by a swap.
+        discarded: the transactions that a promotion discards, in words.
+        copied: facts of the copy-back: tables with their rows.
+        why: the operator's reason.
+    """
+    common: dict[str, Any] = {"target": target}
+    facts = {"instance": instance, "position": format_lsn(point.reached), "reason": why}
+    if way == "promote":
+        return Plan(
+            **common,
+            title="Promote the restored copy and swap it in",
+            actions=(
+                Action(what="Stop the damaged server by its service manager", undo="Start it again."),
+                Action(what=f"Promote the copy at {format_lsn(point.reached)}, alone and with archiving held"),
+                *(Action(what=f"Rename {old} to {new}", undo=f"Rename {new} to {old}") for old, new in moves),
+                Action(what="Start production read-only by its service manager, closed to all but the operator"),
+                Action(what="Let the application in, read-only, and run the smoke tests"),
+                Action(what="Ask for acceptance; only then open for writes and release archiving"),
+            ),
+            blast_radius=(
+                f"Discarded for good once accepted: {discarded}",
+                "Replication slots are lost; standbys must be rebuilt; roles, passwords and jobs of the past come back",
+            ),
+            reversible=True,
+            undo="Until it is accepted: answer 'back', and the damaged cluster stands where it stood. It is never deleted.",
+            facts={**facts, "discarded": discarded},
+        )
+    if way == "copy-back":
+        return Plan(
+            **common,
+            title="Copy the rows that the damage took back into production",
+            actions=(
+                Action(what="Insert or set back these rows in one transaction a database, conflicts left as they are"),
+                Action(what="Lift the lock-down and remove the restored copy"),
+            ),
+            blast_radius=(
+                *(f"{table}: {said}" for table, said in sorted(copied.items())),
+                "Triggers and constraints of production fire as for any other write",
+            ),
+            reversible=False,
+            undo="The rows are committed; a further recovery to just before that commit takes them back.",
+            facts={**facts, "rows": dict(copied)},
+        )
+    if way == "back":
+        return Plan(
+            **common,
+            title="Go back to the damaged cluster as it is",
+            actions=(
+                Action(what="Remove the restored copy"),
+                Action(what="Lift the lock-down: let the application in again"),
+            ),
+            blast_radius=("The damage stays; everything that was committed since stays too",),
+            reversible=True,
+            undo="Start a new recovery: backups and WAL have not been touched.",
+            facts=facts,
+        )
+    raise ValueError(f"'{way}' needs no plan of its own")

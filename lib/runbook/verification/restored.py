@@ -1,0 +1,110 @@
+"""The checks of a restored copy that stands at its point: against the fence, by reading all of it, and by SQL."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from runbook import clock
+from runbook.model import Check
+from runbook.params.schema import Params
+from runbook.platforms.cluster.replay import Replay
+from runbook.platforms.cluster.scratch import Scratch
+from runbook.platforms.cluster.window import RecoveryPoint, Resolved
+from runbook.verification import fencing, shown
+from runbook.verification.contents import Contents, Progress
+from runbook.verification.sqlchecks import CheckFile, load_checks, select_checks
+
+
+class RestoredChecks:
+    """What a restored copy is asked.
+
+    Args:
+        params: of a target on platform `cluster`.
+        scratch: the copy.
+        files: the SQL checks to run; None: those of the target's suites.
+        seconds: gets how long each part took.
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        scratch: Scratch,
+        progress: Progress,
+        files: list[CheckFile] | None = None,
+        seconds: dict[str, float] | None = None,
+    ) -> None:
+        assert params.cluster is not None
+        self.params, self.scratch = params, scratch
+        self.verification, self.cluster = params.verification, params.cluster
+        self.files = files if files is not None else self._files_of(self.verification.suites)
+        self.seconds = seconds if seconds is not None else {}
+        self.contents = Contents(scratch, progress, self.verification.check_timeout, params.cluster.databases)
+
+    def _files_of(self, suites: tuple[str, ...]) -> list[CheckFile]:
+        return select_checks(load_checks(), suites, "all", self.verification.skip_checks)
+
+    def _add_seconds(self, name: str, began: float) -> None:
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - began
+
+    def compare_with_fence(self, resolved: Resolved, replay: Replay) -> list[Check]:
+        """Recovered to each database's fence in turn; every table compared to the last row. UNKNOWN without a usable fence."""
+        return fencing.compare_with_fence(self.cluster, resolved, replay, self.contents, self._add_seconds)
+
+    def check_contents(self) -> list[Check]:
+        """Every relation and sequence read to its end; pg_amcheck of every database."""
+        began = time.monotonic()
+        checks = self.contents.check()
+        self._add_seconds("contents", began)
+        return checks
+
+    @property
+    def unread_limitations(self) -> list[str]:
+        """What this kind of proof leaves open, for the top of the report."""
+        said = []
+        if self.contents.unread:
+            names = ", ".join(self.contents.unread[:5])
+            said.append(f"Not readable while in recovery (unlogged or not populated): {names}.")
+        closed = self.contents.closed_databases()
+        if closed:
+            said.append(f"Databases that nobody can look into: {', '.join(closed)}.")
+        other = self.contents.unchecked_indexes()
+        if other:
+            said.append(f"pg_amcheck looks at btree indexes only; not checked inside: {', '.join(other)} indexes.")
+        return said
+
+    def check_sql(self, point: RecoveryPoint, suites: tuple[str, ...] | None = None) -> list[Check]:
+        """Every check file against every database it is for.
+
+        Args:
+            suites: other suites than the target's own (spot checks).
+        """
+        began = time.monotonic()
+        files = self.files if suites is None else [file for file in self._files_of(suites) if file.suite in suites]
+        checks = self.contents.check_sql(files, self.verification.database, self.variables(point))
+        self._add_seconds("SQL checks", began)
+        return checks
+
+    def variables(self, point: RecoveryPoint) -> dict[str, Any]:
+        """The values that check files may name."""
+        return {
+            **self.verification.thresholds,
+            "recovery_time": clock.stamp(point.moment),
+            "required_extensions": _array(self.verification.required_extensions),
+            "required_roles": _array(self.verification.required_roles),
+        }
+
+    def volume_and_sizes(self, point: RecoveryPoint) -> tuple[shown.Plot | None, shown.Plot | None]:
+        """The arguments of two plots: rows by day, and the largest tables; None where there is nothing to draw."""
+        main = self.verification.database or self.contents.databases()[0]
+        volume = shown.plot_daily_volume(self.scratch, main, self.files, self.variables(point))
+        return volume, shown.plot_sizes(self.scratch, main)
+
+
+def _array(values: tuple[str, ...]) -> str:
+    """A PostgreSQL array literal.
+
+    >>> _array(("a", 'b"c'))
+    '{"a","b\\\\"c"}'
+    """
+    return "{" + ",".join('"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"' for value in values) + "}"
