@@ -1,7 +1,8 @@
 """What the application writes: vehicles, bids, sign-ins, heartbeats; and the truth about each committed transaction.
 
 `traffic.jsonl` has one line for each commit: its xid, its commit time as the server knows it (track_commit_timestamp is
-on), and how many rows of which table it wrote.
+on), and how many rows of which table it wrote. One whose end nobody can tell any more, since the server has come back on another
+timeline, is `in_doubt`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import random
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from runbook import clock
@@ -23,6 +25,15 @@ def journal_file(sandbox: Sandbox) -> Path:
     return sandbox.folder / "traffic.jsonl"
 
 
+@dataclass(frozen=True)
+class Doubt:
+    """A transaction that may have committed: its xid on a timeline, and its rows by table."""
+
+    xid: str
+    timeline: int
+    tables: dict[str, int]
+
+
 class Writer:
     """Writes transactions over one connection and journals those that committed.
 
@@ -33,7 +44,8 @@ class Writer:
         self.connection = sandbox.connect(user=_APPLICATION)
         self._journal = journal_file(sandbox)
         self._rng = rng
-        self.in_doubt: tuple[str, dict[str, int]] | None = None
+        self.in_doubt: Doubt | None = None
+        self._timeline = int(run_file(self.connection, "incidents/read_timeline")[0]["timeline"])
         ranges = run_file(self.connection, "find_ranges")[0]
         self._vehicles, self._users = (int(ranges[name] or 1) for name in ("vehicles", "users"))
 
@@ -73,20 +85,23 @@ class Writer:
         with self.connection.transaction():
             counts = self._beat() if heartbeat else self._write()
             xid = str(run_file(self.connection, "read_xid")[0]["xid"])
-            self.in_doubt = (xid, counts)
-        self.settle(self.connection, self.in_doubt)
+            self.in_doubt = Doubt(xid, self._timeline, counts)
+        self.settle(self.in_doubt)
         self.in_doubt = None
         return xid
 
-    def settle(self, connection: connect.Connection, doubt: tuple[str, dict[str, int]]) -> None:
-        """The transaction is in the journal if it committed."""
-        xid, counts = doubt
-        found = run_file(connection, "read_commit", {"xid": xid})[0]
-        if found["status"] != "committed":
-            return
-        line = {"xid": xid, "committed_at": clock.stamp(found["committed_at"]), "tables": counts}
+    def settle(self, doubt: Doubt) -> None:
+        """The transaction is in the journal if it committed, or if its timeline has ended and nobody can tell."""
+        line: dict[str, object] = {"xid": doubt.xid}
+        if doubt.timeline != self._timeline:
+            line["in_doubt"] = True
+        else:
+            found = run_file(self.connection, "read_commit", {"xid": doubt.xid})[0]
+            if found["status"] != "committed":
+                return
+            line["committed_at"] = clock.stamp(found["committed_at"])
         with self._journal.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(json.dumps({**line, "tables": doubt.tables}) + "\n")
 
     def close(self) -> None:
         self.connection.close()

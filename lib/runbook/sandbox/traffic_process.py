@@ -25,7 +25,7 @@ from runbook.errors import PlatformError, RunbookError
 from runbook.outside import commands
 from runbook.postgres.connect import SqlError
 from runbook.sandbox.place import PRODUCTION_ENV, Sandbox, find_sandbox, write_file
-from runbook.sandbox.traffic import Writer
+from runbook.sandbox.traffic import Doubt, Writer
 
 HEARTBEAT_SECONDS = 1.0
 DEFAULT_SECONDS = 3600.0
@@ -118,7 +118,7 @@ class _Generator:
 
     def run(self) -> None:
         """Write until told to stop, or the time is up, or the sandbox is gone."""
-        doubt: tuple[str, dict[str, int]] | None = None
+        doubt: Doubt | None = None
         while self._goes_on:
             sandbox = find_sandbox()
             if sandbox is None:
@@ -127,7 +127,7 @@ class _Generator:
             try:
                 writer = Writer(sandbox, self._rng)
                 if doubt is not None:
-                    writer.settle(writer.connection, doubt)
+                    writer.settle(doubt)
                     doubt = None
                 self._write(writer)
             except (SqlError, RunbookError) as problem:
