@@ -182,6 +182,8 @@ class RunRecord(Frozen):
     measures: tuple[Measure, ...] = ()
     facts: dict[str, Any] = Field(default_factory=dict)
     gates: tuple[dict[str, Any], ...] = ()
+    questions: tuple[dict[str, Any], ...] = ()
+    undos: dict[str, str] = Field(default_factory=dict)
     previous_record: str | None = None
     ledger_line: int | None = None
     next_command: str | None = None

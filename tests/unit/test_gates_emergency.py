@@ -211,7 +211,7 @@ def run_of(house: GateHouse, *, interactive: bool = True) -> Run:
 
 def test_no_step_runs_before_the_gate_that_stands_before_it(house: GateHouse) -> None:
     run = run_of(house)
-    with pytest.raises(RunWaiting, match="'Swap' stands behind the gate 'Swap it in'"):
+    with pytest.raises(RunWaiting, match="'Swap' stands behind 'Swap it in'"):
         run.step("Swap", lambda: 1)
     key = house.person("ann")
     house.gate()

@@ -103,6 +103,8 @@ def show_state(folder: Path, state: RunState) -> None:
     for check in state.checks:
         if check.status is not Status.PASS:
             say(f"  {check.status} {check.title}: {check.reason}")
+    for act, undo in state.undos.items():
+        say(f"  NOT TAKEN BACK: {act}. Undo: {undo}")
     if state.effects is not None:
         say(f"The target {state.target} stays locked: {state.effects}")
     if running:
@@ -149,6 +151,10 @@ def abort(
     reason: Annotated[str | None, typer.Option(help="Why; it stands in the record.")] = None,
 ) -> int:
     """End a run, clean up after it, archive it as INCOMPLETE, and free its target."""
-    from runbook.runner.abort import abort_run
+    from runbook.runner.abort import abort_run, pending_undos
 
-    return show_outcome(abort_run(run, reason))
+    left = pending_undos(run)
+    outcome = abort_run(run, reason)
+    for act, undo in left.items():
+        say(f"NOT TAKEN BACK: {act}. Undo: {undo}")
+    return show_outcome(outcome)

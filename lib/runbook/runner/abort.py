@@ -21,6 +21,11 @@ from runbook.session.request import JOURNAL, start_attempt
 _WAIT_SECONDS = 12.0
 
 
+def pending_undos(text: str) -> dict[str, str]:
+    """What the run did and nobody took back: act, and how it is undone. Aborting frees the target; it undoes nothing."""
+    return read_state(find_run(text)).undos
+
+
 def abort_run(text: str, reason: str | None) -> Outcome:
     """The run's processes, backends and scratch are gone, it is archived as INCOMPLETE, its lock is free.
 
@@ -39,6 +44,8 @@ def abort_run(text: str, reason: str | None) -> Outcome:
     if state.closed or state.attempt == 0:
         start_attempt(journal, folder, state.attempt + 1, by="runbook abort")
     said = f"by {identity.operator()}" + (f": {reason}" if reason else "")
+    if state.undos:
+        said += f". {len(state.undos)} of its acts were not taken back; the record says how"
     journal.append("aborted", reason=said, operator=identity.operator())
     if not state.closed:
         for process in (state.sitting.get("process"), state.session and state.session["process"]):

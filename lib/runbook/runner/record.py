@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from runbook import clock
 from runbook.model import FileFacts, RunRecord, TargetFacts, Verdict
@@ -33,7 +34,7 @@ def record_of(state: RunState, limitations: tuple[str, ...] = ()) -> RunRecord:
         verdict=state.verdict,
         reason=state.reason,
         exit_code=state.exit_code,
-        limitations=state.limits + limitations,
+        limitations=tuple(_pending(state)) + state.limits + limitations,
         target=TargetFacts(
             name=state.target,
             environment=request["environment"],
@@ -66,10 +67,23 @@ def record_of(state: RunState, limitations: tuple[str, ...] = ()) -> RunRecord:
         measures=state.measures,
         facts=state.facts,
         gates=state.gates,
+        questions=tuple(_question(one, state) for one in state.questions.values()),
+        undos=state.undos,
         previous_record=state.records[-1] if state.records else None,
         ledger_line=request.get("ledger_line"),
         next_command=state.next_command,
     )
+
+
+def _pending(state: RunState) -> list[str]:
+    """What the run did to its target and nobody has taken back or accepted: it stands at the top."""
+    return [f"NOT TAKEN BACK: {act}. Undo: {undo}" for act, undo in state.undos.items()]
+
+
+def _question(asked: dict[str, Any], state: RunState) -> dict[str, Any]:
+    """A question with all its answers, the used-up ones too."""
+    kept = {key: asked[key] for key in ("id", "title", "text", "options", "state")}
+    return {**kept, "answers": [one.facts() for one in state.answers.get(asked["id"], ())]}
 
 
 def _moment(text: str | None) -> datetime | None:

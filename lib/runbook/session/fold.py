@@ -10,7 +10,7 @@ from typing import Any
 from runbook import clock
 from runbook.errors import PlatformError
 from runbook.model import Check, Measure, Status, StepRecord, StepState
-from runbook.session import gatebook
+from runbook.session import gatebook, questions
 from runbook.session.journal import Event
 from runbook.session.state import OnceState, Problem, RunState
 from runbook.session.verdict import judge
@@ -19,14 +19,19 @@ _WORSE = {Status.PASS: 0, Status.UNKNOWN: 1, Status.FAIL: 2}
 
 
 #: What is written about an attempt by others, perhaps hours after it ended.
-_AFTERWARDS = {"attempt-ended", "attempt-closed", "aborted", "step-redo", "change-accepted", *gatebook.AFTERWARDS}
+_AFTERWARDS = (
+    {"attempt-ended", "attempt-closed", "aborted", "step-redo", "change-accepted"}
+    | gatebook.AFTERWARDS
+    | questions.AFTERWARDS
+)
 
 
-class _Folding(gatebook.GateFolding):
+class _Folding(gatebook.GateFolding, questions.QuestionFolding):
     """What is known after the events so far."""
 
     def __init__(self) -> None:
-        super().__init__()
+        gatebook.GateFolding.__init__(self)
+        questions.QuestionFolding.__init__(self)
         self.request: dict[str, Any] = {}
         self.once: dict[str, OnceState] = {}
         self.records: list[str] = []
@@ -62,6 +67,7 @@ class _Folding(gatebook.GateFolding):
         self.facts: dict[str, Any] = {}
         self.target_facts: dict[str, Any] = {}
         self.gates: dict[str, dict[str, Any]] = {}
+        self.questions: dict[str, dict[str, Any]] = {}
         self.problems: list[Problem] = []
         self.kept: dict[str, None] = {}
         self.concluded = self.ended = self.closed = False
@@ -206,6 +212,7 @@ def fold(events: Iterable[Event]) -> RunState:
         steps=steps,
         checks=checks,
         gates=gates,
+        questions=tuple(known.questions.values()),
         glasses=glasses,
         problems=tuple(known.problems),
         concluded=known.concluded,
@@ -229,6 +236,10 @@ def fold(events: Iterable[Event]) -> RunState:
         gate_book=dict(known.book),
         glasses=glasses,
         operators=tuple(known.operators),
+        questions=dict(known.questions),
+        answers={name: tuple(given) for name, given in known.answers.items()},
+        memory=dict(known.memory),
+        undos=dict(known.undos),
         problems=tuple(known.problems),
         concluded=known.concluded,
         ended=known.ended,

@@ -227,7 +227,11 @@ def _void(judged: Judged) -> list[dict[str, str]]:
 
 def show(plan: Plan, note: str) -> None:
     """The plan stands below the cell, or on standard output where there is no notebook."""
-    text = f"{plan.markdown()}\n{note}\n"
+    show_text(f"{plan.markdown()}\n{note}\n")
+
+
+def show_text(text: str) -> None:
+    """Markdown below the cell, or on standard output where there is no notebook."""
     ipython = sys.modules.get("IPython")
     if ipython is not None and ipython.get_ipython() is not None:
         from IPython.display import publish_display_data

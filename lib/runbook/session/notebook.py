@@ -131,13 +131,14 @@ def parse_cell(source: str) -> ast.Module | None:
 
 
 def planned_steps(content: dict[str, Any]) -> list[str]:
-    """The steps and gates that the notebook means to run, in order: the literals in `run.step("…"`, `run.gate("…"`."""
-    return _planned(content, ("step", "gate"))
+    """The steps, questions and gates that the notebook means to come to, in order: the literals in `run.step("…"`, `run.ask("…"`,
+    `run.gate("…"`."""
+    return _planned(content, ("step", "ask", "gate"))
 
 
 def planned_gates(content: dict[str, Any]) -> list[str]:
-    """The gates among them."""
-    return _planned(content, ("gate",))
+    """The questions and gates among them: no step behind one runs before it."""
+    return _planned(content, ("ask", "gate"))
 
 
 def _planned(content: dict[str, Any], methods: tuple[str, ...]) -> list[str]:

@@ -18,10 +18,10 @@ from runbook.model import Check, Measure, Severity, Status, StepState, Verdict
 from runbook.params.schema import Params
 from runbook.redact import scrubber
 from runbook.session import lock
-from runbook.session.fold import fold
 from runbook.session.gate import Gate, Passage, pass_gate
 from runbook.session.journal import Journal, write_atomically
 from runbook.session.once import fingerprint, perform_once
+from runbook.session.remembering import Remembering
 from runbook.session.request import JOURNAL, PROGRESS
 from runbook.session.state import RunState
 
@@ -51,7 +51,7 @@ def shorten_traceback(error: BaseException) -> None:
         error._render_traceback_ = lambda: lines  # type: ignore[attr-defined]  # IPython's own hook
 
 
-class Run:
+class Run(Remembering):
     """One attempt of a run, from its first step to `conclude()`.
 
     Attributes:
@@ -186,8 +186,8 @@ class Run:
         for title in self._closed_gates:
             if title != name and (title not in self._planned or self._planned.index(title) < place):
                 error = RunWaiting(
-                    f"'{name}' stands behind the gate '{title}', which has not passed in this attempt.",
-                    next=f"Run the cell of the gate '{title}' first.",
+                    f"'{name}' stands behind '{title}', which has not passed in this attempt.",
+                    next=f"Run the cell of '{title}' first.",
                 )
                 shorten_traceback(error)
                 raise error
@@ -300,16 +300,15 @@ class Run:
         }
         write_atomically(self.dir / PROGRESS, json.dumps(content).encode(), sync=False)
 
-    def state(self) -> RunState:
-        """The run as its journal says now."""
-        return fold(self._journal.events())
-
     @property
     def is_clean(self) -> bool:
         """True while no check and no step has gone wrong so far."""
         state = self.state()
         failed = any(step.state is StepState.FAILED for step in state.steps)
         return not failed and all(check.status is Status.PASS for check in state.checks)
+
+    _slug = staticmethod(slug)
+    _shorten = staticmethod(shorten_traceback)
 
     def _refuse_after_end(self) -> None:
         if self._concluded:

@@ -8,6 +8,7 @@ from typing import Any
 
 from runbook.model import Check, Measure, StepRecord, StepState, Verdict
 from runbook.session.gatebook import GateBook, Glass
+from runbook.session.questions import Answer
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class Problem:
 
 @dataclass(frozen=True)
 class RunState:
-    """A pure fold of the journal. Steps, checks, measures, facts and problems are those of the latest attempt."""
+    """A pure fold of the journal. Steps, checks, measures, facts, questions and problems are those of the latest attempt; answers,
+    what is remembered, and the undos of acts that nobody took back (act → how) are those of the whole run."""
 
     request: dict[str, Any]
     attempt: int
@@ -56,6 +58,10 @@ class RunState:
     gate_book: dict[str, GateBook]
     glasses: tuple[Glass, ...]
     operators: tuple[str, ...]
+    questions: dict[str, dict[str, Any]]
+    answers: dict[str, tuple[Answer, ...]]
+    memory: dict[str, Any]
+    undos: dict[str, str]
     problems: tuple[Problem, ...]
     concluded: bool
     ended: bool

@@ -30,6 +30,7 @@ def judge(
     steps: Sequence[StepRecord],
     checks: Sequence[Check],
     gates: Sequence[dict[str, Any]],
+    questions: Sequence[dict[str, Any]] = (),
     glasses: Sequence[Glass],
     problems: Sequence[Problem],
     concluded: bool,
@@ -47,6 +48,9 @@ def judge(
         reason = gate.get("reason") or f"The gate '{gate['title']}' wants a decision."
         command = gate.get("next_command") or f"runbook approve {run} {gate['id']} --key KEY"
         return Judgement(Verdict.WAITING, reason, command)
+    asked = next((one for one in questions if one["state"] == "waiting"), None)
+    if asked is not None and aborted is None:
+        return Judgement(Verdict.WAITING, asked["reason"], asked["next_command"])
     rejected = [gate for gate in gates if gate.get("state") == "rejected"]
     if rejected and aborted is None:
         return Judgement(Verdict.INCOMPLETE, rejected[0]["reason"], rejected[0]["next_command"])
