@@ -1,11 +1,14 @@
 -- purpose: a table's columns, and which of them identify a row: the primary key, else a unique index over columns that are never null
 -- params: oid bigint
--- columns: name text; type text; key_position bigint (null: not in the key)
+-- columns: name text; type text; key_position bigint (null: not in the key); is_generated bool (computed by the server); is_always bool
+--   (an identity column that takes no value of ours in an UPDATE)
 -- privilege: none
 -- source: PostgreSQL 17, pg_attribute, pg_index
 SELECT a.attname AS name,
        pg_catalog.format_type(a.atttypid, a.atttypmod) AS type,
-       k.position AS key_position
+       k.position AS key_position,
+       a.attgenerated <> '' AS is_generated,
+       a.attidentity = 'a' AS is_always
 FROM pg_catalog.pg_attribute AS a
 LEFT JOIN (
     SELECT u.attnum, u.position

@@ -43,6 +43,8 @@ class Aftermath:
             self.crime.start,
             self.loss.reached,
             self.loss.xids,
+            self.loss.damage_xids,
+            files=self.loss.damage_files,
         )
         files = LossFiles(folder, Minimiser(rules))
         found = write_loss_rows(

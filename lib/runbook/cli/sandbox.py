@@ -22,7 +22,9 @@ from runbook.verification.fence import take_fence
 
 app = typer.Typer(name="sandbox", help="An embedded production to practise on.", no_args_is_help=True)
 traffic_app = typer.Typer(name="traffic", help="What the application writes meanwhile.", no_args_is_help=True)
+server_app = typer.Typer(name="server", help="The sandbox's service manager: its server alone.", no_args_is_help=True)
 app.add_typer(traffic_app)
+app.add_typer(server_app)
 
 P = ParamSpec("P")
 
@@ -50,7 +52,8 @@ def _exits(command: Callable[P, None]) -> Callable[P, None]:
     return run
 
 
-def _take_fence(sandbox: Sandbox) -> None:
+def take_sandbox_fence(sandbox: Sandbox) -> None:
+    """The fence that belongs to the sandbox's first backup is taken, and said."""
     fence = take_fence(load_params("sandbox"))
     rows = sum(database.rows for database in fence.databases)
     typer.echo(f"Fence {fence.path.name}: {rows} rows in {len(fence.databases)} databases.")
@@ -67,7 +70,7 @@ def up(
     traffic: Annotated[bool, typer.Option("--traffic", help="Start the traffic generator too.")] = False,
 ) -> None:
     """Make the sandbox, or start the one that is there."""
-    sandbox = cluster.up(size.value, gigabytes=gigabytes, seed=seed, after_backup=_take_fence, say=typer.echo)
+    sandbox = cluster.up(size.value, gigabytes=gigabytes, seed=seed, after_backup=take_sandbox_fence, say=typer.echo)
     typer.echo(f'Connect: psql "$(cat {layout.short(layout.sandbox() / "connection")})"')
     if traffic:
         _start_traffic(sandbox, traffic_process.DEFAULT_SECONDS / 60, traffic_process.DEFAULT_RATE)
@@ -165,3 +168,32 @@ def stop_traffic() -> None:
     """Stop the traffic generator after its transaction in hand."""
     stopped = traffic_process.stop(need_sandbox())
     typer.echo("The traffic generator has stopped." if stopped else "The traffic generator does not run.")
+
+
+@server_app.command("start")
+@_exits
+def start_server() -> None:
+    """Start the server that stands in the sandbox's data directory."""
+    with locked():
+        cluster.start_server(need_sandbox())
+    typer.echo("The server runs.")
+
+
+@server_app.command("stop")
+@_exits
+def stop_server() -> None:
+    """Stop the server; the traffic generator goes on trying."""
+    with locked():
+        cluster.stop_server(need_sandbox())
+    typer.echo("The server is down.")
+
+
+@server_app.command("status")
+@_exits
+def server_status() -> None:
+    """Exit 0 when the server runs, 4 when it does not."""
+    found = cluster.status()
+    running = found is not None and found.running
+    typer.echo("The server runs." if running else "The server is down.")
+    if not running:
+        raise typer.Exit(EXIT_CODES[Verdict.INCOMPLETE])

@@ -18,6 +18,7 @@ from runbook.errors import ParamsError
 from runbook.params.schema import Params, Secret
 
 _Lines = dict[tuple[str | int, ...], int]
+_Model = typing.TypeVar("_Model", bound=BaseModel)
 
 
 class _Loader(yaml.SafeLoader):
@@ -79,9 +80,9 @@ def _is_naive_time(text: str) -> bool:
     return moment.tzinfo is None and ":" in text
 
 
-def _model_at(path: tuple[str | int, ...]) -> type[BaseModel] | None:
+def _model_at(root: type[BaseModel], path: tuple[str | int, ...]) -> type[BaseModel] | None:
     """The model whose fields stand at a path of the file."""
-    model: type[BaseModel] | None = Params
+    model: type[BaseModel] | None = root
     for part in path:
         if isinstance(part, int):
             continue
@@ -113,14 +114,14 @@ def nearest(name: str, valid: typing.Iterable[str]) -> str:
     return f"did you mean '{close[0]}'?" if close else "valid names: " + ", ".join(names)
 
 
-def _explain(error: ValidationError, lines: _Lines, where: str) -> ParamsError:
+def _explain(error: ValidationError, root: type[BaseModel], lines: _Lines, where: str) -> ParamsError:
     messages = []
     for item in error.errors():
         path = tuple(item["loc"])
         name = ".".join(str(part) for part in path) or "the file"
         line = next((lines[path[:n]] for n in range(len(path), -1, -1) if path[:n] in lines), 1)
         if item["type"] == "extra_forbidden":
-            owner = _model_at(path[:-1])
+            owner = _model_at(root, path[:-1])
             hint = nearest(str(path[-1]), owner.model_fields if owner else [])
             messages.append(f"{where}:{line}: unknown key '{name}'; {hint}")
         elif item["type"] == "missing":
@@ -140,6 +141,11 @@ def parse_params(text: str, where: str) -> Params:
     Raises:
         ParamsError: unknown key, wrong type, naive time, secret value, not YAML; with file and line.
     """
+    return parse_as(Params, text, where)
+
+
+def parse_as(model: type[_Model], text: str, where: str) -> _Model:
+    """What a file's text says, as a model; else as `parse_params`."""
     lines: _Lines = {}
     try:
         node = yaml.compose(text, Loader=_Loader)
@@ -153,9 +159,9 @@ def parse_params(text: str, where: str) -> Params:
     _scan_values(data, (), lines, where)
     try:
         # JSON mode lets lists become tuples while types stay strict.
-        return Params.model_validate_json(_to_json(data))
+        return model.model_validate_json(_to_json(data))
     except ValidationError as cause:
-        raise _explain(cause, lines, where) from None
+        raise _explain(cause, model, lines, where) from None
 
 
 def _to_json(data: Any) -> str:

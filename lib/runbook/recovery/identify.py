@@ -65,6 +65,7 @@ class Identification:
         self._progress, self._look_back, self._timeout = progress, look_back, timeout
         self.selection: Selection | None = None
         self.evidence: Evidence | None = None
+        self.loss_stage: Stage | None = None
 
     # -- the window ----------------------------------------------------------------------------------------
 
@@ -155,9 +156,7 @@ class Identification:
         if self._live is None:
             return names, ["The damaged server does not answer: names are the backup's."]
         try:
-            present = read_names(
-                self._open, "postgres", "the damaged server", missed
-            )
+            present = read_names(self._open, "postgres", "the damaged server", missed)
         except PlatformError as problem:
             return names, [f"Names are the backup's: {problem.message}"]
         names.add(present, is_present=not missed)
@@ -203,7 +202,11 @@ class Identification:
         search = self._evidence().search
         return [
             {"point": "oldest", "position": format_lsn(oldest.end or oldest.start), "of": _stamp(oldest.started_at)},
-            {"point": "newest", "position": format_lsn(search.reached), "of": _stamp(search.last.at if search.last else None)},
+            {
+                "point": "newest",
+                "position": format_lsn(search.reached),
+                "of": _stamp(search.last.at if search.last else None),
+            },
         ]
 
     def _evidence(self) -> Evidence:
@@ -224,7 +227,7 @@ class Identification:
         if point.gate is None:
             raise TargetOutsideWindow(f"{point.asked} leaves nothing out.", next="Choose an earlier point.")
         backup = selection.backup_of(point)
-        stage = self._stage(backup)
+        stage = self.loss_stage = self._stage(backup)
         return count_loss(
             stage,
             stage.lineage,

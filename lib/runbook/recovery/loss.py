@@ -46,8 +46,8 @@ class Xids:
     def __init__(self, xids: Iterable[int]) -> None:
         self._sorted = array("I", sorted(xid & 0xFFFFFFFF for xid in xids))
 
-    def __contains__(self, xid: int) -> bool:
-        place = bisect_left(self._sorted, xid)
+    def __contains__(self, xid: object) -> bool:
+        place = bisect_left(self._sorted, xid) if isinstance(xid, int) else len(self._sorted)
         return place < len(self._sorted) and self._sorted[place] == xid
 
     def __len__(self) -> int:
@@ -75,6 +75,16 @@ class Loss:
     xids: Xids
     damage_xids: Xids
     search: WalSearch
+
+    @property
+    def removed_by_damage(self) -> frozenset[RelFile]:
+        """Files that the damage's commits took away: of what it truncated, dropped or rewrote."""
+        return frozenset(file for one in self.damage if one.files is not None for file in one.files.removed)
+
+    @property
+    def damage_files(self) -> frozenset[RelFile]:
+        """Files whose rows the damage changed or took away."""
+        return self.removed_by_damage | frozenset(file for one in self.damage for file in one.rows)
 
     @property
     def rows(self) -> Rows:

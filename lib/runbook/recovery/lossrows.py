@@ -15,6 +15,7 @@ from typing import Any
 
 from runbook.errors import PlatformError
 from runbook.postgres.connect import Connection, SqlError, one, rows
+from runbook.recovery.deletions import RowFates
 from runbook.recovery.loss import Loss, TableLoss, rows_facts
 from runbook.recovery.lossfiles import LossFiles, TableFile, Written
 from runbook.recovery.rowstreams import Key, Row, batches, copy_rows, key_of, side_by_side
@@ -31,8 +32,6 @@ from runbook.recovery.tableshape import (
 )
 
 Open = Callable[[str], Connection]
-#: (file's number, ctid as text)
-Places = frozenset[tuple[int, str]]
 
 
 @dataclass
@@ -80,7 +79,7 @@ def write_loss_rows(
     *,
     open_damaged: Open | None,
     open_restored: Open | None,
-    deleted_by_others: Places | None = None,
+    deleted_by_others: RowFates | None = None,
     progress: Callable[[str, int, int], None] = lambda label, done, total: None,
 ) -> list[TableRows]:
     """The discarded rows of every table lie in files, with a manifest; what each holds.
@@ -91,7 +90,7 @@ def write_loss_rows(
         open_damaged: a connection to a database of the damaged server, None when it cannot be reached.
         open_restored: the same of the copy restored to the target, paused (or promoted and not written to); None before there is one: deleted and older rows are
             not had then, and inserted ones are not told from updated ones (`written`).
-        deleted_by_others: where rows lay at the target that others deleted (see `deletions`); None: not looked for.
+        deleted_by_others: what became of each row that was there at the target (see `deletions`); None: not looked for.
         progress: called with a table's title, tables done and in total.
 
     Raises:
@@ -123,7 +122,7 @@ def _write_table(
     report: TableRows,
     open_damaged: Open | None,
     open_restored: Open | None,
-    deleted_by_others: Places | None,
+    deleted_by_others: RowFates | None,
 ) -> None:
     assert table.name is not None
     name = table.name
@@ -181,7 +180,7 @@ class _Writer:
         table: TableLoss,
         damaged: _Side | None,
         restored: _Side | None,
-        deleted_by_others: Places | None,
+        deleted_by_others: RowFates | None,
     ) -> None:
         self.loss, self.table = loss, table
         self.damaged, self.restored = damaged, restored
@@ -336,10 +335,18 @@ class _Writer:
 
     def _whose_delete(self, row: Row) -> str:
         ours, others = self.table.damage, self.table.others
-        is_damaged = bool(ours.deleted or ours.moved) or any("(damage)" in said for said in self.table.fates)
-        is_changed = bool(others.deleted or others.moved) or any("(damage)" not in said for said in self.table.fates)
-        if is_damaged and is_changed and self.deleted_by_others is None:
-            return "unknown"
-        if not is_damaged or (int(row[2] or 0), row[1] or "") in (self.deleted_by_others or ()):
+        taken = [said for said in self.table.fates if "(damage)" in said]
+        taken_by_others = len(taken) < len(self.table.fates)
+        is_changed = bool(others.deleted or others.moved or taken_by_others)
+        if not (ours.deleted or ours.moved or taken):
             return "other" if is_changed else "unknown"
-        return "damage"
+        if not is_changed:
+            return "damage"
+        if self.deleted_by_others is None or self.table.name is None:
+            return "unknown"
+        fate = self.deleted_by_others.of((self.table.name.database, int(row[2] or 0)), row[1] or "")
+        if fate in ("other", "moved"):
+            return "other"
+        if fate in ("damage", "older", "updated") or (taken and not taken_by_others):
+            return "damage"
+        return "unknown"

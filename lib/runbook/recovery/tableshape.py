@@ -16,7 +16,8 @@ PLACE = 3
 
 @dataclass(frozen=True)
 class TableShape:
-    """One table on one server. `types` are of the columns, `key` the columns that identify a row (empty: none do)."""
+    """One table on one server. `types` are of the columns, `key` the columns that identify a row (empty: none do), `generated` those that
+    the server computes, `always` identity columns that no UPDATE may set."""
 
     oid: int
     schema: str
@@ -25,6 +26,8 @@ class TableShape:
     columns: tuple[str, ...]
     types: dict[str, str]
     key: tuple[str, ...]
+    generated: frozenset[str] = frozenset()
+    always: frozenset[str] = frozenset()
 
     @property
     def source(self) -> str:
@@ -50,6 +53,8 @@ def find_shape(connection: Connection, wanted: RelationName) -> TableShape | Non
         columns=tuple(row["name"] for row in columns),
         types={row["name"]: row["type"] for row in columns},
         key=tuple(row["name"] for row in in_key),
+        generated=frozenset(row["name"] for row in columns if row["is_generated"]),
+        always=frozenset(row["name"] for row in columns if row["is_always"]),
     )
 
 

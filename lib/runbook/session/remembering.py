@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from runbook.errors import ParamsError, RunWaiting
 from runbook.redact import scrubber
@@ -93,9 +93,9 @@ class Remembering:
             asked.preview()
             self._closed_gates.remove(title)
             return None
-        self._wait_for_answer(asked)
+        raise self._waiting(asked)
 
-    def _wait_for_answer(self, asked: Question) -> NoReturn:
+    def _waiting(self, asked: Question) -> RunWaiting:
         from runbook.session.gate import show_text
 
         state = asked.state().questions[asked.name]
@@ -108,7 +108,7 @@ class Remembering:
             self.run_cleanups()
         error = RunWaiting(state["reason"], next=state["next_command"])
         self._shorten(error)
-        raise error
+        return error
 
     def answers(self, title: str) -> list[Answer]:
         """All answers to that question so far, over all attempts."""

@@ -21,7 +21,7 @@ from runbook.platforms.cluster.selection import Selection
 from runbook.platforms.cluster.window import RecoveryPoint, Resolved
 from runbook.postgres.osuser import service_user
 from runbook.postgres.wal import format_lsn
-from runbook.verification import backup_checks, budgets, integrity, shown, sqlchecks
+from runbook.verification import backup_checks, budgets, shown, sqlchecks
 from runbook.verification.contents import Progress
 from runbook.verification.fencefile import owned_folder
 from runbook.verification.restored import RestoredChecks
@@ -195,11 +195,7 @@ class BackupVerification:
     def check_manifest(self) -> list[Check]:
         """pg_verifybackup on the restored copy, before any server has touched it: backup and copy are proven at once."""
         assert self.scratch is not None and self.resolved is not None
-        began = time.monotonic()
-        self._manifest = integrity.check_manifest(
-            self.selection.tools, self.resolved.backup, self.scratch.data, self.user, self._timeout
-        )
-        self.seconds["manifest"] = time.monotonic() - began
+        self._manifest = self.checks.check_manifest(self.resolved.backup)[0]
         outside = self.selection.unclear_tablespaces(self.resolved.backup)
         return [self._manifest, *backup_checks.check_tablespaces(self.resolved.backup, outside)]
 

@@ -8,10 +8,11 @@ from typing import Any
 from runbook import clock
 from runbook.model import Check
 from runbook.params.schema import Params
+from runbook.platforms.cluster.backups import Backup
 from runbook.platforms.cluster.replay import Replay
 from runbook.platforms.cluster.scratch import Scratch
 from runbook.platforms.cluster.window import RecoveryPoint, Resolved
-from runbook.verification import fencing, shown
+from runbook.verification import fencing, integrity, shown
 from runbook.verification.contents import Contents, Progress
 from runbook.verification.sqlchecks import CheckFile, load_checks, select_checks
 
@@ -46,6 +47,15 @@ class RestoredChecks:
 
     def _add_seconds(self, name: str, began: float) -> None:
         self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - began
+
+    def check_manifest(self, backup: Backup) -> list[Check]:
+        """pg_verifybackup on the restored files, before any server has touched them."""
+        began = time.monotonic()
+        check = integrity.check_manifest(
+            self.scratch.tools, backup, self.scratch.data, self.scratch.user, self.verification.check_timeout
+        )
+        self._add_seconds("manifest", began)
+        return [check]
 
     def compare_with_fence(self, resolved: Resolved, replay: Replay) -> list[Check]:
         """Recovered to each database's fence in turn; every table compared to the last row. UNKNOWN without a usable fence."""

@@ -80,6 +80,7 @@ class Replay:
                 break
             if name not in self._whole:
                 new = pg_wal / f"{name}.new"
+                new.unlink(missing_ok=True)  # of an attempt that was killed here
                 new.symlink_to(self.stage.folder / name)
                 new.replace(pg_wal / name)
                 self._whole.add(name)

@@ -168,16 +168,7 @@ class Scratch:
             ) from cause
         self.socket = server.make_socket_folder(self.user)
         self.write_label()
-        settings = scratch_settings(
-            control,
-            raised,
-            major=self.tools.major,
-            timeline=timeline,
-            socket=self.socket,
-            port=PORT,
-            preload_libraries=self.preload_libraries,
-            buffers_mib=buffers_for(psutil.virtual_memory().available),
-        )
+        settings = self._settings(control, raised, timeline)
         for name, text in {
             "postgresql.conf": render_conf(settings),
             "postgresql.auto.conf": "",
@@ -192,6 +183,19 @@ class Scratch:
             give(path, self.user)
         self._lay_histories()
         return settings
+
+    def _settings(self, control: Mapping[str, str], raised: Mapping[str, int], timeline: int) -> dict[str, str]:
+        assert self.socket is not None
+        return scratch_settings(
+            control,
+            raised,
+            major=self.tools.major,
+            timeline=timeline,
+            socket=self.socket,
+            port=PORT,
+            preload_libraries=self.preload_libraries,
+            buffers_mib=buffers_for(psutil.virtual_memory().available),
+        )
 
     def _lay_histories(self) -> None:
         """The lineage's history files lie in pg_wal, so that the explicit timeline is found."""

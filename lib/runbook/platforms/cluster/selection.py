@@ -29,17 +29,26 @@ class Selection:
         asked: 'latest', a time, '24 hours ago' or a position, as the operator wrote it.
         asked_timeline: 'auto' or a number.
         timeout: seconds for each pass over WAL.
+        extra: a folder with WAL that the archive lacks (`tail.secure_tail`).
 
     Raises:
         ParamsError: the point is naive, in the future, or none.
     """
 
-    def __init__(self, cluster: Cluster, user: OsUser | None, asked: str, asked_timeline: str, timeout: float) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        user: OsUser | None,
+        asked: str,
+        asked_timeline: str,
+        timeout: float,
+        extra: Path | None = None,
+    ) -> None:
         self.cluster, self.user, self.timeout = cluster, user, timeout
         self.asked, self.asked_timeline = asked, asked_timeline
         self.point = window.parse_point(asked)
         self.backup_folder = layout.resolve(cluster.backup_folder)
-        self.archive = WalArchive(cluster.wal_archive, user)
+        self.archive = WalArchive(cluster.wal_archive, user, extra)
 
     def describe(self) -> list[TargetError]:
         """Backups are described and the programs of their version found; what is wrong with the other folders.

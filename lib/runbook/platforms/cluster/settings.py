@@ -89,6 +89,21 @@ def scratch_settings(
     return settings
 
 
+def held_settings() -> dict[str, str]:
+    """What a copy that may become production has otherwise than a scratch: it is durable, and its archiving waits."""
+    return {
+        # On, with nothing to archive by: the promotion's history file waits until archiving is released.
+        "archive_mode": "on",
+        "archive_command": "",
+        "archive_library": "",
+        "fsync": "on",
+        "full_page_writes": "on",
+        "synchronous_commit": "on",
+        "wal_recycle": "on",
+        "wal_init_zero": "on",
+    }
+
+
 def buffers_for(available_bytes: int) -> int:
     """MiB of shared_buffers that a scratch takes of the memory that is free: production may live on the same host.
 

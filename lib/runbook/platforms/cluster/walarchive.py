@@ -17,6 +17,7 @@ from runbook.errors import CommandFailed, CommandTimedOut, NotReadable, Operator
 from runbook.outside import commands
 from runbook.outside.commands import OsUser
 from runbook.params.schema import WalArchive as WalArchiveParams
+from runbook.platforms.cluster import tailnote
 from runbook.postgres.osuser import _allowed, closed_at, give
 from runbook.postgres.wal import (
     HISTORY_NAME,
@@ -41,10 +42,14 @@ _PACKED = (".gz", ".zst", ".lz4", ".xz", ".bz2")
 
 @dataclass
 class WalArchive:
-    """The archive as params describe it."""
+    """The archive as params describe it, and `extra`: a folder with WAL that the archive lacks, secured by a lock-down.
+
+    What lies in `extra` counts before the archive's own file, which may have been cut short.
+    """
 
     params: WalArchiveParams
     user: OsUser | None
+    extra: Path | None = None
     _names: frozenset[str] | None = None
 
     @property
@@ -73,7 +78,13 @@ class WalArchive:
             elif self.params.list_command is not None:
                 said = commands.run(self.params.list_command, timeout=self.params.fetch_timeout, user=self.user)
                 self._names = frozenset(Path(line.strip()).name for line in said.stdout.splitlines() if line.strip())
+            if self._names is not None and self.extra is not None and self.extra.is_dir():
+                self._names |= {path.name for path in self.extra.iterdir()}
         return self._names
+
+    def open_end(self, name: str) -> int | None:
+        """Where WAL ends inside a segment of `extra`, because its server died there; None for whole segments."""
+        return tailnote.read(self.extra).get(name) if self.extra is not None else None
 
     def segment_size(self) -> int | None:
         """Bytes of a segment, as one in the directory says itself; None when none can be looked at."""
@@ -94,6 +105,8 @@ class WalArchive:
         """
         ready = stage / name
         if ready.exists():
+            return True
+        if self.extra is not None and _link_or_copy(self.extra / name, ready, self.user):
             return True
         if self.directory is not None:
             return _link_or_copy(self.directory / name, ready, self.user)
@@ -198,7 +211,7 @@ class Stage:
 
     def extend(self, count: int) -> int:
         """Up to `count` further segments are laid; the number that were. Fewer: the archive ends here, or `problem` says why."""
-        if self.problem is not None:
+        if self.problem is not None or self._is_at_open_end():
             return 0
         names: list[str] = []
         for ahead in range(count):
@@ -220,11 +233,22 @@ class Stage:
                 return laid
             self.laid.append(name)
             laid += 1
+            if self._is_at_open_end():
+                return laid
         if laid < count:
             self.problem = self._gap_at(self.next_name())
             if self.problem is None and self.laid and self.archive.names() is None and not self.from_backup:
                 self.archive.prove_fetching(self.laid[-1], self.folder)
         return laid
+
+    def _is_at_open_end(self) -> bool:
+        """True when WAL ends inside the last segment laid: what an archive holds behind it belongs to another life."""
+        return bool(self.laid) and self.archive.open_end(self.laid[-1]) is not None
+
+    def end(self) -> int:
+        """The first byte behind the WAL that is laid."""
+        last = self.laid[-1]
+        return self.archive.open_end(last) or segment_start(last, self.segment_size)[1] + self.segment_size
 
     def _problem_of(self, name: str) -> WalDamaged | None:
         """What is wrong with a segment as a whole: its size, its place, its system."""

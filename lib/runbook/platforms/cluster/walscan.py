@@ -112,8 +112,8 @@ def scan_to(
 
 
 def end_of(stage: Stage) -> int:
-    """The first byte behind the segments laid."""
-    return segment_start(stage.laid[-1], stage.segment_size)[1] + stage.segment_size
+    """The first byte behind the WAL that is laid."""
+    return stage.end()
 
 
 def lay_aliases(stage: Stage) -> None:

@@ -1,0 +1,93 @@
+"""`archived.txt`: what a record says about the moment it was archived. Signed with it, and read by `verify.sh`.
+
+    archive 7d0c5c0f3e1b4a52
+    time 20261123021538
+    signer runner@db1
+    runs 12 1234 <sha256 of the first 12 lines of RUNS, which are 1234 bytes>
+
+`archive` tells archives apart: a record copied from another one says so. `time` is what the machine's clock said (UTC): a
+claim, as every time is until a witness bounds it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from runbook.archive.sums import sha256
+from runbook.gates.signers import read_moment, write_moment
+
+ARCHIVED = "archived.txt"
+#: Who has signed when nobody could.
+NOBODY = "nobody"
+
+_TEXT = re.compile(
+    r"archive ([0-9a-f]{16})\ntime (\d{14})\nsigner ([A-Za-z0-9][A-Za-z0-9._@+-]*)\nruns (\d+) (\d+) ([0-9a-f]{64})\n"
+)
+
+
+def write_time(moment: datetime) -> str:
+    """A time without a Z, for ssh-keygen under TZ=UTC: OpenSSH before 9.1 refuses the Z.
+
+    >>> from datetime import UTC
+    >>> write_time(datetime(2026, 1, 31, 12, 0, 5, tzinfo=UTC))
+    '20260131120005'
+    """
+    return write_moment(moment).removesuffix("Z")
+
+
+@dataclass(frozen=True)
+class Archived:
+    """The moment of archiving, and the runs that had been opened by then: lines, bytes and digest of that part of RUNS."""
+
+    archive: str
+    at: datetime
+    signer: str
+    lines: int
+    size: int
+    digest: str
+
+    def content(self) -> bytes:
+        """The file's bytes."""
+        return (
+            f"archive {self.archive}\ntime {write_time(self.at)}\nsigner {self.signer}\n"
+            f"runs {self.lines} {self.size} {self.digest}\n"
+        ).encode("ascii")
+
+
+def read_archived(folder: Path) -> Archived | None:
+    """What a record's folder says; None when it has no such file (an archive from before it was signed).
+
+    Raises:
+        ValueError: the file is there and is none.
+    """
+    path = folder / ARCHIVED
+    try:
+        match = _TEXT.fullmatch(path.read_bytes().decode("ascii", "replace"))
+    except FileNotFoundError:
+        return None
+    except OSError as cause:
+        raise ValueError(f"cannot be read: {cause.strerror}") from cause
+    if match is None:
+        raise ValueError("is not what a record says about its archiving")
+    return Archived(match[1], read_moment(match[2]), match[3], int(match[4]), int(match[5]), match[6])
+
+
+def whole_lines(ledger: Path) -> bytes:
+    """RUNS up to its last whole line: what is torn today may be whole tomorrow.
+
+    Lines are only ever appended, so that what is read here stays the file's beginning.
+    """
+    try:
+        data = ledger.read_bytes()
+    except FileNotFoundError:
+        return b""
+    return data[: data.rfind(b"\n") + 1]
+
+
+def archived_now(archive: str, at: datetime, signer: str, ledger: Path) -> Archived:
+    """What a record archived at this moment says."""
+    runs = whole_lines(ledger)
+    return Archived(archive, at, signer, runs.count(b"\n"), len(runs), sha256(runs))

@@ -1,0 +1,76 @@
+"""Where the parts of an archive lie below its folder: `reports/`, or a copy of it on a machine that never saw us.
+
+RUNS                one line for every opened run
+records/            one folder for every archived attempt
+allowed_signers     the keys of runners and reviewers, each with its time; no private key
+keys/               one statement for every change of the runner's key, signed by the key before
+reviews/ witnesses/ what people have signed about records
+EXPORT              only in an export: which payloads were chosen
+VERIFY.md verify.sh how to check all of it with sha256sum and ssh-keygen
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from runbook import layout
+
+FOLDER = re.compile(r"^(\d{6})-(\d{8}T\d{6}Z-[a-z0-9-]+)$")
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The paths of one archive."""
+
+    root: Path
+
+    @classmethod
+    def own(cls) -> Tree:
+        """This home's archive."""
+        return cls(layout.reports())
+
+    @property
+    def records(self) -> Path:
+        return self.root / "records"
+
+    @property
+    def ledger(self) -> Path:
+        return self.root / "RUNS"
+
+    @property
+    def signers(self) -> Path:
+        return self.root / "allowed_signers"
+
+    @property
+    def rotations(self) -> Path:
+        return self.root / "keys"
+
+    @property
+    def reviews(self) -> Path:
+        return self.root / "reviews"
+
+    @property
+    def witnesses(self) -> Path:
+        return self.root / "witnesses"
+
+    @property
+    def export(self) -> Path:
+        return self.root / "EXPORT"
+
+    def folders(self) -> list[tuple[int, Path]]:
+        """Every record's number and folder, ascending. Folders of other names, and links, are no records."""
+        if not self.records.is_dir():
+            return []
+        with os.scandir(self.records) as entries:
+            named = [(FOLDER.match(one.name), one.name) for one in entries if one.is_dir(follow_symlinks=False)]
+        return sorted((int(match[1]), self.records / name) for match, name in named if match is not None)
+
+    def strangers(self) -> list[str]:
+        """What lies among the records and is none."""
+        if not self.records.is_dir():
+            return []
+        known = {folder.name for _, folder in self.folders()}
+        return sorted(name for name in os.listdir(self.records) if name not in known)

@@ -1,0 +1,230 @@
+"""The copy that may become production: restored beside the damaged cluster, durable, and isolated until it is swapped in.
+
+It is a scratch in all that keeps it from reaching out. It differs in what lasts: fsync is on, archiving is held and not off
+(a promotion with archive_mode off never archives its history file), nobody reaps it, and what was done to it is written down beside it,
+so that it survives a crash at any moment.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from runbook import layout
+from runbook.errors import OperatorError, PlatformError, RecoveryFailed, RecoveryRefused, ScratchFull
+from runbook.outside.commands import OsUser
+from runbook.params.schema import Cluster
+from runbook.platforms.cluster.backups import Backup
+from runbook.platforms.cluster.copying import remove_tree
+from runbook.platforms.cluster.restoring import close_off
+from runbook.platforms.cluster.scratch import Scratch
+from runbook.platforms.cluster.settings import held_settings
+from runbook.postgres.osuser import closed_at, give
+from runbook.postgres.tools import Tools
+from runbook.postgres.wal import format_lsn, parse_history, same_position
+
+STATE = "recovery.json"
+#: Configuration files of the restored past, kept for whoever wants to look at them.
+PAST_CONFIG = "restored-config"
+_CONFIG = ("postgresql.conf", "postgresql.auto.conf", "pg_hba.conf", "pg_ident.conf")
+
+
+def folder_beside(data_directory: Path, location: str | None, run_id: str) -> Path:
+    """Where the copy stands: beside the live data directory, so that the swap is a rename, unless params name a place."""
+    parent = layout.resolve(location) if location else data_directory.resolve().parent
+    return parent / f"{data_directory.resolve().name}.recovery-{run_id}"
+
+
+def aside_of(data_directory: Path, run_id: str) -> Path:
+    """Where the damaged cluster is moved to by a swap. A data directory that is a link stays one."""
+    real = Path(os.path.realpath(data_directory))
+    return real.with_name(f"{real.name}.damaged-{run_id}")
+
+
+class Beside(Scratch):
+    """A restored copy beside production. `folder` holds data/, wal/, tablespaces/, server.log and recovery.json."""
+
+    @classmethod
+    def open_or_create(
+        cls, cluster: Cluster, folder: Path, *, run_id: str, tools: Tools, user: OsUser | None
+    ) -> Beside:
+        """The copy of this run, as an earlier attempt left it, or an empty folder for it.
+
+        Raises:
+            ScratchFull: the place cannot be written, or is closed to the server's user.
+            OperatorError: the folder is another run's.
+        """
+        found = cls(folder, run_id, tools, user, cluster.superuser)
+        try:
+            if not folder.exists():
+                folder.mkdir(mode=0o700)
+                give(folder, user)
+            found.make_folders()
+            known = found._read()
+            if known.get("run", run_id) != run_id:
+                raise OperatorError(
+                    f"{folder} belongs to the run {known['run']}.", next=f"runbook status {known['run']}"
+                )
+            found.promoted = bool(known.get("promoted"))
+            found.note(run=run_id)
+        except OSError as cause:
+            raise ScratchFull(
+                f"The copy cannot be restored to {folder}: {cause.strerror}.",
+                next="Make its parent writable, or name another place as recovery.location in params.",
+            ) from cause
+        closed = closed_at(folder, user)
+        if closed is not None:
+            raise ScratchFull(
+                f"{folder} is closed to user {user.name if user else 'this'}, who runs PostgreSQL: {closed} cannot be entered.",
+                next=f"chmod o+x {closed}, or name another place as recovery.location in params.",
+            )
+        return found
+
+    # -- what is written down
+
+    def _read(self) -> dict[str, Any]:
+        file = self.folder / STATE
+        return dict(json.loads(file.read_text())) if file.is_file() else {}
+
+    def noted(self, name: str, default: Any = None) -> Any:
+        """What was written down about this copy."""
+        return self._read().get(name, default)
+
+    def note(self, **facts: Any) -> None:
+        """The facts are on disk, all or none."""
+        part = self.folder / f".{STATE}.part"
+        with part.open("w") as file:
+            json.dump({**self._read(), **facts}, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(self.folder / STATE)
+
+    @property
+    def is_copied(self) -> bool:
+        """True when the backup's files stand whole."""
+        return bool(self.noted("copied"))
+
+    @property
+    def is_started(self) -> bool:
+        """True when a server has touched the files: the manifest does not hold any more."""
+        return bool(self.noted("started"))
+
+    # -- its life
+
+    def begin_anew(self, backup: Backup) -> None:
+        """The folder is empty, for this backup: what an earlier attempt copied in part, or of another one, is gone.
+
+        Raises:
+            RecoveryRefused: the copy was promoted; it is nobody's to throw away.
+        """
+        if self.promoted or self.noted("swapped"):
+            raise RecoveryRefused(
+                f"The copy in {self.folder} was promoted: it is not restored anew.",
+                next="Go on with it, or choose the way back.",
+            )
+        self.stop("immediate")
+        for name in ("data", "tablespaces", "backup_wal", PAST_CONFIG):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+        self.make_folders()
+        self.note(backup=backup.label, copied=False, started=False)
+
+    def write_label(self) -> None:
+        """The socket is written down, so that a later attempt finds and removes it."""
+        self.note(socket=str(self.socket) if self.socket else None)
+
+    def configure(self, timeline: int, raised: Mapping[str, int]) -> dict[str, str]:
+        """Own configuration files stand in place of the restored ones; the settings written. Safe again after a crash.
+
+        Raises:
+            BackupDamaged: pg_control cannot be read, or there is no backup_label.
+            RecoveryRefused: a link leads out of the copy.
+        """
+        old = self.noted("socket")
+        if old and Path(old).name.startswith("rb-"):
+            shutil.rmtree(old, ignore_errors=True)
+        was_started = self.is_started
+        if not was_started:
+            self._keep_past_config()
+            close_off(self.folder, self.user)
+        signal = self.data / "standby.signal"
+        had_signal = signal.exists()
+        settings = super().configure(timeline, raised)
+        if was_started and not had_signal:
+            signal.unlink()  # it was promoted: as a standby it would not start again
+            self.promoted = True
+        self.note(started=True)
+        return settings
+
+    def _keep_past_config(self) -> None:
+        past = self.folder / PAST_CONFIG
+        past.mkdir(mode=0o700, exist_ok=True)
+        for name in _CONFIG:
+            if (self.data / name).is_file() and not (past / name).exists():
+                shutil.copy2(self.data / name, past / name)
+
+    def _settings(self, control: Mapping[str, str], raised: Mapping[str, int], timeline: int) -> dict[str, str]:
+        return super()._settings(control, raised, timeline) | held_settings()
+
+    def start(self) -> None:
+        """As a scratch, with a log of this start alone: the last words of an earlier one say nothing about this one."""
+        if self.log.exists():
+            with self.log.open("rb") as old, (self.folder / "server.log.earlier").open("ab") as earlier:
+                shutil.copyfileobj(old, earlier)
+            self.log.unlink()
+        super().start()
+
+    def note_promoted(self, timeline: int, expected: int) -> None:
+        """The copy is a server on a timeline of its own that forks at the point; written down.
+
+        Raises:
+            RecoveryFailed: it forked elsewhere.
+        """
+        history = self.data / "pg_wal" / f"{timeline:08X}.history"
+        forked = parse_history(timeline, history.read_text())[-1].begin
+        if not (forked == expected or same_position(forked, expected)):
+            raise RecoveryFailed(
+                f"The copy forked at {format_lsn(forked)}, and the point is {format_lsn(expected)}.",
+                next="Do not swap it in; choose the way back.",
+            )
+        self.promoted = True
+        self.note(promoted=True, timeline=timeline)
+
+    def free_of_archive(self) -> list[str]:
+        """No file of its pg_wal is a link any more, for production must depend on no archive; what was removed.
+
+        The server is down, and its last checkpoint lies on its own timeline: the segments of the past are not needed.
+        """
+        removed = []
+        for path in sorted((self.data / "pg_wal").iterdir()):
+            if path.is_symlink():
+                path.unlink()
+                removed.append(path.name)
+        return removed
+
+    def keep(self) -> None:
+        """Nobody reaps it: it is kept until the run is over."""
+
+    def remove(self) -> None:
+        """Server down, folder gone; safe twice.
+
+        Raises:
+            RecoveryRefused: it was swapped in: production's data may depend on this folder.
+            PlatformError: something could not be removed.
+        """
+        if not self.folder.exists():
+            return
+        if self.noted("swapped"):
+            raise RecoveryRefused(
+                f"{self.folder} was swapped in; it is not removed.", next="See the record of the run."
+            )
+        self.stop("immediate")
+        try:
+            remove_tree(self.folder)
+        except OSError as cause:
+            raise PlatformError(
+                f"The copy {self.folder} cannot be removed: {cause.strerror}.", next="Remove it by hand."
+            ) from cause

@@ -1,0 +1,137 @@
+"""The way 'copy-back' of a recovery: the rows that the damage took are copied back into production, which stays as it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from runbook.errors import OperatorError, PlatformError
+from runbook.model import Check, Severity, Status
+from runbook.postgres.connect import Connection
+from runbook.recovery.copyback import CopyBack
+from runbook.recovery.copybackplan import CopyBackPlan
+from runbook.recovery.course import Seen
+from runbook.recovery.deletions import find_deletions
+from runbook.recovery.execution import Execution
+from runbook.recovery.loss import Loss
+from runbook.recovery.remaking import SchemaDump
+
+_COMMITTED = "committed"
+
+
+class CopyingBack:
+    """Copy-back as a recovery does it: planned before its gate, done once behind it.
+
+    Args:
+        execution: whose copy stands at the point.
+    """
+
+    def __init__(self, execution: Execution) -> None:
+        self.execution, self.recovery, self.course = execution, execution.recovery, execution.course
+        self._plan: CopyBackPlan | None = None
+
+    def _open_production(self, database: str) -> Connection:
+        return self.execution.live.connect(database, read_only=False, statement_timeout=0, lock_timeout=30)
+
+    def _loss(self) -> Loss:
+        """The loss as this attempt counts it."""
+        if self.recovery.loss is None:
+            self.recovery.learn_again()
+        if self.recovery.loss is None:
+            raise OperatorError(
+                "Nothing lies behind the point: there is nothing to copy back.", next="Choose another way."
+            )
+        return self.recovery.loss
+
+    def _copyback(self) -> CopyBack:
+        self.execution.stand_at_the_point()
+        beside, loss = self.execution.beside, self._loss()
+        stage = self.recovery.identification.loss_stage
+        assert stage is not None
+        fates = find_deletions(
+            stage,
+            stage.lineage,
+            beside.tools,
+            stage.start,
+            loss.reached,
+            loss.xids,
+            loss.damage_xids,
+            files=loss.damage_files,
+        )
+        assert beside.socket is not None
+        env = {"PGHOST": str(beside.socket), "PGPORT": "5432", "PGUSER": beside.superuser}
+        return CopyBack(
+            loss,
+            self._open_production,
+            self.execution.open_copy,
+            fates=fates,
+            dump=SchemaDump(beside.tools, env, beside.user),
+            progress=lambda label, done, total: self.recovery.show(label, done, total, "tables"),
+        )
+
+    def plan(self) -> CopyBackPlan:
+        """What would be copied back now; production is as before."""
+        if self._plan is None:
+            self._plan = self._copyback().plan()
+        return self._plan
+
+    def plan_facts(self) -> dict[str, Any]:
+        """For the gate's plan: by table, what comes back, and how many conflicts stay."""
+        return {
+            f"{table.database}: {table.table}": table.problem
+            or (
+                f"{table.insert:,} rows inserted, {table.set_back:,} set back, {table.conflicting:,} in conflict"
+                + (", made again" if table.is_made_again else "")
+            )
+            for table in self.plan().tables
+        }
+
+    def show(self) -> Seen:
+        """The plan with its conflicts, for the operator to look at before choosing."""
+        plan = self.plan()
+        conflicts = [
+            {"table": one.table, "key": str(one.key or one.place), "reason": one.reason}
+            for _, one in zip(range(50), plan.conflicts(), strict=False)
+        ]
+        return Seen(rows=plan.rows(), facts={"conflicts": conflicts, "notes": plan.notes, "problems": plan.problems})
+
+    def carry_out(self) -> Seen:
+        """The rows are in production, once; a crash before or after the commit is told apart by the transaction's own fate.
+
+        Raises:
+            OperatorError: more would happen than was planned.
+            PlatformError: a constraint or trigger refused; nothing happened in that database.
+        """
+        kept = self.course.noted("copied back")
+        if kept is not None:
+            return Seen.load(kept)
+        copyback = self._copyback()
+        xids: dict[str, int] = dict(self.course.noted("copy-back transactions", {}))
+        fates = copyback.probe(xids) if xids else {}
+        running = [name for name, fate in fates.items() if fate not in (_COMMITTED, "rolled back")]
+        if running:
+            raise PlatformError(
+                f"What became of the copy-back's transaction in {', '.join(running)} cannot be told yet.",
+                next="Wait until it has ended (pg_stat_activity), then resume.",
+            )
+        done = [name for name, fate in fates.items() if fate == _COMMITTED]
+
+        def note(database: str, xid: int) -> None:
+            xids[database] = xid
+            self.course.note("copy-back transactions", xids)
+
+        result = copyback.apply(self.plan(), note, done=done)
+        problems = result.problems
+        check = Check(
+            id="recovery-copied-back",
+            title="The rows that the damage took are back in production",
+            status=Status.UNKNOWN if problems else Status.PASS,
+            expected="all but those in conflict",
+            observed=f"{result.insert:,} inserted, {result.set_back:,} set back, {result.conflicting:,} in conflict",
+            severity=Severity.ERROR,
+            reason=problems[0] if problems else None,
+            next="Copy that table back by hand from the loss files." if problems else None,
+        )
+        notes = [f"{name} was copied back by an attempt before this one" for name in done]
+        seen = Seen([check], result.rows(), {"notes": [*result.notes, *notes], "transactions": xids})
+        self.course.note("copied back", seen.dump())
+        return seen

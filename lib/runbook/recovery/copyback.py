@@ -1,0 +1,138 @@
+"""Lost rows copied back into the living production, instead of rewinding everybody: only what the damage took, and never over anything.
+
+One transaction a database: all of it or nothing. It says its number before it commits, so that after a crash `probe` tells what
+became of it. Rows that meanwhile stand there again, that others have changed since, or whose parents are gone are conflicts: they are
+listed with key and reason, and left as they are. Triggers fire and constraints hold; what they refuse rolls everything back.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping
+
+from runbook.postgres.connect import one
+from runbook.postgres.sqlfiles import load_sql
+from runbook.recovery.copybackplan import CopyBackPlan, refuse_another
+from runbook.recovery.copysitting import Sides, Sitting
+from runbook.recovery.deletions import RowFates
+from runbook.recovery.loss import Loss, TableLoss
+from runbook.recovery.lossrows import Open
+from runbook.recovery.remaking import SchemaDump
+
+#: What became of a transaction: as PostgreSQL says it, in our words.
+_STATUS = {"committed": "committed", "aborted": "rolled back", "in progress": "running", None: "unknown"}
+
+
+class CopyBack:
+    """Copies back what the damage took.
+
+    Args:
+        loss: with the damage's transactions named.
+        open_production: a connection to a database of the living server, by name; a role that may write every table.
+        open_restored: the same of the copy restored to the target.
+        fates: what became of each row, from `deletions.find_deletions` with `Loss.damage_xids`; None: not known.
+        dump: pg_dump on the restored copy.
+        progress: called with a table's title, tables done and in total.
+    """
+
+    def __init__(
+        self,
+        loss: Loss,
+        open_production: Open,
+        open_restored: Open,
+        *,
+        fates: RowFates | None,
+        dump: SchemaDump,
+        progress: Callable[[str, int, int], None] = lambda label, done, total: None,
+    ) -> None:
+        self._sides = Sides(loss, fates, open_production, open_restored, dump, progress)
+
+    def plan(self) -> CopyBackPlan:
+        """What would be copied back now. Production's tables are as before: rows are compared in a transaction that is rolled back.
+
+        Raises:
+            PlatformError: a server cannot be reached, or a table cannot be read or laid ready.
+        """
+        plan = CopyBackPlan()
+        for database, tables in self._damaged(plan).items():
+            with Sitting(self._sides, database, tables) as sitting:
+                sitting.prepare()
+                sitting.add_to(plan)
+        return plan
+
+    def apply(
+        self,
+        plan: CopyBackPlan,
+        note_xid: Callable[[str, int], None],
+        *,
+        done: Collection[str] = (),
+    ) -> CopyBackPlan:
+        """What the plan says is copied back; what was done, with conflicts that came up since.
+
+        Args:
+            plan: as `plan` gave it, and as it was approved.
+            note_xid: called with the database and its transaction, once all is done but the COMMIT.
+            done: databases that were copied back before (`probe` said committed): they are left alone.
+
+        Raises:
+            OperatorError: more would happen than was planned; nothing did in that database.
+            PlatformError: a constraint or trigger refused, or a server was lost; the message says what has happened.
+        """
+        result = CopyBackPlan()
+        finished = list(done)
+        for database, tables in self._damaged(CopyBackPlan()).items():
+            if database in done:
+                continue
+            with Sitting(self._sides, database, tables, finished) as sitting:
+                sitting.prepare()
+                refuse_another(plan.of(database), {table.table: table for table in sitting.reports})
+                if any(not report.problem for report in sitting.reports):
+                    sitting.write()
+                    xid = sitting.xid()
+                    note_xid(database, xid)
+                    sitting.commit(xid)
+                    result.xids[database] = xid
+                sitting.add_to(result)
+            finished.append(database)
+        return result
+
+    def probe(self, xids: Mapping[str, int], *, timeout: float = 10) -> dict[str, str]:
+        """What became of each database's transaction: committed, rolled back, running (still, after the time), unknown (too old).
+
+        Args:
+            xids: as `note_xid` was given them. A database that is not in it was never near its COMMIT: it has rolled back.
+
+        Raises:
+            PlatformError: production cannot be reached.
+        """
+        file = load_sql("recovery/find_transaction_status")
+        found: dict[str, str] = {}
+        for database, xid in xids.items():
+            with self._sides.open_production(database) as connection:
+                deadline = time.monotonic() + timeout
+                while True:
+                    status = one(connection, file.text, file.values({"xid": str(xid)}))["status"]
+                    if status != "in progress" or time.monotonic() > deadline:
+                        break
+                    time.sleep(0.1)  # a backend that lost its client ends when it notices
+            found[database] = _STATUS[status]
+        return found
+
+    def _damaged(self, plan: CopyBackPlan) -> dict[str, list[TableLoss]]:
+        """Tables that the damage touched, by database; what cannot be copied back by its nature is in the plan's notes."""
+        found: dict[str, list[TableLoss]] = {}
+        for one_ in self._sides.loss.damage:
+            for number in one_.files.databases if one_.files is not None else ():
+                plan.notes.append(
+                    f"transaction {one_.xid} dropped a whole database ({number}): dump it from the restored copy"
+                )
+        for title, table in sorted(self._sides.loss.tables.items()):
+            if not table.damage and not any("(damage)" in said for said in table.fates):
+                continue
+            if table.name is None:
+                plan.notes.append(f"{title}: nobody knows which table this was; nothing of it is copied back")
+            elif table.name.kind == "m":
+                plan.notes.append(f"{title}: a materialized view; REFRESH fills it again")
+            else:
+                found.setdefault(table.name.database_name, []).append(table)
+        return dict(sorted(found.items()))

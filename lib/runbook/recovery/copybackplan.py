@@ -1,0 +1,178 @@
+"""What copying back would do, or has done, table by table: rows that come back, rows that are set back, and conflicts with their reasons.
+
+Nothing in a conflict is overwritten. It is listed with the row's key and the reason; no other value of the row is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from runbook.errors import OperatorError
+from runbook.recovery.loss import TableLoss, rows_facts
+
+#: So many conflicts of a table are listed one by one; all of them are counted.
+LISTED = 1000
+
+PRESENT = "there already, as it was"
+EXISTS = "a row with this key is there again"
+CHANGED = "another transaction has changed it since"
+GONE = "the damage changed it, and it is not there under its key: its key was changed, or it was deleted since"
+OLDER = "another transaction had changed it after the recovery target: the restored copy has an older version"
+UNKNOWN = "others deleted or changed rows of this table too, and whose this one is cannot be told"
+NO_KEY = "the table has no key: a row that the damage changed cannot be found again"
+SAME_CONTENT = "as many rows with this content are there as before the damage"
+KEPT_OUT = (
+    "it did not get in: made by another transaction at that moment, or kept out or given another key by a trigger"
+)
+NOT_SET_BACK = "it was not set back: changed by another transaction at that moment, or kept by a trigger"
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """A row that is left as it is. `key` is its key's columns and values; without a key its `place` in the restored copy tells it."""
+
+    table: str
+    key: dict[str, str | None]
+    place: str
+    reason: str
+
+
+@dataclass
+class TableCopy:
+    """One table. `insert` and `set_back` are numbers of rows (to be, or that were); `present` rows are there already, as they were.
+
+    `reasons` counts the conflicts. `shape` changes when the table's columns, keys or foreign keys do. A table with a `problem` is left
+    alone.
+    """
+
+    database: str
+    table: str
+    loss: TableLoss
+    is_made_again: bool = False
+    insert: int = 0
+    set_back: int = 0
+    present: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
+    conflicts: list[Conflict] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    problem: str | None = None
+    shape: str = ""
+
+    @property
+    def conflicting(self) -> int:
+        """Rows in conflict, also those that are not listed."""
+        return sum(self.reasons.values())
+
+    def facts(self) -> dict[str, Any]:
+        """What is to be done, without numbers that change while production lives on."""
+        return {
+            "table": self.table,
+            "make again": self.is_made_again,
+            "the damage's rows": rows_facts(self.loss.damage),
+            "fates": [said for said in self.loss.fates if "(damage)" in said],
+            "shape": self.shape,
+            "left alone": self.problem,
+        }
+
+
+@dataclass
+class CopyBackPlan:
+    """All tables of all databases, as planned or as done. `xids` are the transactions by database, once they were begun."""
+
+    tables: list[TableCopy] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    xids: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def insert(self) -> int:
+        return sum(table.insert for table in self.tables)
+
+    @property
+    def set_back(self) -> int:
+        return sum(table.set_back for table in self.tables)
+
+    @property
+    def conflicting(self) -> int:
+        return sum(table.conflicting for table in self.tables)
+
+    @property
+    def problems(self) -> list[str]:
+        """Tables that are left alone, and why."""
+        return [f"{table.table}: {table.problem}" for table in self.tables if table.problem]
+
+    def databases(self) -> list[str]:
+        """Those with something to do."""
+        return sorted({table.database for table in self.tables if not table.problem})
+
+    def facts(self) -> dict[str, Any]:
+        """For a gate's plan: the same as long as the damage and the tables are; conflicts are never overwritten, so they are not in it."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for table in self.tables:
+            found.setdefault(table.database, []).append(table.facts())
+        return {"databases": found, "conflicts": "listed, never overwritten"}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One dict a table, for report.table."""
+        return [
+            {
+                "database": table.database,
+                "table": table.table,
+                "made again": "yes" if table.is_made_again else "no",
+                "rows inserted": table.insert,
+                "rows set back": table.set_back,
+                "there already": table.present,
+                "conflicts": table.conflicting,
+                "notes": "; ".join([*([table.problem] if table.problem else []), *table.notes]),
+            }
+            for table in self.tables
+        ]
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Those that are listed."""
+        for table in self.tables:
+            yield from table.conflicts
+
+    def reason_rows(self) -> list[dict[str, Any]]:
+        """Conflicts counted by table and reason, for report.table."""
+        return [
+            {"table": table.table, "reason": reason, "rows": number}
+            for table in self.tables
+            for reason, number in sorted(table.reasons.items())
+        ]
+
+    def further(self, planned: CopyBackPlan) -> int:
+        """Conflicts beyond those that were planned."""
+        before = {(table.database, table.table): table.conflicting for table in planned.tables}
+        return sum(max(0, table.conflicting - before.get((table.database, table.table), 0)) for table in self.tables)
+
+    def of(self, database: str) -> dict[str, TableCopy]:
+        """The database's tables by title."""
+        return {table.table: table for table in self.tables if table.database == database}
+
+
+def refuse_another(planned: dict[str, TableCopy], now: dict[str, TableCopy]) -> None:
+    """Nothing but what was planned is about to be done.
+
+    Raises:
+        OperatorError: a table has another shape, is or is not to be made again, or more of its rows would come back than were planned.
+    """
+    next_ = "Plan again and let the new plan be approved."
+    for title, table in now.items():
+        plan = planned.get(title)
+        if table.problem or (plan is not None and plan.problem):
+            if plan is None or plan.problem != table.problem:
+                raise OperatorError(f"{title} cannot be copied back as planned: {table.problem}.", next=next_)
+            continue
+        if plan is None or plan.shape != table.shape or plan.is_made_again != table.is_made_again:
+            raise OperatorError(
+                f"{title} is another one than when this was planned: its columns or keys were changed, or it was dropped or made again.",
+                next=next_,
+            )
+        if table.insert > plan.insert or table.set_back > plan.set_back:
+            raise OperatorError(
+                f"More rows of {title} would come back than were planned ({table.insert:,} instead of {plan.insert:,} inserted, "
+                f"{table.set_back:,} instead of {plan.set_back:,} set back): rows that were in conflict are gone.",
+                next=next_,
+            )

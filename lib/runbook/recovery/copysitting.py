@@ -1,0 +1,260 @@
+"""One database copied back: a transaction in production and a snapshot of the restored copy, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+
+from runbook.errors import PlatformError
+from runbook.postgres.connect import SqlError, one, rows
+from runbook.postgres.sqlfiles import load_sql
+from runbook.recovery.copybackplan import CopyBackPlan, TableCopy
+from runbook.recovery.copystage import Staged
+from runbook.recovery.copywrite import insert_order, insert_rows, look_again, raise_sequences, set_rows_back
+from runbook.recovery.deletions import RowFates
+from runbook.recovery.loss import Loss, TableLoss
+from runbook.recovery.lossrows import Open
+from runbook.recovery.lostrows import Relation, is_emptied, lost_rows, read_tree
+from runbook.recovery.relnames import RelationName
+from runbook.recovery.remaking import Remaking, SchemaDump, find_relations
+from runbook.recovery.tablelinks import read_foreign_keys, read_unique_keys
+from runbook.recovery.tableshape import TableShape, find_shape
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Both servers, and what is known of the damage."""
+
+    loss: Loss
+    fates: RowFates | None
+    open_production: Open
+    open_restored: Open
+    dump: SchemaDump
+    progress: Callable[[str, int, int], None]
+
+
+class Sitting:
+    """One database: a transaction in production and a snapshot of the restored copy. Left without `commit`, nothing has happened."""
+
+    def __init__(self, sides: Sides, database: str, tables: list[TableLoss], finished: Collection[str] = ()) -> None:
+        self._of, self._database, self._tables, self._finished = sides, database, tables, finished
+        self.reports: list[TableCopy] = []
+        self._staged: list[Staged] = []
+        self._stack = ExitStack()
+        self._doing = "the database was opened"
+        self._is_committing = False
+
+    def __enter__(self) -> Sitting:
+        with ExitStack() as stack:
+            self.production = stack.enter_context(self._of.open_production(self._database))
+            self.restored = stack.enter_context(self._of.open_restored(self._database))
+            self.production.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
+            self.restored.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            for connection in (self.production, self.restored):
+                rows(connection, load_sql("recovery/lift_time_limits").text)
+            self._remaking = Remaking(self._database, self._of.dump, self.production, self.restored)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        for connection in (self.production, self.restored):
+            with suppress(SqlError):  # a connection that is lost has rolled back by itself
+                connection.execute("ROLLBACK")
+        self._stack.close()
+        if isinstance(error, SqlError):
+            raise self._failed(error) from None
+
+    def _failed(self, problem: SqlError) -> PlatformError:
+        """In the server's words but for its details, which hold the rows' values."""
+        said = (problem.diag.message_primary or str(problem)).strip()
+        where = f" ({problem.diag.constraint_name})" if problem.diag.constraint_name else ""
+        notes = "".join(f", {note}" for note in getattr(problem, "__notes__", ()))
+        before = f" Copied back before it: {', '.join(self._finished)}." if self._finished else ""
+        if self._is_committing:
+            return PlatformError(
+                f"Whether the rows were copied back into database {self._database} is not known: {said}.{before}",
+                next="Resume: the transaction's number tells what became of it.",
+            )
+        next_ = "Remove what it says, and copy back again; or work through the loss files by hand."
+        if problem.sqlstate == "55P03":
+            next_ = (
+                "Somebody holds a lock: in the restored copy the damage itself, until it is promoted. Try again then."
+            )
+        return PlatformError(
+            f"Nothing was copied back into database {self._database}, its transaction was rolled back: "
+            f"{said}{where}, while {self._doing}{notes}.{before}",
+            next=next_,
+        )
+
+    def add_to(self, plan: CopyBackPlan) -> None:
+        """The plan has this database's tables."""
+        plan.tables += self.reports
+        plan.notes += self._remaking.notes
+
+    # -- what would be done
+
+    def prepare(self) -> None:
+        """All lost rows are laid ready, and what speaks against each of them is known."""
+        parts = [part for table in self._tables for part in self._parts_of(table)]
+        self._doing = "dropped tables were made again"
+        self._remaking.make_tables()
+        for number, (report, then, relations, name) in enumerate(parts):
+            self._of.progress(report.table, number, len(parts))
+            self._doing = f"{report.table} was laid ready"
+            self._lay(number, report, then, relations, name)
+        while sum(staged.find_orphans(self._staged) for staged in self._staged):
+            pass
+        for staged in self._staged:
+            staged.fill_report()
+            self._note_missing(staged)
+
+    def _report(self, table: TableLoss, title: str | None = None) -> TableCopy:
+        report = TableCopy(self._database, title or table.title, table)
+        self.reports.append(report)
+        return report
+
+    def _parts_of(self, table: TableLoss) -> list[tuple[TableCopy, TableShape, list[Relation], RelationName]]:
+        """The table as it stands in production, and those of its parts that must be made again."""
+        assert table.name is not None
+        name = table.name
+        then = find_shape(self.restored, name)
+        if then is None:
+            self._report(table).problem = "it is not in the restored copy: it was made after the recovery target"
+            return []
+        tree = read_tree(self.restored, then.oid, name.database)
+        here = find_relations(self.production, [(part.oid, part.schema, part.name) for part in tree])
+        gone = [part for part in tree if part.oid not in here]
+        ours = [part for part in gone if self._was_dropped(part, tree, name.database)]
+        self._remaking.relations += ours
+        found = []
+        root = tree[0]
+        if root in gone and root not in ours:
+            self._report(table).problem = "another transaction has dropped it since"
+            return []
+        kept = [part for part in tree if part not in gone]
+        is_touched = bool(table.damage) or any(is_emptied(part, self._of.loss) for part in kept)
+        if root not in gone and (is_touched or not ours):
+            report = self._report(table)
+            if len(gone) > len(ours):
+                report.notes.append("partitions that another transaction has dropped since are left alone")
+            found.append((report, then, kept, name))
+        dropped = {part.oid for part in ours}
+        for top in (part for part in ours if part.parent_oid not in dropped):
+            report = self._report(table, table.title if top == root else f"{table.title}, partition {top.name}")
+            report.is_made_again = True
+            named = replace(name, oid=top.oid, schema=top.schema, name=top.name, kind=top.kind)
+            shape = find_shape(self.restored, named)
+            assert shape is not None
+            found.append((report, shape, _below(top, ours), named))
+        return found
+
+    def _was_dropped(self, part: Relation, tree: list[Relation], database: int) -> bool:
+        """By the damage: its number or its file, or those of a part of it, are in the damage's commits."""
+        numbers = {oid for one_ in self._of.loss.damage if one_.files is not None for oid in one_.files.dropped_oids}
+        return any(
+            (below.oid == part.oid and (database, below.oid) in numbers) or is_emptied(below, self._of.loss)
+            for below in _below(part, tree)
+        )
+
+    def _lay(
+        self, number: int, report: TableCopy, then: TableShape, relations: list[Relation], name: RelationName
+    ) -> None:
+        now = find_shape(self.production, name)
+        if now is None:
+            report.problem = "it is no ordinary table in production: a view or a temporary one has its name"
+            return
+        # The keys of a table that is made again come with its indexes, after its rows.
+        source = self.restored if report.is_made_again else self.production
+        links = read_foreign_keys(source, then.oid if report.is_made_again else now.oid)
+        root = (name.schema, name.name) if report.is_made_again else None
+        staged = Staged(
+            self.production, number, report, then, now, read_unique_keys(self.production, now.oid), links, root
+        )
+        self._note_limits(staged, relations)
+        if report.problem:
+            return
+        loss, fates = self._of.loss, self._of.fates
+        found = lost_rows(
+            self.restored, relations, staged.columns, loss, report.loss, fates, is_made_again=report.is_made_again
+        )
+        staged.lay(row for row in found if row.what != "o" or staged.key is None)
+        staged.find_conflicts(loss.damage_xids, self.restored)
+        self._staged.append(staged)
+
+    def _note_limits(self, staged: Staged, relations: list[Relation]) -> None:
+        report, loss = staged.report, self._of.loss
+        acting = load_sql("recovery/list_row_triggers")
+        for row in rows(self.production, acting.text, acting.values({"oid": staged.now.oid})):
+            if row["is_rule"]:
+                report.problem = f"rule {row['name']} rewrites what is written to it; disable it, then plan again"
+                return
+            report.notes.append(f"trigger {row['name']} fires on {row['events']}")
+        emptied = any(is_emptied(relation, loss) for relation in relations)
+        damage = report.loss.damage
+        if self._of.fates is None and not emptied and (damage.deleted or damage.updated or damage.moved):
+            report.problem = "which rows the damage deleted or changed was not followed through WAL"
+        elif (
+            any("(damage)" in said for said in report.loss.fates)
+            and not emptied
+            and not report.is_made_again
+            and not damage
+        ):
+            report.problem = "its file was rewritten between the recovery target and the damage: whose rows are missing cannot be told"
+        if staged.key is None and not report.is_made_again:
+            report.notes.append("no key identifies a row: rows are counted by their content")
+        lacking = [column for column in staged.then.columns if column not in staged.now.columns]
+        if lacking:
+            report.notes.append(f"columns that are gone since are left out: {', '.join(lacking)}")
+        if damage.inserted:
+            report.notes.append(f"{damage.inserted:,} rows that the damage inserted stay where they are")
+
+    def _note_missing(self, staged: Staged) -> None:
+        report = staged.report
+        found = one(self.production, f"SELECT count(*) AS number FROM {staged.table} WHERE what = 'i'")["number"]
+        missing = report.loss.damage.deleted - found
+        if missing > 0 and not report.is_made_again:
+            report.notes.append(
+                f"{missing:,} rows that the damage deleted are not in the restored copy: they were made after the recovery target, "
+                "or deleted and inserted more than once"
+            )
+
+    # -- doing it
+
+    def write(self) -> None:
+        """All rows are in; only the COMMIT is missing."""
+        self._doing = "rows were inserted"
+        for group in insert_order(self._staged):
+            self._doing = f"rows of {', '.join(staged.report.table for staged in group)} were inserted"
+            insert_rows(self.production, group)
+        for staged in self._staged:
+            self._doing = f"rows of {staged.report.table} were set back"
+            set_rows_back(staged)
+        for staged in self._staged:
+            self._doing = f"{staged.report.table} was looked at again"
+            look_again(staged)
+            raise_sequences(staged, self.restored)
+            staged.fill_report()
+        self._doing = "dropped tables were completed"
+        self._remaking.finish()
+        self._doing = "deferred constraints and triggers were asked"
+        self.production.execute("SET CONSTRAINTS ALL IMMEDIATE")
+
+    def xid(self) -> int:
+        """The transaction's number, with epoch."""
+        return int(one(self.production, "SELECT pg_catalog.pg_current_xact_id()::text AS xid")["xid"])
+
+    def commit(self, xid: int) -> None:
+        """It has happened."""
+        self._is_committing = True
+        self._doing = f"transaction {xid} was committed"
+        self.production.execute("COMMIT")
+
+
+def _below(top: Relation, tree: list[Relation]) -> list[Relation]:
+    """The relation and those of the tree that are partitions of it, at any depth."""
+    found = [top]
+    for part in tree:
+        if part.parent_oid in {one_.oid for one_ in found} and part not in found:
+            found.append(part)
+    return found

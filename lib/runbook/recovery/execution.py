@@ -1,0 +1,312 @@
+"""Phase 2 of a recovery: the backup restored beside production, replayed to the point, paused there; and what it then shows.
+
+A copy that stands from an earlier attempt is gone on with, not restored again: its checks count as long as it has not moved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from runbook import clock
+from runbook.clock import human_bytes, human_seconds
+from runbook.errors import OperatorError, PlatformError
+from runbook.model import Check, Severity, Status
+from runbook.platforms.cluster.beside import Beside
+from runbook.platforms.cluster.replay import Replay
+from runbook.platforms.cluster.restore import Restore
+from runbook.platforms.cluster.window import RecoveryPoint, Resolved
+from runbook.postgres.connect import Connection
+from runbook.postgres.tools import find_tools
+from runbook.postgres.wal import format_lsn
+from runbook.recovery.course import Seen
+from runbook.recovery.lossfiles import LossFiles
+from runbook.recovery.lossrows import write_loss_rows
+from runbook.recovery.minimising import Minimiser
+from runbook.recovery.pitr import PointInTimeRecovery
+from runbook.recovery.revenants import compare, read_inventory
+
+_NOT_DONE = {"state": "not done", "detail": "a dry run changes nothing"}
+
+
+class Execution:
+    """The copy of one recovery, from its files to its pause.
+
+    Args:
+        recovery: whose point it is.
+    """
+
+    def __init__(self, recovery: PointInTimeRecovery) -> None:
+        self.recovery, self.run, self.course = recovery, recovery.run, recovery.course
+        self.cluster, self.user, self.live = recovery.cluster, recovery.user, recovery.live
+        self.verification = recovery.params.verification
+        self._beside: Beside | None = None
+        self._resolved: Resolved | None = None
+        self._replay: Replay | None = None
+
+    # -- what there is -------------------------------------------------------------------------------------
+
+    @property
+    def beside(self) -> Beside:
+        """The copy."""
+        if self._beside is None:
+            tools = find_tools(self.recovery.major(), self.cluster.bin_directory, self.user)
+            self._beside = Beside.open_or_create(
+                self.cluster, self.recovery.folder, run_id=self.run.id, tools=tools, user=self.user
+            )
+        return self._beside
+
+    @property
+    def resolved(self) -> Resolved:
+        """The point with its backup and its WAL, as this attempt has proven it."""
+        if self._resolved is None:
+            raise OperatorError("Nothing is restored yet in this attempt.", next="Run the step that restores first.")
+        return self._resolved
+
+    @property
+    def replay(self) -> Replay:
+        """The copy on its way through WAL."""
+        if self._replay is None:
+            raise OperatorError("The copy is not isolated yet.", next="Run the step that isolates it first.")
+        return self._replay
+
+    @property
+    def is_over(self) -> bool:
+        """True in a dry run, and once the way on is being carried out: there is no copy to look at here."""
+        return self.recovery.dry_run or self.course.way is not None
+
+    def _show(self, name: str, look: Callable[[], Seen]) -> Seen:
+        if self.recovery.dry_run:
+            return Seen(rows=[{"what": name, **_NOT_DONE}])
+        return self.course.keep(name, look)
+
+    def once_a_copy(self, name: str, look: Callable[[], list[Check]], *, at_the_point: bool = True) -> Seen:
+        """Checks of the copy: they count as long as it is the same copy (`at_the_point`: at the same point)."""
+
+        def seen() -> Seen:
+            key = [self.beside.noted("backup"), self.beside.noted("copied at")]
+            if at_the_point:
+                key.append(self.recovery.point.facts()["reached"])
+            kept = self.course.noted(f"copy/{name}")
+            if kept is not None and kept["key"] == key:
+                return Seen.load(kept["seen"])
+            found = Seen(look())
+            self.course.note(f"copy/{name}", {"key": key, "seen": found.dump()})
+            return found
+
+        return self._show(name, seen)
+
+    # -- restore -------------------------------------------------------------------------------------------
+
+    def restore(self) -> Seen:
+        """The backup's files stand beside production. A copy that was cut short begins anew; one that stands is kept.
+
+        Raises:
+            BackupDamaged, WalDamaged, RecoveryRefused, ScratchFull.
+        """
+        return self._show("restore", self._restore)
+
+    def _restore(self) -> Seen:
+        point = self.recovery.point
+        is_same = self.course.noted("approved for") == point.facts()
+        self.course.reach("approved", again=not is_same)
+        self.course.note("approved for", point.facts())
+        selection = self.recovery.selection(format_lsn(point.gate) if point.gate is not None else "latest")
+        selection.describe()
+        beside = self._beside = Beside.open_or_create(
+            self.cluster, self.recovery.folder, run_id=self.run.id, tools=selection.tools, user=self.user
+        )
+        selection.choose(beside.wal)
+        backup = selection.backup_of(point)
+        copy = Restore(beside, selection.live_folders(), self._show_copy, self.verification.check_timeout)
+        is_new = not self._can_go_on(beside, backup.label, point)
+        size = 0
+        if is_new:
+            beside.begin_anew(backup)
+            copy.begin(backup)
+        try:
+            self._resolved = selection.resolve_again(point)
+            if is_new:
+                size = copy.finish(backup)
+        finally:
+            copy.end()
+        if is_new:
+            beside.note(**{"copied": True, "copied at": clock.stamp(clock.now())})
+        self.course.reach("restored", again=is_new)
+        return Seen(
+            rows=[
+                {
+                    "copy": str(beside.folder),
+                    "backup": backup.label,
+                    "copied": human_bytes(size) if is_new else "kept: no new restore is needed",
+                    "took": human_seconds(copy.seconds) if is_new else "–",
+                    "WAL proven": f"{format_lsn(self.resolved.scan.start)} to {format_lsn(point.reached)}",
+                }
+            ],
+            facts={"new": is_new},
+        )
+
+    @staticmethod
+    def _can_go_on(beside: Beside, backup: str, point: RecoveryPoint) -> bool:
+        """True when the copy that stands there is of this backup and not past the point."""
+        if not beside.is_copied or beside.noted("backup") != backup:
+            return False
+        return int(beside.noted("gate", 0)) <= (point.gate if point.gate is not None else point.reached)
+
+    def _show_copy(self, done: int, total: int) -> None:
+        self.recovery.show("Copying the backup", done, total, "bytes")
+
+    def isolate(self, manifest: Seen) -> Seen:
+        """The copy is configured so that it can reach nothing; no server is started on files that are not as they should be.
+
+        Raises:
+            PlatformError: the manifest check has failed.
+            RecoveryRefused: WAL would create a tablespace outside, or a link leads out.
+        """
+
+        def look() -> Seen:
+            failed = [check for check in manifest.checks if check.status is Status.FAIL]
+            if failed:
+                raise PlatformError(
+                    f"No server is started on backup {self.resolved.backup.label}: its files are not as its manifest says.",
+                    next="Recover from another backup: it needs an earlier one, or a copy of the damaged files.",
+                )
+            settings = self._configure()
+            shown = (
+                "listen_addresses",
+                "archive_mode",
+                "archive_command",
+                "archive_library",
+                "restore_command",
+                "fsync",
+            )
+            return Seen(rows=[{"setting": name, "value": settings.get(name) or "(nothing)"} for name in shown])
+
+        return self._show("isolate", look)
+
+    def _show_replay(self, position: int) -> None:
+        start, end = self.resolved.scan.start, self.recovery.point.reached
+        self.recovery.show("Replaying WAL", max(position - start, 0), end - start, "WAL bytes")
+
+    # -- the pause -----------------------------------------------------------------------------------------
+
+    def recover(self) -> Seen:
+        """The copy stands at the point, read-only; the position that it reports decides.
+
+        Raises:
+            RecoveryFailed, PlatformError: it does not get there, or cannot be read there.
+        """
+
+        def look() -> Seen:
+            point = self.recovery.point
+            self.beside.note(gate=point.gate if point.gate is not None else point.reached)
+            seen = self.replay.go_to(point.gate, point.reached)
+            self.course.reach("paused", again=True)
+            at = clock.stamp(seen["last_commit"]) if seen["last_commit"] else "none replayed"
+            check = Check(
+                id="recovery-reached",
+                title="The copy stands exactly at the point, in recovery",
+                status=Status.PASS,
+                expected=format_lsn(point.reached),
+                observed=f"{seen['lsn']}, last commit {at}",
+                severity=Severity.CRITICAL,
+                source="pg_last_wal_replay_lsn()",
+            )
+            return Seen([check], facts={"reached": seen["lsn"], "last commit": at})
+
+        return self._show("recover", look)
+
+    def stand_at_the_point(self) -> None:
+        """The copy's server runs at its point, or was promoted there: also in an attempt that looks at nothing else.
+
+        Raises:
+            as `restore` and `recover`.
+        """
+        if self._replay is not None:
+            return
+        self._restore()
+        self._configure()
+        if not self.beside.promoted:
+            point = self.recovery.point
+            self.replay.go_to(point.gate, point.reached)
+
+    def _configure(self) -> dict[str, str]:
+        settings = self.beside.configure(self.resolved.point.timeline, self.resolved.scan.raised)
+        self._replay = Replay(
+            self.beside, self.resolved.stage, self.verification.replay_stall_timeout, self._show_replay
+        )
+        return settings
+
+    def open_copy(self, database: str) -> Connection:
+        """A read-only connection to the copy; it waits for a lock no longer than it must."""
+        return self.beside.connect(database)
+
+    def write_losses(self) -> Seen:
+        """The rows that a recovery discards lie in files, as far as they can be had; personal data minimised.
+
+        Raises:
+            PlatformError: a server was lost, or the files cannot be written.
+        """
+
+        def look() -> Seen:
+            loss = self.recovery.loss
+            if loss is None:
+                raise OperatorError("The loss was not counted in this attempt.", next="Run that step first.")
+            folder = self.run.dir / "loss"
+            files = LossFiles(folder, Minimiser(self.recovery.params.recovery.personal_data))
+            found = write_loss_rows(
+                loss,
+                files,
+                open_damaged=self.live.connect if self.live.is_up() else None,
+                open_restored=self.open_copy,
+                progress=lambda label, done, total: self.recovery.show(label, done, total, "tables"),
+            )
+            rows = [
+                {
+                    "table": one.title,
+                    "file": one.file or "none: nothing differs",
+                    **{name: one.count(name) for name in ("inserted", "updated_new", "deleted")},
+                    "note": one.problem or "; ".join(one.notes),
+                }
+                for one in found
+            ]
+            problems = [one for one in found if one.problem]
+            check = Check(
+                id="recovery-loss-files",
+                title="The rows that a recovery discards are written down",
+                status=Status.PASS if not problems else Status.UNKNOWN,
+                expected="every table that lost rows",
+                observed=f"{len(found) - len(problems)} of {len(found)} tables",
+                reason=problems[0].problem if problems else None,
+                next="They can be read once the copy is promoted; until then they are counted only."
+                if problems
+                else None,
+            )
+            locked = Seen.load(self.run.recall("recovery/seen/point")).facts.get("damage", {}).get("locked")
+            checks = [] if problems and locked else [check]
+            return Seen(checks, rows, {"folder": str(folder), "limits": [one.problem for one in problems]})
+
+        return self._show("loss files", look)
+
+    def list_revenants(self) -> Seen:
+        """What would come back from the past, or be lost, beside the rows: with what to do."""
+
+        def look() -> Seen:
+            if not self.live.is_up():
+                return Seen(rows=[], facts={"missed": ["the damaged server does not answer: nothing to compare with"]})
+            damaged, missed = read_inventory(self.live.connect, self.verification.database)
+            restored, also = read_inventory(self.open_copy, self.verification.database)
+            return Seen(rows=[*compare(damaged, restored)], facts={"missed": sorted({*missed, *also})})
+
+        return self._show("revenants", look)
+
+    def stop(self) -> None:
+        """The copy's server is down, its files stay: the clean-up of an attempt. Safe twice."""
+        if self._beside is not None and self._beside.data.exists():
+            self._beside.stop()
+        self.recovery.clean_up()
+
+
+def limits_of(seen: Seen) -> list[Any]:
+    """What a step could not do, for the top of the report."""
+    return [*seen.facts.get("limits", []), *seen.facts.get("missed", [])]

@@ -1,0 +1,357 @@
+"""Point-in-time recovery: what a notebook steps through, from the lock-down to a copy that stands at the point, paused.
+
+Each public method is one step of the notebook, in order; the way on from the pause is in `wayon`. Production's damaged cluster
+is only read here, but for the lock-down, whose undo is journaled before each act.
+"""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any, Protocol
+
+from runbook.clock import human_bytes
+from runbook.errors import OperatorError, PlatformError, TargetOutsideWindow
+from runbook.gates.plan import Plan
+from runbook.params.schema import Params, seconds_of
+from runbook.platforms.cluster import service
+from runbook.platforms.cluster.beside import aside_of, folder_beside
+from runbook.platforms.cluster.live import LiveServer
+from runbook.platforms.cluster.selection import Selection
+from runbook.platforms.cluster.window import RecoveryPoint, parse_point
+from runbook.postgres.osuser import service_user
+from runbook.recovery.course import Course, Memory, Seen
+from runbook.recovery.done import Done
+from runbook.recovery.identify import FIND, Evidence, Identification, suspect_rows
+from runbook.recovery.lockdown import LockDown
+from runbook.recovery.loss import Loss
+from runbook.recovery.minimising import Minimiser
+from runbook.recovery.plans import FINAL, MOVES, WAYS, plan_recovery
+from runbook.recovery.suspects import RecoveryTarget, Suspect
+
+
+class Keeper(Memory, Protocol):
+    """What a recovery needs of its run."""
+
+    id: str
+    dir: Path
+    params: Params
+
+    def undo_first(self, act: str, undo: str) -> None:
+        """Before an act: how it is taken back."""
+
+    def undone(self, act: str) -> None:
+        """The act was taken back, or accepted."""
+
+    def effects(self, what: str | None) -> None:
+        """The target stays locked for others; None: not any more."""
+
+    def progress(self, label: str, done: float, total: float | None, unit: str) -> None:
+        """How far a step is."""
+
+
+def check_parameters(params: Params, values: dict[str, Any]) -> None:
+    """The notebook's parameters mean something on this target; nothing is started.
+
+    Raises:
+        OperatorError, ParamsError: one does not.
+    """
+    if params.cluster is None:
+        raise OperatorError(f"Target '{params.target}' is no cluster.", next="Use a target with platform: cluster.")
+    LiveServer(params.cluster, "preflight").need_data()
+    Minimiser(params.recovery.personal_data)
+    if values["recovery_point"].strip() != FIND:
+        parse_point(values["recovery_point"])
+    look_back_of(values["look_back"])
+    if values["personal_data"] not in ("", "yes", "no"):
+        raise OperatorError("personal_data is yes, no, or empty.", next="-p personal_data yes")
+    way = values["way"].partition(":")[0].strip()
+    if way and way not in WAYS:
+        raise OperatorError(f"There is no way '{way}'.", next="-p way " + "|".join(FINAL))
+    if values["acceptance"] not in ("", "accept", "back"):
+        raise OperatorError("acceptance is accept, back, or empty.", next="-p acceptance accept")
+    if params.environment == "production" and (way in FINAL or values["acceptance"]):
+        raise OperatorError(
+            "On a production target the way on and its acceptance are decided when there is something to see.",
+            next="Leave out -p way and -p acceptance; the run asks.",
+        )
+    if not values["dry_run"]:
+        service.require_service(params.cluster)
+
+
+def look_back_of(text: str) -> float:
+    """Seconds from `24 h`.
+
+    Raises:
+        OperatorError: it is no duration.
+    """
+    try:
+        return float(str(seconds_of(text)))
+    except ValueError as cause:
+        raise OperatorError(f"look_back: {cause}.", next="-p look_back '24 h'") from None
+
+
+class PointInTimeRecovery:
+    """The state between the steps of one recovery.
+
+    Args:
+        run: remembers over attempts, takes undos and progress.
+        dry_run: nothing is changed; what would be done is shown.
+        recovery_point, timeline, suspects, look_back: as the notebook's parameters say.
+    """
+
+    def __init__(
+        self,
+        run: Keeper,
+        dry_run: bool,
+        recovery_point: str = FIND,
+        timeline: str = "auto",
+        suspects: str = "1",
+        look_back: str = "24 h",
+    ) -> None:
+        params = run.params
+        if params.cluster is None:
+            raise OperatorError(f"Target '{params.target}' is no cluster.", next="Use a target with platform: cluster.")
+        self.run, self.params, self.cluster, self.dry_run = run, params, params.cluster, dry_run
+        self.course = Course(run)
+        self.live = LiveServer(self.cluster, run.id)
+        data = self.live.need_data()
+        self.folder = folder_beside(data, params.recovery.location, run.id)
+        self.aside = aside_of(data, run.id)
+        self.user = service_user(self.cluster.os_user, self._home(data))
+        self._asked, self._timeline, self._chosen = recovery_point, timeline, suspects
+        self._timeout = params.verification.check_timeout
+        self.lockdown = LockDown(
+            params,
+            run.id,
+            remember=run.remember,
+            recall=run.recall,
+            undo_first=run.undo_first,
+            undone=run.undone,
+        )
+        self.identification = Identification(
+            self.selection,
+            self.live,
+            run.dir / "search",
+            self.show,
+            look_back=look_back_of(look_back),
+            timeout=self._timeout,
+        )
+        self.loss: Loss | None = None
+        self.target: RecoveryTarget | None = None
+        self.damage: list[Suspect] = []
+
+    def _home(self, data: Path) -> Path:
+        """A data directory that is there, also when a swap was cut short."""
+        return next((one for one in (data, self.aside, self.folder / "data") if (one / "PG_VERSION").exists()), data)
+
+    def major(self) -> int:
+        """The version of the damaged cluster.
+
+        Raises:
+            PlatformError: nothing says it.
+        """
+        version = self._home(self.live.need_data()) / "PG_VERSION"
+        try:
+            return int(version.read_text().strip())
+        except (OSError, ValueError) as cause:
+            raise PlatformError(
+                f"{version} does not say which version of PostgreSQL this is: {cause}.",
+                next="Run as a user who can read it; then resume.",
+            ) from cause
+
+    def show(self, label: str, done: float, total: float, unit: str) -> None:
+        """Progress of the step."""
+        self.run.progress(label, done, total or None, unit)
+
+    def selection(self, point: str) -> Selection:
+        """Backups, archive (with the secured tail) and timelines for a point."""
+        tail = self.lockdown.tail
+        extra = tail.folder if tail is not None else None
+        return Selection(self.cluster, self.user, point, self._timeline, self._timeout, extra)
+
+    @property
+    def instance(self) -> str:
+        """Which instance this is, for people who approve."""
+        return f"{socket.gethostname()}:{self.live.need_data()}"
+
+    # -- phase 1: lock-down --------------------------------------------------------------------------------
+
+    def _done(self, name: str, act: Any, moment: str | None = None) -> Seen:
+        """An act of the lock-down: looked at anew until the way on is taken; in a dry run it is only said."""
+
+        def look() -> Seen:
+            if self.dry_run:
+                return Seen(rows=[{"what": name, "state": "not done", "detail": "a dry run changes nothing"}])
+            found: Done = act()
+            if moment is not None:
+                self.course.reach(moment)
+            return Seen(found.checks, found.rows)
+
+        return self.course.keep(name, look)
+
+    def maintain(self) -> Seen:
+        """The application is told to stop, nothing fails over or expires: by the hooks that params name."""
+        if not self.dry_run and self.course.way is None:
+            self.course.reach("begun")
+            self.run.effects("a recovery has locked the database down")
+
+        def act() -> Done:
+            first, then = self.lockdown.maintenance(), self.lockdown.freeze()
+            return Done([*first.checks, *then.checks], [*first.rows, *then.rows])
+
+        return self._done("maintenance and freeze", act)
+
+    def close(self) -> Seen:
+        """Nobody comes in but the operator; what does not ask at that door is listed."""
+
+        def act() -> Done:
+            first, then = self.lockdown.close(), self.lockdown.list_open()
+            return Done([*first.checks, *then.checks], [*first.rows, *then.rows])
+
+        return self._done("close the database", act, "closed")
+
+    def secure_tail(self) -> Seen:
+        """All WAL that production has written is in the archive, or copied out of pg_wal."""
+        return self._done(
+            "secure the end of WAL", lambda: self.lockdown.secure_tail(lambda said: self.show(said, 0, 0, "segments"))
+        )
+
+    def prove_quiet(self) -> Seen:
+        """WAL shows no commit any more."""
+        return self._done("prove that writes have stopped", self.lockdown.prove_quiet, "quiet")
+
+    # -- identify ------------------------------------------------------------------------------------------
+
+    def look_at_window(self) -> Seen:
+        """What backups and WAL can be recovered to."""
+
+        def look() -> Seen:
+            wrong = self.identification.look()
+            rows = [*self.identification.window_rows()]
+            return Seen(rows=rows, facts={"caption": self.identification.window_caption, "wrong": wrong})
+
+        return self.course.keep("window", look)
+
+    def search(self) -> Seen:
+        """The suspects, most suspicious first."""
+
+        def look() -> Seen:
+            found = self.identification.search()
+            speed = (found.search.reached - found.search.start) / max(found.search.seconds, 0.001)
+            facts = {
+                "wal": human_bytes(found.search.reached - found.search.start),
+                "rate": f"{human_bytes(speed)}/s",
+                "commits": found.search.commits,
+                "from": f"base backup {found.backup.label}",
+                "names missed": found.missed,
+            }
+            return Seen(rows=suspect_rows(found.suspects), facts=facts)
+
+        return self.course.keep("search", look)
+
+    @property
+    def evidence(self) -> Evidence | None:
+        """What the search of this attempt found; None when it was not searched again."""
+        return self.identification.evidence
+
+    @property
+    def moves(self) -> list[str]:
+        """Points that the operator has moved the target to, in their order."""
+        return list(self.course.noted("moves", []))
+
+    def move(self, option: str, value: str) -> None:
+        """The target is moved: the next attempt (or the next run of these cells) recovers to it."""
+        if option not in MOVES:
+            raise ValueError(f"{option} moves nothing")
+        parse_point(value)
+        self.course.note("moves", [*self.moves, value])
+
+    def propose(self) -> Seen:
+        """The point: moved to, asked for, or found; as a position, written down.
+
+        Raises:
+            OperatorError: nothing is suspected, and no point was given.
+            TargetOutsideWindow: the nearest points are named.
+        """
+        return self.course.keep("point", self._propose)
+
+    def _propose(self) -> Seen:
+        asked = self.moves[-1] if self.moves else self._asked
+        try:
+            target, damage = self.identification.propose(asked, self._chosen)
+            if target is None:
+                if not self.dry_run:
+                    raise OperatorError(
+                        "No transaction in the WAL that was searched looks like the damage.",
+                        next="Give a time or position: start the run again with -p recovery_point …; or search further "
+                        "back with -p look_back '7 d'.",
+                    )
+                point = self.identification.resolve("latest").point
+                return Seen(rows=[{"what": "point", "value": "nothing is suspected: the archive's end is shown"}],
+                            facts={"point": point.facts(), "sentence": "the archive's end", "damage": {}})  # fmt: skip
+            point = self.identification.resolve(target.asked).point
+        except TargetOutsideWindow as cause:
+            nearest = "; ".join(
+                f"{row['point']} {row['position']} ({row['of']})" for row in self.identification.nearest_points()
+            )
+            raise TargetOutsideWindow(
+                f"{cause.message} What can be had: {nearest}.", next=cause.next or "Choose a point between them."
+            ) from cause
+        self.target, self.damage = target, damage
+        left_out = target.first_left_out
+        facts = {
+            "first_left_out": left_out.xid if left_out is not None else None,
+            "xids": sorted({xid for one in damage for xid in one.xids})[:1000],
+            "sentences": [one.sentence for one in damage],
+            "locked": target.is_locked,
+        }
+        self.course.reach("point")
+        rows = [{"what": name, "value": value} for name, value in target.rows()]
+        return Seen(rows=rows, facts={"point": point.facts(), "sentence": target.sentence, "damage": facts})
+
+    @property
+    def point(self) -> RecoveryPoint:
+        """The point as it was written down last."""
+        kept = self.run.recall("recovery/seen/point")
+        return RecoveryPoint.from_facts(Seen.load(kept).facts["point"])
+
+    @property
+    def sentence(self) -> str:
+        """The point in words."""
+        return str(Seen.load(self.run.recall("recovery/seen/point")).facts["sentence"])
+
+    def count_loss(self) -> Seen:
+        """The transactions behind the point, by table, the damage's apart."""
+
+        def look() -> Seen:
+            if self.target is None:
+                return Seen(rows=[{"table": "nothing lies behind the archive's end"}], facts={"transactions": 0})
+            self.loss = self.identification.count_loss(self.point, self.damage)
+            return Seen(rows=self.loss.table_rows(), facts=self.loss.facts())
+
+        return self.course.keep("loss", look)
+
+    def learn_again(self) -> None:
+        """The damage and the loss as WAL tells them, for an attempt that only carries out what was decided before.
+
+        Raises:
+            as `search`, `propose` and `count_loss`.
+        """
+        self.identification.look()
+        self.identification.search()
+        self.target, self.damage = self.identification.propose(
+            self.moves[-1] if self.moves else self._asked, self._chosen
+        )
+        if self.target is not None:
+            self.loss = self.identification.count_loss(self.point, self.damage)
+
+    def plan(self, why: str, commander: str) -> Plan:
+        """What the second person approves: restore beside, paused at this point."""
+        return plan_recovery(
+            self.params.target, self.instance, self.point, self.sentence, str(self.folder), why, commander
+        )
+
+    def clean_up(self) -> None:
+        """The WAL that was laid to be searched is gone; safe twice."""
+        self.identification.clean_up()

@@ -1,0 +1,398 @@
+"""Phase 3 of a recovery: the way on from the pause. The restored copy is promoted and swapped in, or everything stays as it was.
+
+Each act looks at disks and servers for what is still missing, and may be called again after a crash at any moment. The damaged
+cluster is renamed, never deleted; until the recovery is accepted, the way back is open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from runbook.clock import human_seconds
+from runbook.errors import PlatformError, RecoveryFailed
+from runbook.gates.plan import Plan
+from runbook.model import Check, Severity, Status
+from runbook.outside.hooks import call_hook, describe_hook
+from runbook.params.schema import Hook
+from runbook.platforms.cluster import service
+from runbook.platforms.cluster.basebackup import take_backup
+from runbook.platforms.cluster.handover import Handover
+from runbook.platforms.cluster.swap import Swap
+from runbook.postgres import server
+from runbook.postgres.connect import one
+from runbook.postgres.sqlfiles import load_sql
+from runbook.postgres.wal import format_lsn
+from runbook.recovery.backing import CopyingBack
+from runbook.recovery.closing import DOORS
+from runbook.recovery.course import Seen
+from runbook.recovery.done import Done, judge
+from runbook.recovery.execution import Execution
+from runbook.recovery.lockdown import LIFTED
+from runbook.recovery.plans import plan_way
+
+_SWAPPED = "the restored copy was swapped in"
+
+
+class WayOn:
+    """The way on of one recovery.
+
+    Args:
+        execution: whose copy stands at the point.
+    """
+
+    def __init__(self, execution: Execution) -> None:
+        self.execution, self.recovery = execution, execution.recovery
+        self.run, self.course, self.cluster = execution.run, execution.course, execution.cluster
+        self.live, self.lockdown = execution.live, execution.recovery.lockdown
+        self.copying = CopyingBack(execution)
+
+    @property
+    def way(self) -> str:
+        """The way that is carried out; empty before one was approved, and in a dry run."""
+        return self.course.way or ""
+
+    def swap(self) -> Swap:
+        """The renames of this recovery."""
+        return Swap(self.cluster, self.execution.beside, self.run.id, self.recovery.user)
+
+    def _handover(self) -> Handover:
+        swap = self.swap()
+        return Handover(self.cluster, self.execution.beside, swap.data, swap.aside, self.recovery.user)
+
+    # -- the plan ------------------------------------------------------------------------------------------
+
+    def plan(self, way: str, why: str) -> Plan:
+        """What the second person approves; the same plan as long as it is being carried out."""
+        kept = self.course.noted("way plan")
+        if self.course.way is not None and kept is not None:
+            return Plan.model_validate(kept)
+        loss = Seen.load(self.run.recall("recovery/seen/loss") or Seen().dump()).facts
+        plan = plan_way(
+            way,
+            self.recovery.params.target,
+            instance=self.recovery.instance,
+            point=self.recovery.point,
+            moves=[move.words() for move in self.swap().moves()] if way == "promote" else [],
+            discarded=_discarded(loss),
+            copied=self.copying.plan_facts() if way == "copy-back" else {},
+            why=why,
+        )
+        self.course.note("way plan", plan.model_dump(mode="json"))
+        return plan
+
+    def preview(self) -> Plan:
+        """What a dry run shows: the plan to promote, without a copy."""
+        return plan_way(
+            "promote",
+            self.recovery.params.target,
+            instance=self.recovery.instance,
+            point=self.recovery.point,
+            moves=[(str(self.live.need_data()), str(self.recovery.aside))],
+            discarded="as counted above",
+            copied={},
+            why="a dry run",
+        )
+
+    def set_out(self, way: str) -> None:
+        """The approved way is being carried out from here on: what was seen is not looked at again."""
+        if not self.recovery.dry_run:
+            self.course.reach("chosen")
+            self.course.set_out(way)
+
+    def _act(self, name: str, way: str, act: Callable[[], Seen]) -> Seen:
+        """An act of one way; on another way, and in a dry run, it says that it is none of it."""
+        if self.recovery.dry_run or self.way != way:
+            why = "a dry run changes nothing" if self.recovery.dry_run else f"not on the way '{self.way}'"
+            return Seen(rows=[{"what": name, "state": "not done", "detail": why}])
+        if way == "promote" and self.course.noted("taken back") and name not in ("accept or go back",):
+            return Seen(rows=[{"what": name, "state": "not done", "detail": "the recovery was taken back"}])
+        return act()
+
+    # -- promote and swap ----------------------------------------------------------------------------------
+
+    def promote(self) -> Seen:
+        """The damaged server is down, the copy is a server of its own, stopped cleanly, and depends on no archive.
+
+        Raises:
+            RecoveryFailed: it forked elsewhere than at the point.
+            PlatformError: the HA manager is not paused, or a server does not stop.
+        """
+        return self._act("promote", "promote", self._promote)
+
+    def _promote(self) -> Seen:
+        beside = self.execution.beside
+        if not beside.noted("ready"):
+            self.lockdown.require_ha_paused()
+            if self.swap().state() == "before":
+                service.stop(self.cluster)
+            if not beside.noted("promoted"):
+                self._promote_copy()
+            beside.stop("fast")
+            removed = beside.free_of_archive()
+            beside.note(ready=True, freed=len(removed))
+        timeline = int(beside.noted("timeline"))
+        point = self.recovery.point
+        check = Check(
+            id="recovery-promoted",
+            title="The copy was promoted exactly at the point",
+            status=Status.PASS,
+            expected=f"timeline forks at {format_lsn(point.reached)}",
+            observed=f"timeline {timeline} forks there",
+            severity=Severity.CRITICAL,
+            source=f"{timeline:08X}.history",
+        )
+        return Seen(
+            [check], [{"what": "the copy", "state": f"promoted, timeline {timeline}", "detail": "stopped cleanly"}]
+        )
+
+    def _promote_copy(self) -> None:
+        execution, beside, expected = self.execution, self.execution.beside, self.recovery.point.reached
+        execution.stand_at_the_point()
+        if not beside.promoted:
+            timeline = execution.replay.promote(expected)
+        else:  # an attempt was killed when the promotion was over and nobody had noted it
+            server.start(beside.tools, beside.data, log=beside.log, user=beside.user)
+            with beside.connect("template1", read_only=False) as connection:
+                connection.execute("CHECKPOINT")
+                timeline = int(one(connection, load_sql("recovery/read_timeline").text)["timeline"])
+        if timeline == self.recovery.point.timeline:
+            raise RecoveryFailed(
+                "The copy is on no timeline of its own.", next="Do not swap it in; choose the way back."
+            )
+        beside.note_promoted(timeline, expected)
+
+    def swap_in(self) -> Seen:
+        """The damaged cluster stands aside, the restored one in its place, with production's configuration of today."""
+        return self._act("swap", "promote", self._swap_in)
+
+    def _swap_in(self) -> Seen:
+        swap = self.swap()
+        left = swap.left_where_they_are()
+        if not self.execution.beside.noted("handed over"):
+            back = "; ".join(f"mv {move.new} {move.old}" for move in reversed(swap.moves()))
+            self.run.undo_first(_SWAPPED, f"answer 'back' before it is accepted; by hand, servers down: {back}")
+            swap.forward()
+            self._handover().configure()
+            self.execution.beside.note(**{"handed over": True})
+        rows = [{"what": str(move.old), "state": "is now", "detail": str(move.new)} for move in swap.moves()]
+        rows += [{"what": one, "state": "stays", "detail": "its place is on another file system"} for one in left]
+        check = judge("recovery-swapped", "The restored cluster stands in production's place", "after", swap.state())
+        return Seen([check], rows)
+
+    def start_read_only(self) -> Seen:
+        """Production runs under its service manager: read-only, then open to the application's reads."""
+        return self._act("start read-only", "promote", self._start_read_only)
+
+    def _start_read_only(self) -> Seen:
+        timeline = int(self.execution.beside.noted("timeline"))
+        service.start(self.cluster)
+        facts = self.live.facts()
+        is_ours = facts.timeline == timeline and not facts.in_recovery
+        checks = [
+            Check(
+                id="recovery-started",
+                title="Production is the restored cluster, on its own timeline",
+                status=Status.PASS if is_ours else Status.FAIL,
+                expected=f"timeline {timeline}",
+                observed=f"timeline {facts.timeline}" + (", in recovery" if facts.in_recovery else ""),
+                severity=Severity.CRITICAL,
+                reason=None if is_ours else "Another cluster than the restored one answers.",
+                next=None if is_ours else "Stop it; see who started what.",
+            )
+        ]
+        if not self.course.reached("open"):
+            lifted = self.lockdown.lift([DOORS])
+            checks += lifted.checks
+            checks.append(self._read_only_check())
+        self.course.reach("read-only")
+        rows = [
+            {"what": "production", "state": "runs", "detail": f"timeline {facts.timeline}, archiving held, read-only"}
+        ]
+        return Seen(checks, rows)
+
+    def _read_only_check(self) -> Check:
+        is_read_only = self._handover().is_read_only()
+        return judge(
+            "recovery-read-only",
+            "Production starts read-only",
+            "default_transaction_read_only = on",
+            "on" if is_read_only else "off",
+            reason=None
+            if is_read_only
+            else "something overrides the setting: the application may write before acceptance.",
+            next=None if is_read_only else "Look for -c options in the start command.",
+        )
+
+    def smoke_test(self) -> Seen:
+        """The operator's smoke tests against the read-only production."""
+        return self._act("smoke tests", "promote", self._smoke_test)
+
+    def _smoke_test(self) -> Seen:
+        kept = self.course.noted("smoke tests")
+        if kept is not None:
+            return Seen.load(kept)
+        hooks = self.recovery.params.hooks.smoke_tests
+        found = self._call_all(
+            [(f"smoke test {number}", hook) for number, hook in enumerate(hooks, 1)], Severity.CRITICAL
+        )
+        if not hooks:
+            found.say("smoke tests", "not in params", "by hand: start the application read-only, and look")
+        seen = Seen(found.checks, found.rows)
+        self.course.note("smoke tests", seen.dump())
+        return seen
+
+    def _call_all(self, hooks: list[tuple[str, Hook]], severity: Severity) -> Done:
+        done = Done()
+        facts = {"target": self.recovery.params.target, "incident run": self.run.id}
+        for name, hook in hooks:
+            called = call_hook(name, hook, facts)
+            done.say(name, "done" if called.ok else "FAILED", f"{called.said} ({human_seconds(called.seconds)})")
+            done.checks.append(
+                Check(
+                    id="recovery-" + name.replace(" ", "-").replace("_", "-"),
+                    title=f"Hook {name}",
+                    status=Status.PASS if called.ok else Status.UNKNOWN,
+                    expected="the hook succeeds",
+                    observed=called.said or "done",
+                    severity=severity,
+                    reason=None if called.ok else f"{called.what}: {called.said}",
+                    next=None if called.ok else "Mend it or do it by hand; then redo or go back.",
+                    source=describe_hook(hook),
+                    seconds=called.seconds,
+                )
+            )
+        return done
+
+    # -- accepted, or taken back ---------------------------------------------------------------------------
+
+    def settle(self, verdict: str) -> Seen:
+        """Accepted: nothing is undone any more. Back: the damaged cluster stands and runs in its place again."""
+        if verdict == "back":
+            return self._act("accept or go back", "promote", self._take_back)
+        return self._act("accept or go back", "promote", self._accept)
+
+    def _accept(self) -> Seen:
+        self.course.reach("accepted")
+        self.run.undone(_SWAPPED)
+        return Seen(
+            rows=[{"what": "the recovery", "state": "accepted", "detail": str(self.recovery.aside) + " is kept"}]
+        )
+
+    def _take_back(self) -> Seen:
+        swap = self.swap()
+        if not self.course.noted("taken back"):
+            service.stop(self.cluster)
+            swap.back()
+            service.start(self.cluster)
+            self.course.note("taken back", True)
+        self.run.undone(_SWAPPED)
+        lifted = self.lockdown.lift()
+        rows = [
+            {"what": "the damaged cluster", "state": "runs in its place again", "detail": str(swap.data)},
+            *lifted.rows,
+        ]
+        return Seen(lifted.checks, rows)
+
+    def open(self) -> Seen:
+        """Production takes writes again; the lock-down is lifted, the log is watched, the status page is told."""
+        return self._act("open production", "promote", self._open)
+
+    def _open(self) -> Seen:
+        self._handover().open_for_writing()
+        lifted = self.lockdown.lift()
+        self.course.reach("open")
+        found = Done(list(lifted.checks), list(lifted.rows))
+        return self._tell(found)
+
+    def _tell(self, found: Done) -> Seen:
+        """The log is watched and the status page is told, once."""
+        kept = self.course.noted("told")
+        if kept is None:
+            hooks = self.recovery.params.hooks
+            wanted = [
+                (name, hook)
+                for name, hook in (("log_watch", hooks.log_watch), ("status_page", hooks.status_page))
+                if hook
+            ]
+            told = self._call_all(wanted, Severity.WARNING)
+            for name in ("log_watch", "status_page"):
+                if getattr(hooks, name) is None:
+                    told.say(name, "not in params", "by hand")
+            kept = Seen(told.checks, told.rows).dump()
+            self.course.note("told", kept)
+        told_seen = Seen.load(kept)
+        return Seen([*found.checks, *told_seen.checks], [*found.rows, *told_seen.rows])
+
+    def release(self) -> Seen:
+        """Archiving goes on, and the new timeline's history is proven to be in the archive."""
+        return self._act("release archiving", "promote", self._release)
+
+    def _release(self) -> Seen:
+        handover = self._handover()
+        handover.release_archiving()
+        timeout = self.recovery.params.recovery.archive_timeout
+        check = handover.prove_history(
+            int(self.execution.beside.noted("timeline")), timeout, lambda said: self.recovery.show(said, 0, 0, "files")
+        )
+        if check.status is Status.PASS:
+            self.course.reach("archived")
+        return Seen([check])
+
+    def back_up(self) -> Seen:
+        """A new base backup: the old ones need the old timeline's WAL to reach the new one."""
+        return self._act("base backup", "promote", self._back_up)
+
+    def _back_up(self) -> Seen:
+        label = self.course.noted("base backup")
+        if label is None:
+            label = str(take_backup(self.cluster, self.live, f"after recovery {self.run.id}"[:60]).name)
+            self.course.note("base backup", label)
+        return Seen(
+            [judge("recovery-base-backup", "A base backup of the recovered production is there", "verified", label)],
+            [{"what": "base backup", "state": "taken and verified", "detail": label}],
+        )
+
+    # -- the other ways ------------------------------------------------------------------------------------
+
+    def copy_back(self) -> Seen:
+        """The lost rows are in production again; the lock-down is lifted."""
+
+        def act() -> Seen:
+            found = self.copying.carry_out()
+            lifted = self._leave()
+            return Seen([*found.checks, *lifted.checks], [*found.rows, *lifted.rows], found.facts)
+
+        return self._act("copy the lost rows back", "copy-back", act)
+
+    def go_back(self) -> Seen:
+        """Everything is as it was: the lock-down is lifted, the copy is gone."""
+        return self._act("go back to the damaged cluster", "back", self._leave)
+
+    def _leave(self) -> Seen:
+        lifted = self.lockdown.lift()
+        self.course.reach("open")
+        self.execution.beside.remove()
+        return self._tell(lifted)
+
+    def finish(self) -> None:
+        """The target is free for others: all was accepted, or taken back.
+
+        Raises:
+            PlatformError: a part of the lock-down could not be lifted.
+        """
+        if self.recovery.dry_run:
+            return
+        left = [act for act in LIFTED if self.lockdown.is_begun(act)]
+        if left:
+            raise PlatformError(f"Not taken back: {', '.join(left)}.", next="Undo it by hand, then resume.")
+        self.course.reach("done")
+        self.run.effects(None)
+
+
+def _discarded(loss: dict[str, Any]) -> str:
+    """The others' transactions that a promotion discards, in words."""
+    number, first, last = loss.get("transactions", 0), loss.get("first"), loss.get("last")
+    if not number or first is None or last is None:
+        return "no transaction of others"
+    return f"{number:,} transactions, {first['at']} to {last['at']}"
