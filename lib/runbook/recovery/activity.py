@@ -79,6 +79,12 @@ def bar_arguments(
     }
 
 
+def telling_kind(suspects: Sequence[Suspect]) -> Kind:
+    """What to draw so that the first suspect stands out; a TRUNCATE or DROP touches no rows, so the commits are drawn."""
+    first = suspects[0].kind if suspects else "delete"
+    return "updated" if first == "update" else "deleted" if "delete" in first else "commits"
+
+
 def _step(search: WalSearch, most: int, least: int) -> int:
     """The shortest step that gives no more than so many points."""
     if not search.spans:

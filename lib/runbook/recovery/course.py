@@ -108,17 +108,18 @@ class Course:
 
     # -- time ----------------------------------------------------------------------------------------------
 
-    def reach(self, moment: str, *, again: bool = False) -> None:
-        """The moment is noted, when it is the first time (`again`: also later ones, as after a target was moved)."""
+    def reach(self, moment: str, of: object = None) -> None:
+        """The moment is noted, when it is the first time: for this `of` (JSON), since a target may be moved."""
         if moment not in MOMENTS:
             raise ValueError(f"'{moment}' is none of {list(MOMENTS)}")
-        if again or self._memory.recall(f"recovery/at/{moment}") is None:
-            self._memory.remember(f"recovery/at/{moment}", clock.stamp(clock.now()))
+        kept = self._memory.recall(f"recovery/at/{moment}")
+        if kept is None or kept["of"] != of:
+            self._memory.remember(f"recovery/at/{moment}", {"at": clock.stamp(clock.now()), "of": of})
 
     def reached(self, moment: str) -> datetime | None:
         """When that was."""
-        at = self._memory.recall(f"recovery/at/{moment}")
-        return clock.parse(at) if at is not None else None
+        kept = self._memory.recall(f"recovery/at/{moment}")
+        return clock.parse(kept["at"]) if kept is not None else None
 
     def moments(self) -> list[tuple[datetime, str]]:
         """All that were reached, in the order of time, in words."""

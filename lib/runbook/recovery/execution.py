@@ -108,9 +108,7 @@ class Execution:
 
     def _restore(self) -> Seen:
         point = self.recovery.point
-        is_same = self.course.noted("approved for") == point.facts()
-        self.course.reach("approved", again=not is_same)
-        self.course.note("approved for", point.facts())
+        self.course.reach("approved", point.facts())
         selection = self.recovery.selection(format_lsn(point.gate) if point.gate is not None else "latest")
         selection.describe()
         beside = self._beside = Beside.open_or_create(
@@ -132,7 +130,7 @@ class Execution:
             copy.end()
         if is_new:
             beside.note(**{"copied": True, "copied at": clock.stamp(clock.now())})
-        self.course.reach("restored", again=is_new)
+        self.course.reach("restored", point.facts())
         return Seen(
             rows=[
                 {
@@ -201,7 +199,7 @@ class Execution:
             point = self.recovery.point
             self.beside.note(gate=point.gate if point.gate is not None else point.reached)
             seen = self.replay.go_to(point.gate, point.reached)
-            self.course.reach("paused", again=True)
+            self.course.reach("paused", point.facts())
             at = clock.stamp(seen["last_commit"]) if seen["last_commit"] else "none replayed"
             check = Check(
                 id="recovery-reached",
@@ -294,6 +292,7 @@ class Execution:
         def look() -> Seen:
             if not self.live.is_up():
                 return Seen(rows=[], facts={"missed": ["the damaged server does not answer: nothing to compare with"]})
+            self.course.reach("checked", self.recovery.point.facts())
             damaged, missed = read_inventory(self.live.connect, self.verification.database)
             restored, also = read_inventory(self.open_copy, self.verification.database)
             return Seen(rows=[*compare(damaged, restored)], facts={"missed": sorted({*missed, *also})})

@@ -229,9 +229,19 @@ class PointInTimeRecovery:
         def look() -> Seen:
             wrong = self.identification.look()
             rows = [*self.identification.window_rows()]
-            return Seen(rows=rows, facts={"caption": self.identification.window_caption, "wrong": wrong})
+            return Seen(
+                rows=rows, facts={"caption": self.identification.window_caption, "wrong": wrong, **self._system()}
+            )
 
         return self.course.keep("window", look)
+
+    def _system(self) -> dict[str, Any]:
+        """Which system this is, for the top of the report."""
+        selection = self.identification.selection
+        assert selection is not None
+        newest = selection.candidates[0]
+        facts = {"system_identifier": newest.system_identifier, "server_version": selection.tools.version}
+        return {"system": {**facts, "host": socket.gethostname()}}
 
     def search(self) -> Seen:
         """The suspects, most suspicious first."""

@@ -1,0 +1,109 @@
+"""A recovery from its first question to its last check, on a real damaged production; and every way on from the pause."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from recovering import ANSWERS, Recovering, figure, suffer
+from runbook import layout
+from runbook.sandbox.place import need_sandbox
+
+pytestmark = pytest.mark.server
+
+VEHICLES = "SELECT count(*) FROM public.vehicles"
+
+
+def test_recovery_is_waited_for_approved_and_swapped_in(live_home: Path) -> None:
+    sandbox, truth = suffer()
+    damaged = figure(sandbox, VEHICLES)
+    recovery = Recovering()
+    first = recovery.start()
+    assert (first.code, first.last["verdict"]) == (3, "WAITING"), first.stderr
+    assert figure(sandbox, VEHICLES) == damaged, "production's data is as it was"
+    with pytest.raises(Exception, match="pg_hba"):
+        figure(sandbox, VEHICLES, user="dealerscope_app")
+    other = recovery.say("run", "backup-verification", "--target", "sandbox")
+    assert (other.code, other.last["verdict"]) == (5, "LOCKED"), "a second run does not enter a locked-down cluster"
+    assert any("the database is closed" in limit for limit in first.record["limitations"])
+    last = recovery.go_on(first)
+    assert (last.code, last.last["verdict"]) == (0, "PASS"), last.stdout + last.stderr
+    facts = last.record["facts"]
+    assert str(facts["damage"]["first_left_out"]) == truth["xid"]
+    assert figure(sandbox, VEHICLES) >= damaged + truth["rows"]["vehicles"]
+    assert figure(sandbox, "SHOW default_transaction_read_only", user="dealerscope_app") == "off"
+    assert (recovery.aside / "PG_VERSION").exists(), "the damaged cluster is kept"
+    assert last.record["undos"] == {} and not [one for one in last.record["limitations"] if "NOT TAKEN BACK" in one]
+    assert (sandbox.archive / "00000002.history").is_file()
+    assert figure(sandbox, "SHOW archive_library") == "basic_archive"
+    assert figure(sandbox, "SHOW autovacuum") == "on"
+    assert {measure["name"] for measure in last.record["measures"]} == {"rto", "rpo"}
+    assert (layout.run(recovery.run) / "postmortem.md").read_text().startswith("# Post-mortem")
+    verified = recovery.say("run", "backup-verification", "--target", "sandbox")
+    assert verified.last["verdict"] in ("PASS", "INCOMPLETE") and verified.code != 1, verified.stdout
+    assert (
+        "timeline 2" in str(json.dumps(verified.record["facts"]))
+        or verified.record["facts"]["recovery_point"]["timeline"] == 2
+    )
+
+
+def test_way_back_before_the_swap_leaves_production_as_it_was(live_home: Path) -> None:
+    sandbox, _ = suffer("truncate")
+    hba = (sandbox.data / "pg_hba.conf").read_bytes()
+    rows = figure(sandbox, VEHICLES)
+    recovery = Recovering({**ANSWERS, "way": "back"})
+    last = recovery.finish()
+    assert (last.code, last.last["verdict"]) == (0, "PASS"), last.stdout + last.stderr
+    assert (sandbox.data / "pg_hba.conf").read_bytes() == hba
+    assert figure(sandbox, VEHICLES, user="dealerscope_app") == rows
+    assert not recovery.beside.exists() and not recovery.aside.exists()
+    assert not (sandbox.archive / "00000002.history").exists()
+    assert Recovering().say("run", "backup-verification", "--target", "sandbox").code == 0, "the target is free again"
+
+
+def test_way_back_after_the_swap_puts_the_damaged_cluster_in_its_place(live_home: Path) -> None:
+    sandbox, truth = suffer()
+    damaged = figure(sandbox, VEHICLES)
+    recovery = Recovering({**ANSWERS, "acceptance": "back"})
+    last = recovery.finish()
+    assert (last.code, last.last["verdict"]) == (0, "PASS"), last.stdout + last.stderr
+    assert figure(sandbox, VEHICLES, user="dealerscope_app") == damaged
+    assert (recovery.beside / "data" / "PG_VERSION").exists(), "the restored copy is kept too"
+    assert not (sandbox.archive / "00000002.history").exists(), "its history never reached the archive"
+    assert figure(sandbox, "SHOW archive_library") == "basic_archive"
+
+
+def test_lost_rows_are_copied_back_and_nothing_else_is_rewound(live_home: Path) -> None:
+    sandbox, truth = suffer()
+    before = figure(sandbox, VEHICLES), figure(sandbox, "SELECT count(*) FROM public.sessions")
+    recovery = Recovering({**ANSWERS, "way": "copy-back"})
+    last = recovery.finish()
+    assert (last.code, last.last["verdict"]) == (0, "PASS"), last.stdout + last.stderr
+    assert figure(sandbox, VEHICLES) == before[0] + truth["rows"]["vehicles"]
+    assert figure(sandbox, "SELECT count(*) FROM public.sessions") == before[1], "what others wrote since stays"
+    lost = figure(sandbox, f"SELECT count(*) FROM public.vehicles WHERE year = {truth['year']}")
+    assert lost >= truth["rows"]["vehicles"]
+    assert figure(sandbox, VEHICLES, user="dealerscope_app") and not recovery.beside.exists()
+
+
+def test_wrong_target_is_moved_later_without_a_new_restore_and_earlier_with_one(live_home: Path) -> None:
+    sandbox, truth = suffer()
+    recovery = Recovering({**ANSWERS, "way": "", "recovery_point": str(truth["before_lsn"])})
+    paused = recovery.go_on(recovery.start())
+    assert paused.code == 3 and "choose-the-way-on" in paused.last["next"], paused.stdout + paused.stderr
+    begun = json.loads((recovery.beside / "recovery.json").read_text())["copied at"]
+    later = figure(sandbox, "SELECT pg_current_wal_lsn()::text")
+    answered = recovery.say("answer", recovery.run, "choose-the-way-on", "later", "--value", str(truth["after_lsn"] if "after_lsn" in truth else later), "--reason", "too early")  # fmt: skip
+    assert answered.code == 0, answered.stderr
+    moved = recovery.resume()
+    assert moved.code == 3, moved.stdout + moved.stderr
+
+
+def test_target_outside_the_window_is_refused_with_the_nearest_points(live_home: Path) -> None:
+    suffer("truncate")
+    recovery = Recovering({**ANSWERS, "recovery_point": "2001-01-01T00:00:00Z"})
+    said = recovery.start()
+    assert (said.code, said.last["verdict"]) == (1, "FAIL"), said.stdout + said.stderr
+    assert "oldest 0/" in said.last["reason"] and "newest 0/" in said.last["reason"]
+    assert need_sandbox().state.socket is not None
