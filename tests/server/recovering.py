@@ -87,6 +87,10 @@ class Recovering:
     def go_on(self, said: Said, most: int = 6) -> Said:
         """Every gate that waits is approved, and the run goes on, until it waits for something else or has ended."""
         for _ in range(most):
+            if "give-the-reason" in said.last["next"]:
+                answered = self.say("answer", self.run, "give-the-reason-for-this-point", "--value", "moved")
+                assert answered.code == 0, answered.stderr
+                said = self.resume()
             gate = next(
                 (word for word in ("approve-the-recovery", "approve-the-way-on") if word in said.last["next"]), ""
             )

@@ -190,7 +190,7 @@ def test_row_made_by_somebody_at_that_very_moment_is_kept(at: Undoing) -> None:
     done = at.apply(plan)
     thread.join()
     other.close()
-    assert [key for key in reasons(done, "public.item")] == [("7",)]
+    assert list(reasons(done, "public.item")) == [("7",)]
     assert at.sql("SELECT n FROM item WHERE id = 7") == [(7,)]
     assert table(done, "public.item").insert == 499
 

@@ -62,9 +62,7 @@ def test_command_that_dies_on_the_way_is_not_taken_for_the_end(shop: Shop, code:
     state = shop.cluster.home / "state"
     state.mkdir()
     state.chmod(0o777)
-    script = (
-        f'if [ "$1" = {name} ]; then touch "{state}/dead"; fi\nif [ -f "{state}/dead" ]; then exit {code}; fi\n{COPY}'
-    )
+    script = f'if [ ${{#1}} = 24 ] && ! [ "$1" \\< {name} ]; then touch "{state}/dead"; fi\nif [ -f "{state}/dead" ]; then exit {code}; fi\n{COPY}'
     outcome = prove(shop.cluster, fetching(shop, script))
     assert isinstance(outcome.error, CommandFailed) and outcome.verdict == "INCOMPLETE"
     assert "fetch" in outcome.said

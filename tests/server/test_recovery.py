@@ -31,7 +31,11 @@ def test_recovery_is_waited_for_approved_and_swapped_in(live_home: Path) -> None
     assert (last.code, last.last["verdict"]) == (0, "PASS"), last.stdout + last.stderr
     facts = last.record["facts"]
     assert str(facts["damage"]["first_left_out"]) == truth["xid"]
-    assert figure(sandbox, VEHICLES) >= damaged + truth["rows"]["vehicles"]
+    discarded = facts["loss"]["tables"]["public.vehicles"]["others"]["inserted"]
+    assert (
+        figure(sandbox, VEHICLES)
+        == damaged + facts["loss"]["tables"]["public.vehicles"]["damage"]["deleted"] - discarded
+    )
     assert figure(sandbox, "SHOW default_transaction_read_only", user="dealerscope_app") == "off"
     assert (recovery.aside / "PG_VERSION").exists(), "the damaged cluster is kept"
     assert last.record["undos"] == {} and not [one for one in last.record["limitations"] if "NOT TAKEN BACK" in one]
@@ -63,7 +67,7 @@ def test_way_back_before_the_swap_leaves_production_as_it_was(live_home: Path) -
 
 
 def test_way_back_after_the_swap_puts_the_damaged_cluster_in_its_place(live_home: Path) -> None:
-    sandbox, truth = suffer()
+    sandbox, _ = suffer()
     damaged = figure(sandbox, VEHICLES)
     recovery = Recovering({**ANSWERS, "acceptance": "back"})
     last = recovery.finish()
@@ -88,16 +92,28 @@ def test_lost_rows_are_copied_back_and_nothing_else_is_rewound(live_home: Path) 
 
 
 def test_wrong_target_is_moved_later_without_a_new_restore_and_earlier_with_one(live_home: Path) -> None:
-    sandbox, truth = suffer()
-    recovery = Recovering({**ANSWERS, "way": "", "recovery_point": str(truth["before_lsn"])})
+    _, truth = suffer()
+    first = str(truth["before_lsn"])
+    recovery = Recovering({**ANSWERS, "way": "", "recovery_point": first})
     paused = recovery.go_on(recovery.start())
     assert paused.code == 3 and "choose-the-way-on" in paused.last["next"], paused.stdout + paused.stderr
-    begun = json.loads((recovery.beside / "recovery.json").read_text())["copied at"]
-    later = figure(sandbox, "SELECT pg_current_wal_lsn()::text")
-    answered = recovery.say("answer", recovery.run, "choose-the-way-on", "later", "--value", str(truth["after_lsn"] if "after_lsn" in truth else later), "--reason", "too early")  # fmt: skip
-    assert answered.code == 0, answered.stderr
-    moved = recovery.resume()
-    assert moved.code == 3, moved.stdout + moved.stderr
+
+    def copied_at() -> str:
+        return str(json.loads((recovery.beside / "recovery.json").read_text())["copied at"])
+
+    begun, later = copied_at(), paused.record["facts"]["loss"]["last"]["lsn"]
+    for option, point, is_kept in (("later", later, True), ("earlier", first, False)):
+        answered = recovery.say("answer", recovery.run, "choose-the-way-on", option, "--value", point, "--reason", "no")
+        assert answered.code == 0, answered.stderr
+        moved = recovery.resume()
+        assert "The target is moved" in moved.last["reason"], moved.stdout + moved.stderr
+        moved = recovery.go_on(recovery.resume())
+        assert "choose-the-way-on" in moved.last["next"], moved.stdout + moved.stderr
+        assert moved.record["facts"]["recovery_point"]["asked"] == point
+        assert (copied_at() == begun) is is_kept
+    assert recovery.say("answer", recovery.run, "choose-the-way-on", "back", "--reason", "enough").code == 0
+    last = recovery.go_on(recovery.resume())
+    assert (last.code, last.last["verdict"]) == (0, "PASS"), last.stdout + last.stderr
 
 
 def test_target_outside_the_window_is_refused_with_the_nearest_points(live_home: Path) -> None:

@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from runbook.errors import NotMeasured
+from runbook.errors import NotMeasured, RecoveryFailed
 from runbook.model import Check
 from runbook.platforms.cluster.scratch import Scratch
-from runbook.postgres.connect import Connection, rows
+from runbook.postgres.connect import Connection, SqlError, rows
 from runbook.postgres.sqlfiles import load_sql
 from runbook.verification import content, integrity
 from runbook.verification.sqlchecks import CheckFile, run_check
@@ -65,7 +65,13 @@ class Contents:
                 connection = stack.enter_context(self.scratch.connect(database))
                 content.prepare(connection)
                 connections.append(connection)
-            relations = [item for item in content.list_relations(connections[0]) if wanted(item)]
+            try:
+                relations = [item for item in content.list_relations(connections[0]) if wanted(item)]
+            except SqlError as problem:
+                raise RecoveryFailed(
+                    f"The catalogs of database {database} cannot be read: {str(problem).strip()}",
+                    next="Do not trust this backup: take a new one, and look at the catalogs of production.",
+                ) from problem
             open_to_us, closed = content.readable(relations, in_recovery=in_recovery)
             self.unread = sorted({*self.unread, *(f"{database}.{item.title}" for item in closed)})
             found = content.read_contents(

@@ -16,7 +16,7 @@ from runbook.model import Check, Finding, Severity, Status
 from runbook.platforms.cluster import service
 from runbook.platforms.cluster.live import LiveServer, read_facts, read_position
 from runbook.platforms.cluster.sessions import list_prepared, session_words
-from runbook.postgres.connect import Connection, SqlError, rows
+from runbook.postgres.connect import Connection, SqlError, one, rows
 from runbook.postgres.sqlfiles import load_sql
 from runbook.postgres.wal import Commit, format_lsn, parse_commit, read_records
 
@@ -102,7 +102,8 @@ def _watch_for(server: LiveServer, seconds: float) -> tuple[int, int, int, _Watc
                     f"WAL up to {format_lsn(end)} does not reach the disk ({format_lsn(flushed)}): it cannot be read.",
                     next="Look at the server's log and disk.",
                 )
-            time.sleep(_POLL_SECONDS)
+            with server.connect(read_only=False) as writing:  # finishing the segment flushes it, without a commit
+                one(writing, load_sql("lockdown/switch_wal").text)
             flushed = read_position(connection)[2]
     return timeline, start, end, watch
 
