@@ -22,6 +22,7 @@ from runbook.postgres.sqlfiles import load_sql
 
 _RELOAD_SECONDS = 10.0
 _CLOSED_BY = "# closed by runbook run "
+_LEFT_OUT = "# left out: "
 
 
 @dataclass(frozen=True)
@@ -93,18 +94,15 @@ class Doors:
                 self._refuse_foreign_closing()
                 self._keep_original()
                 self._write(narrowed)
-            lines = self._rules_of(self.real)
+            lines = self.real.read_text(errors="surrogateescape").splitlines()
         except OSError as cause:
             raise PlatformError(
                 f"{cause.filename or self.hba_file} cannot be read or written: {cause.strerror}.",
                 next="Run as the user who owns the cluster's configuration, or as root; then resume.",
             ) from cause
-        return Closed(str(self.hba_file), str(self.before), lines, narrowed.left_out)
-
-    @staticmethod
-    def _rules_of(path: Path) -> tuple[str, ...]:
-        lines = path.read_text(errors="surrogateescape").splitlines()
-        return tuple(line for line in lines if line and not line.startswith("#") and line not in REFUSALS)
+        rules = tuple(line for line in lines if line and not line.startswith("#") and line not in REFUSALS)
+        left_out = tuple(line.removeprefix(_LEFT_OUT) for line in lines if line.startswith(_LEFT_OUT))
+        return Closed(str(self.hba_file), str(self.before), rules, left_out)
 
     def _refuse_foreign_closing(self) -> None:
         """Another run's closed file is not taken for an original: lifting our lock-down would leave the database closed."""
@@ -131,7 +129,8 @@ class Doors:
     def _write(self, narrowed: Narrowed) -> None:
         kept = self.before.stat()
         note = f"# The original is {self.before}. To open by hand: mv it back to {self.real}, then reload the server."
-        body = "\n".join([note, *narrowed.lines, *REFUSALS, ""]).encode(errors="surrogateescape")
+        left_out = [_LEFT_OUT + said.replace("\n", " ").rstrip("\\") for said in narrowed.left_out]
+        body = "\n".join([note, *left_out, *narrowed.lines, *REFUSALS, ""]).encode(errors="surrogateescape")
         new = self.real.with_name(f"{self.real.name}.closing-{self.run_id}")
         new.unlink(missing_ok=True)
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from runbook import layout
-from runbook.errors import OperatorError, PlatformError
+from runbook.errors import NotMeasured, OperatorError, PlatformError
 from runbook.outside.commands import OsUser
 from runbook.params.loading import resolve_secret
 from runbook.params.schema import Cluster
-from runbook.postgres.connect import Connection, connect, conninfo_parts, is_accepting, one
+from runbook.postgres.connect import Connection, SqlError, connect, conninfo_parts, is_accepting, one
 from runbook.postgres.osuser import service_user
 from runbook.postgres.sqlfiles import load_sql
 from runbook.postgres.tools import Tools, find_tools
@@ -186,11 +186,17 @@ def read_facts(connection: Connection) -> LiveFacts:
     """The facts, over a connection that is open.
 
     Raises:
-        NotMeasured, SqlError: the role may not see them.
+        NotMeasured: the role may not see them, or the server broke off.
     """
-    row = dict(one(connection, load_sql("lockdown/read_server").text))
-    if row["in_recovery"]:
-        row["timeline"] = one(connection, load_sql("lockdown/read_replayed_timeline").text)["timeline"]
-    else:
-        row["timeline"] = read_position(connection)[0]
+    try:
+        row = dict(one(connection, load_sql("lockdown/read_server").text))
+        if row["in_recovery"]:
+            row["timeline"] = one(connection, load_sql("lockdown/read_replayed_timeline").text)["timeline"]
+        else:
+            row["timeline"] = read_position(connection)[0]
+    except SqlError as cause:
+        raise NotMeasured(
+            f"The server does not say where its files are: {str(cause).strip().splitlines()[0]}",
+            next="Name a superuser's connection under cluster.connection in params.",
+        ) from cause
     return LiveFacts(**{field.name: row[field.name] for field in fields(LiveFacts)})
