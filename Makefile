@@ -19,9 +19,10 @@ $(READY): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: $(READY)  ## start the sandbox and prove that its backup can be restored
+demo: $(READY)  ## prove that the sandbox's backup can be restored, then a disaster-recovery drill
 	@$(BIN)/runbook sandbox up
 	@$(BIN)/runbook run backup-verification --target sandbox
+	@$(BIN)/runbook drill --surprise
 
 test: $(READY) lint  ## all tests that fit into minutes, on real PostgreSQL
 	@$(PYTEST) -n $(WORKERS) -m "not faults and not browser" tests
@@ -47,6 +48,8 @@ lab: $(READY)  ## JupyterLab on the sandbox, loopback only
 
 bench: $(READY)  ## ratios against the same work by hand, in one run
 	@$(BIN)/python -m tests.bench.verification
+	@$(BIN)/python -m tests.bench.recovery
+	@$(BIN)/python -m tests.bench.walsearch
 
 clean:  ## the sandbox is removed, then everything that was built; reports stay
 	@if [ -x $(BIN)/runbook ]; then $(BIN)/runbook sandbox down --remove; fi

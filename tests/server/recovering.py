@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -149,16 +149,6 @@ def processes(run: str) -> list[psutil.Process]:
         if environment.get("RUNBOOK_RUN") == run and environment.get("RUNBOOK_PRODUCTION") != "1" and not dead:
             found.append(process)
     return found
-
-
-def wait_for(look: Callable[[], Any], seconds: float = 60) -> Any:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        found = look()
-        if found:
-            return found
-        time.sleep(0.01)
-    return None
 
 
 def kill(found: list[psutil.Process]) -> None:

@@ -52,6 +52,7 @@ def test_recovery_is_waited_for_approved_and_swapped_in(live_home: Path) -> None
     )
 
 
+@pytest.mark.faults
 def test_way_back_before_the_swap_leaves_production_as_it_was(live_home: Path) -> None:
     sandbox, _ = suffer("truncate")
     hba = (sandbox.data / "pg_hba.conf").read_bytes()
@@ -66,6 +67,7 @@ def test_way_back_before_the_swap_leaves_production_as_it_was(live_home: Path) -
     assert Recovering().say("run", "backup-verification", "--target", "sandbox").code == 0, "the target is free again"
 
 
+@pytest.mark.faults
 def test_way_back_after_the_swap_puts_the_damaged_cluster_in_its_place(live_home: Path) -> None:
     sandbox, _ = suffer()
     damaged = figure(sandbox, VEHICLES)
@@ -78,6 +80,7 @@ def test_way_back_after_the_swap_puts_the_damaged_cluster_in_its_place(live_home
     assert figure(sandbox, "SHOW archive_library") == "basic_archive"
 
 
+@pytest.mark.faults
 def test_lost_rows_are_copied_back_and_nothing_else_is_rewound(live_home: Path) -> None:
     sandbox, truth = suffer()
     before = figure(sandbox, VEHICLES), figure(sandbox, "SELECT count(*) FROM public.sessions")
@@ -91,6 +94,7 @@ def test_lost_rows_are_copied_back_and_nothing_else_is_rewound(live_home: Path) 
     assert figure(sandbox, VEHICLES, user="dealerscope_app") and not recovery.beside.exists()
 
 
+@pytest.mark.faults
 def test_wrong_target_is_moved_later_without_a_new_restore_and_earlier_with_one(live_home: Path) -> None:
     _, truth = suffer()
     first = str(truth["before_lsn"])
