@@ -51,8 +51,9 @@ bench: $(READY)  ## ratios against the same work by hand, in one run
 	@$(BIN)/python -m tests.bench.recovery
 	@$(BIN)/python -m tests.bench.walsearch
 
-clean:  ## the sandbox is removed, then everything that was built; reports stay
+clean:  ## the sandbox is removed, then everything that was built; reports stay, and the key that signs them
 	@if [ -x $(BIN)/runbook ]; then $(BIN)/runbook sandbox down --remove; fi
 	@if [ -x $(BIN)/python ]; then rm -rf "$$($(BIN)/python -c "from runbook import layout; print(layout.shared())")"; fi
-	@rm -rf var $(VENV) build lib/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@if [ -d var ]; then find var -mindepth 1 -maxdepth 1 ! -name keys -exec rm -rf {} +; fi
+	@rm -rf $(VENV) build lib/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

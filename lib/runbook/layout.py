@@ -71,7 +71,7 @@ def locks() -> Path:
 
 
 def keys() -> Path:
-    """Practice keys of the sandbox; nobody's real key lies here."""
+    """Practice keys of the sandbox, and the runner's own key unless the home's settings name one; no person's real key."""
     return var() / "keys"
 
 

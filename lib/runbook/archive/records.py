@@ -1,8 +1,10 @@
-"""Records: one archived attempt each, numbered without gaps, chained, never changed.
+"""Records: one archived attempt each, numbered without gaps, chained, signed, never changed.
 
     reports/records/000005-20261123T021338Z-backup-verification-sandbox/
         report.html executed.ipynb source.ipynb run.json
+        archived.txt    which archive, when, by whom, and what RUNS held by then
         SHA256SUMS      those files, and the previous record's SHA256SUMS (the chain)
+        SHA256SUMS.sig  by the runner's key, for `ssh-keygen -Y verify -n runbook-evidence`
 
 The rename that publishes a record assigns its number, under a lock: a crash at any moment leaves either the whole
 record or none of it.
@@ -11,21 +13,31 @@ record or none of it.
 from __future__ import annotations
 
 import dataclasses
-import os
-import re
+import secrets
+import time
+from datetime import datetime
 from pathlib import Path
 
 from runbook import clock, layout
+from runbook.archive.archived import ARCHIVED, NOBODY, Archived, archived_now, read_archived
+from runbook.archive.keys import EVIDENCE, RunnerKey, signing_key
 from runbook.archive.staging import archive_lock, fsync_folder, staging_folder, write_file
-from runbook.archive.sums import SUMS, is_plain_name, read_sums, sha256, sha256_of_file, write_sums
+from runbook.archive.stock import write_stock
+from runbook.archive.sums import SUMS, is_plain_name, sha256, sha256_of_file, write_sums
+from runbook.archive.tree import FOLDER, Tree
 from runbook.errors import PlatformError
+from runbook.gates import signing
 from runbook.model import RunRecord
 
 RUN_JSON = "run.json"
+SIGNATURE = SUMS + ".sig"
+TOMBSTONE = "TOMBSTONE"
 
 #: Files that may stand in a record beside those that its SHA256SUMS lists.
-_OUTSIDE_SUMS = frozenset({SUMS, SUMS + ".sig"})
-_FOLDER = re.compile(r"^(\d{6})-(\d{8}T\d{6}Z-[a-z0-9-]+)$")
+OUTSIDE_SUMS = frozenset({SUMS, SIGNATURE, TOMBSTONE, TOMBSTONE + ".sig"})
+#: A clock that was set back by so little is waited for; the record then says no earlier time than the one before.
+_CLOCK_SECONDS = 5.0
+_RESERVED = frozenset(name.upper() for name in (*OUTSIDE_SUMS, ARCHIVED))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,11 +76,7 @@ def read_record(folder: Path) -> RunRecord:
 
 def numbered_folders() -> list[tuple[int, Path]]:
     """Every record's number and folder, ascending. Folders of other names are no records."""
-    root = layout.records()
-    if not root.is_dir():
-        return []
-    named = ((_FOLDER.match(path.name), path) for path in root.iterdir() if path.is_dir())
-    return sorted((int(match[1]), path) for match, path in named if match is not None)
+    return Tree.own().folders()
 
 
 def list_records() -> list[ListedRecord]:
@@ -91,8 +99,9 @@ def commit_record(files: dict[str, bytes], record: RunRecord) -> Path:
         The record's folder.
 
     Raises:
-        ValueError: a file name with a path or a blank in it, `SHA256SUMS`, or another `run.json`.
-        PlatformError: the archive cannot be written (full, read-only, another file system).
+        ValueError: a file name with a path or a blank in it, one that the archive writes itself, two that differ in case
+            only, or another `run.json`.
+        PlatformError: the archive cannot be written (full, read-only, another file system), or cannot be signed.
     """
     contents = _checked(files, record)
     try:
@@ -110,38 +119,97 @@ def commit_record(files: dict[str, bytes], record: RunRecord) -> Path:
 
 
 def _checked(files: dict[str, bytes], record: RunRecord) -> dict[str, bytes]:
-    if _FOLDER.match("000000-" + folder_suffix(record)) is None:
+    if FOLDER.match("000000-" + folder_suffix(record)) is None:
         raise ValueError(f"'{folder_suffix(record)}' is no name for a record: runbook and target are slugs")
     for name in files:
-        if not is_plain_name(name) or name in _OUTSIDE_SUMS:
+        if not is_plain_name(name) or name.upper() in _RESERVED:
             raise ValueError(f"'{name}' cannot be a record's file: give a plain file name other than {SUMS}")
+    if len({name.casefold() for name in files}) != len(files):
+        raise ValueError("two of the record's files differ in upper and lower case only")
     if RUN_JSON in files and RunRecord.model_validate_json(files[RUN_JSON]) != record:
         raise ValueError(f"the {RUN_JSON} given is not that of run {record.run}, attempt {record.attempt}")
     return {RUN_JSON: run_json(record), **files}
 
 
-def _publish(staged: Path, contents: dict[str, bytes], record: RunRecord) -> Path:
-    """Number, chain and rename. Call under the archive's lock."""
-    root = layout.records()
-    root.mkdir(exist_ok=True)
-    folders = numbered_folders()
+def archived_folder(record: RunRecord) -> Path | None:
+    """The folder of the record of the same run and attempt, if it is in the archive. Reads no other record than that."""
     suffix = folder_suffix(record)
-    for _, folder in folders:
+    for _, folder in numbered_folders():
         if folder.name[7:] == suffix:
             archived = read_record(folder)
             if (archived.run, archived.attempt) == (record.run, record.attempt):
                 return folder
-    number, previous = 1, None
+    return None
+
+
+def _publish(staged: Path, contents: dict[str, bytes], record: RunRecord) -> Path:
+    """Number, chain, sign and rename. Call under the archive's lock."""
+    tree = Tree.own()
+    tree.records.mkdir(exist_ok=True)
+    there = archived_folder(record)
+    if there is not None:
+        return there
+    folders = tree.folders()
+    number, previous, before = 1, None, None
     if folders:
         last, folder = folders[-1]
-        number, previous = last + 1, (folder.name, _digest_of_sums(folder))
-    digests = {name: sha256(content) for name, content in contents.items()}
-    write_file(staged / SUMS, write_sums(digests, previous))
+        number, previous, before = last + 1, (folder.name, _digest_of_sums(folder)), _archived(folder)
+    key = signing_key(tree, clock.now().replace(microsecond=0))
+    moment = _moment(before, key)
+    archive = before.archive if before is not None else secrets.token_hex(8)
+    archived = archived_now(archive, moment, key.principal if key is not None else NOBODY, tree.ledger)
+    write_file(staged / ARCHIVED, archived.content())
+    digests = {name: sha256(content) for name, content in {**contents, ARCHIVED: archived.content()}.items()}
+    sums = write_sums(digests, previous)
+    write_file(staged / SUMS, sums)
+    if key is not None:
+        write_file(staged / SIGNATURE, _signature(sums, key))
     fsync_folder(staged)
-    published = root / f"{number:06d}-{suffix}"
+    write_stock(tree)
+    published = tree.records / f"{number:06d}-{folder_suffix(record)}"
     staged.rename(published)
-    fsync_folder(root)
+    fsync_folder(tree.records)
     return published
+
+
+def _archived(folder: Path) -> Archived | None:
+    try:
+        return read_archived(folder)
+    except ValueError as cause:
+        raise PlatformError(
+            f"The newest record's {folder.name}/{ARCHIVED} {cause}: the chain cannot go on from it.",
+            next=f"Bring {layout.short(folder / ARCHIVED)} back from a copy of the archive, then give the command again.",
+        ) from cause
+
+
+def _moment(before: Archived | None, key: RunnerKey | None) -> datetime:
+    """The time of archiving, in whole seconds.
+
+    A clock that stands far behind the record before is not corrected and not waited for: the run is archived with the
+    time that the machine says, and `runbook archive verify` tells of it. The chain, not the clock, proves the order.
+
+    Raises:
+        PlatformError: the clock stands before the moment in which the signing key began: no signature would verify.
+    """
+    now = clock.now()
+    begun = key.since if key is not None else None
+    due = max((one for one in (before.at if before is not None else None, begun) if one is not None), default=now)
+    behind = (due - now).total_seconds()
+    if 0 < behind <= _CLOCK_SECONDS:
+        time.sleep(behind)
+        return due
+    moment = now.replace(microsecond=0)
+    if begun is not None and moment < begun:
+        raise PlatformError(
+            f"This machine's clock says {clock.stamp(now)}, which is before the runner's key began "
+            f"({clock.stamp(begun)}): the record's signature would not verify.",
+            next="Correct the clock, then give the command again.",
+        )
+    return moment
+
+
+def _signature(sums: bytes, key: RunnerKey) -> bytes:
+    return signing.sign(sums, key.path, EVIDENCE).encode("ascii")
 
 
 def _digest_of_sums(folder: Path) -> str:
@@ -152,45 +220,3 @@ def _digest_of_sums(folder: Path) -> str:
             f"The newest record {folder.name} has no {SUMS}: the chain cannot go on from it.",
             next=f"Bring {layout.short(folder / SUMS)} back from a copy of the archive, then give the command again.",
         ) from cause
-
-
-def verify_record(path: Path) -> list[str]:
-    """What is wrong with a record's files; an empty list when nothing is.
-
-    Finds a file missing, altered or added (which `sha256sum -c` alone misses), a previous record that is gone,
-    altered or not the one before, and a SHA256SUMS that is no such file.
-    """
-    folder = Path(path)
-    named = _FOLDER.match(folder.name)
-    if named is None:
-        return [f"{folder.name}: no folder name of a record"]
-    try:
-        digests, previous = read_sums((folder / SUMS).read_text())
-    except (OSError, ValueError) as cause:
-        return [f"{folder.name}/{SUMS}: {cause}"]
-    problems = []
-    present = {entry.name for entry in os.scandir(folder)}
-    for name, digest in digests.items():
-        if name not in present:
-            problems.append(f"{folder.name}/{name}: missing")
-        elif not (folder / name).is_file() or (folder / name).is_symlink():
-            problems.append(f"{folder.name}/{name}: not a regular file")
-        elif sha256_of_file(folder / name) != digest:
-            problems.append(f"{folder.name}/{name}: altered")
-    problems += [f"{folder.name}/{name}: added" for name in sorted(present - digests.keys() - _OUTSIDE_SUMS)]
-    if RUN_JSON not in digests:
-        problems.append(f"{folder.name}/{SUMS}: does not list {RUN_JSON}")
-    return problems + _chain_problems(folder, int(named[1]), previous)
-
-
-def _chain_problems(folder: Path, number: int, previous: tuple[str, str] | None) -> list[str]:
-    if previous is None:
-        return [] if number == 1 else [f"{folder.name}: names no previous record; the chain is cut here"]
-    name, digest = previous
-    match = _FOLDER.match(name)
-    if match is None or int(match[1]) != number - 1:
-        return [f"{folder.name}: names {name} as the previous record, not number {number - 1:06d}"]
-    sums = folder.parent / name / SUMS
-    if not sums.is_file():
-        return [f"{folder.name}: the previous record {name} is missing"]
-    return [] if sha256_of_file(sums) == digest else [f"{name}/{SUMS}: altered since {folder.name} was written"]

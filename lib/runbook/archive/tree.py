@@ -73,4 +73,4 @@ class Tree:
         if not self.records.is_dir():
             return []
         known = {folder.name for _, folder in self.folders()}
-        return sorted(name for name in os.listdir(self.records) if name not in known)
+        return sorted(path.name for path in self.records.iterdir() if path.name not in known)

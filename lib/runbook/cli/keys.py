@@ -1,4 +1,7 @@
-"""`runbook keys …`: whose SSH keys may approve. Only public keys are kept; private ones stay with their people."""
+"""`runbook keys …`: whose SSH keys may approve, who may witness, and the runner's own key.
+
+Of people only public keys are kept; private ones stay with them.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,9 @@ from runbook.gates.signers import Signer
 from runbook.params import Params, load_params
 from runbook.session import identity
 
-app = typer.Typer(name="keys", help="Whose SSH keys may approve a gate.", no_args_is_help=True)
+app = typer.Typer(
+    name="keys", help="Whose SSH keys may approve or witness; the runner's own key.", no_args_is_help=True
+)
 
 Target = Annotated[str, typer.Option("--target", help="The system: a file in params/.")]
 _Moment = Annotated[str | None, typer.Option(metavar="TIME", help="With its zone: 2026-01-31T00:00:00Z.")]
@@ -54,6 +59,9 @@ def add(
     valid_from: _Moment = None,
     valid_to: _Moment = None,
     target: Target = "sandbox",
+    witness: Annotated[
+        bool, typer.Option("--witness", help="For witnesses and reviews of the archive, not for gates.")
+    ] = False,
 ) -> None:
     """Add a person's public key."""
     path = signers.signers_path(load_params(target))
@@ -63,12 +71,62 @@ def add(
         raise OperatorError(
             f"{pubkeyfile} cannot be read: {cause.strerror}.", next="Give the file of a public key."
         ) from cause
+    if witness:
+        _add_witness(principal, text, limited=bool(valid_from or valid_to))
+        return
     begin = clock.parse(valid_from) if valid_from else None
     end = clock.parse(valid_to) if valid_to else None
     added = signers.add_signer(path, principal, text, begin, end)
     say(f"{added.principal} has the key {added.fingerprint} in {layout.short(path)}, line {added.line}.")
     say("Have the fingerprint confirmed by that person, on another way than the key came; then commit the file.")
     say(f"Next: runbook keys check --target {target}")
+
+
+def _add_witness(principal: str, public: str, *, limited: bool) -> None:
+    from runbook.archive.keys import add_person
+    from runbook.archive.staging import archive_lock
+    from runbook.archive.tree import Tree
+
+    if limited:
+        raise OperatorError(
+            "A witness's key has no validity of its own here.", next="Leave --valid-from and --valid-to out."
+        )
+    with archive_lock():
+        added = add_person(Tree.own(), principal, public)
+    say(f"{added.principal} may witness and review with the key {added.fingerprint}, line {added.line} of {_place()}.")
+    say("Have the fingerprint confirmed by that person, on another way than the key came.")
+    say("Next: runbook archive witness")
+
+
+def _place() -> str:
+    from runbook.archive.tree import Tree
+
+    return layout.short(Tree.own().signers)
+
+
+@app.command()
+def rotate(
+    reason: Annotated[str | None, typer.Option(help="Why; it is kept.")] = None,
+    lost: Annotated[
+        str | None, typer.Option(metavar="REASON", help="The old key is gone: what happened. Somebody must vouch.")
+    ] = None,
+    to: Annotated[Path | None, typer.Option(help="The new key; one is made below var/keys without it.")] = None,
+) -> None:
+    """End the key with which the runner signs records, and begin with another one, introduced by the old one."""
+    from runbook.archive.rotation import rotate as rotate_key
+
+    if (reason is None) == (lost is None):
+        raise OperatorError("Say why: either --reason or --lost.", next="runbook keys rotate --reason 'yearly'")
+    done = rotate_key(lost or reason or "", lost=lost is not None, new=to)
+    say(f"{done.principal} signs with {done.fingerprint} from now on; {done.before} has ended.")
+    if done.introduced:
+        say(f"The old key has introduced it: {layout.short(layout.reports())}/keys/{done.number:06d}.txt")
+    else:
+        say("Nothing introduces it: `runbook archive verify` fails unless its fingerprint is given with --key.")
+    if to is not None:
+        say(f"Name it in params/controls.yaml: evidence: {{signing_key: {to}}}")
+    say("Hand the new fingerprint over to whoever checks this archive, on another way than the archive.")
+    say("Next: runbook archive verify")
 
 
 @app.command()

@@ -21,6 +21,7 @@ _GROUPS = {
     "fence": "runbook.cli.fence",
     "doctor": "runbook.cli.doctor",
     "keys": "runbook.cli.keys",
+    "archive": "runbook.cli.archive",
 }
 
 _HELP = """Executable runbooks for PostgreSQL.

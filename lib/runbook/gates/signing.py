@@ -25,6 +25,7 @@ _VERIFY_SECONDS = 20.0
 _SIGN_SECONDS = 60.0
 #: A person may have to find a passphrase or a hardware token.
 _ATTENDED_SECONDS = 300.0
+_ARMOUR_WIDTH = 70
 _ARMOUR = ("-----BEGIN SSH SIGNATURE-----", "-----END SSH SIGNATURE-----")
 
 
@@ -106,6 +107,20 @@ def read_signature(text: str) -> Signature | None:
         return None
 
 
+def is_canonical(text: str) -> bool:
+    """True for an armoured signature exactly as ssh-keygen writes it: no byte can differ unseen."""
+    lines = text.split("\n")
+    body = lines[1:-2]
+    whole = "".join(body)
+    wrapped = [whole[start : start + _ARMOUR_WIDTH] for start in range(0, len(whole), _ARMOUR_WIDTH)]
+    if not body or [lines[0], *lines[-2:]] != [*_ARMOUR, ""] or body != wrapped:
+        return False
+    try:
+        return base64.b64encode(base64.b64decode(whole, validate=True)).decode() == whole
+    except (binascii.Error, ValueError):
+        return False
+
+
 def fingerprint_of(key: Path) -> str:
     """The fingerprint of the key in a file, private or public.
 
@@ -120,6 +135,21 @@ def fingerprint_of(key: Path) -> str:
             next="Name your private key, or the public key whose private half your ssh-agent holds: --key ~/.ssh/id_ed25519",
         )
     return words[1]
+
+
+def public_key_of(key: Path) -> str:
+    """The public half of a private key without a passphrase, as one line.
+
+    Raises:
+        OperatorError: there is no such key.
+    """
+    result = run([program(), "-y", "-P", "", "-f", str(key)], timeout=_VERIFY_SECONDS, check=False)
+    if result.code != 0:
+        raise OperatorError(
+            f"There is no public half of the key {key}: {_last_line(result)}",
+            next=f"Put it beside the key, as {key}.pub",
+        )
+    return result.stdout.strip()
 
 
 def sign(data: bytes, key: Path, namespace: str) -> str:

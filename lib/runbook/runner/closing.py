@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from runbook import layout
-from runbook.archive.records import commit_record, list_records
+from runbook.archive.records import archived_folder, commit_record
 from runbook.errors import ParamsError, PlatformError
 from runbook.gates.folder import gate_files
 from runbook.params import load_params
@@ -101,10 +101,8 @@ def _unclosed(events: list[Event]) -> list[int]:
 
 def _archived(state: RunState) -> str | None:
     """The record that a closing which died between archive and journal has left."""
-    for listed in list_records():
-        if (listed.record.run, listed.record.attempt) == (state.run, state.attempt):
-            return layout.short(listed.folder)
-    return None
+    folder = archived_folder(record_of(state))
+    return layout.short(folder) if folder is not None else None
 
 
 def _archive(folder: Path, state: RunState, executed: Path | None) -> str:
@@ -145,10 +143,12 @@ def _executed_notebook(folder: Path, state: RunState, given: Path | None, source
 
 
 def archive_problems() -> list[str]:
-    """What is wrong with the archive's records."""
-    from runbook.archive.records import numbered_folders, verify_record
+    """What is wrong with the archive's files and chain, without a look at each signature."""
+    from runbook.archive.verify import verify_archive
 
+    if not layout.records().is_dir():
+        return []
     try:
-        return [problem for _, folder in numbered_folders() for problem in verify_record(folder)]
+        return [str(problem) for problem in verify_archive(signatures=False).problems]
     except PlatformError as cause:
         return [cause.message]

@@ -1,0 +1,159 @@
+"""One record's folder against its own SHA256SUMS: what is altered, missing, added, or not a plain file."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from runbook.archive.archived import ARCHIVED, Archived, read_archived
+from runbook.archive.findings import Problem
+from runbook.archive.records import OUTSIDE_SUMS, RUN_JSON, SIGNATURE, TOMBSTONE
+from runbook.archive.sums import SUMS, read_sums, sha256, sha256_of_file
+from runbook.archive.tombstone import Tombstone, read_tombstone
+
+
+@dataclass
+class Looked:
+    """A record's folder as it was read once; `sums` are the bytes of its SHA256SUMS, empty when there is none to read."""
+
+    number: int
+    folder: Path
+    sums: bytes = b""
+    digests: dict[str, str] = field(default_factory=dict)
+    previous: tuple[str, str] | None = None
+    archived: Archived | None = None
+    tombstone: Tombstone | None = None
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def sums_sha256(self) -> str:
+        return sha256(self.sums)
+
+    @property
+    def says_archived(self) -> bool:
+        """True for a record that was made since records say when they were archived and by whom."""
+        return ARCHIVED in self.digests
+
+    @property
+    def signature(self) -> Path:
+        return self.folder / SIGNATURE
+
+    def add(self, kind: str, text: str, name: str | None = None) -> None:
+        """Note a problem of the record, or of one of its files."""
+        self.problems.append(Problem(kind, f"{self.name}/{name}" if name else self.name, text))
+
+
+def look_at(folder: Path, *, may_lack: bool = False) -> Looked:
+    """The record's files were compared with its SHA256SUMS.
+
+    Args:
+        folder: the record's.
+        may_lack: payloads may be left out, as in an export; what is there must be right all the same.
+    """
+    looked = Looked(int(folder.name[:6]), folder)
+    try:
+        entries = {entry.name: entry.stat(follow_symlinks=False).st_mode for entry in os.scandir(folder)}
+        if SUMS not in entries:
+            looked.add("sums-missing", "is missing: nothing says what this record held", SUMS)
+            return looked
+        if not stat.S_ISREG(entries[SUMS]):
+            looked.add("link", _kind_of(entries[SUMS]), SUMS)
+            return looked
+        looked.sums = (folder / SUMS).read_bytes()
+        looked.digests, looked.previous = read_sums(looked.sums.decode("ascii"))
+    except (OSError, ValueError) as cause:
+        looked.sums = b""
+        looked.add("sums-unreadable", f"cannot be read: {cause}", SUMS)
+        return looked
+    _read_own_files(looked, entries)
+    gone = looked.tombstone.deleted if looked.tombstone is not None else frozenset()
+    for name, digest in looked.digests.items():
+        if name not in entries:
+            if name not in gone and not (may_lack and name != ARCHIVED):
+                looked.add("missing", "is missing", name)
+        elif not stat.S_ISREG(entries[name]):
+            looked.add("link", _kind_of(entries[name]), name)
+        else:
+            _compare(looked, name, digest)
+    _look_for_strangers(looked, entries)
+    if RUN_JSON not in looked.digests:
+        looked.add("sums-unreadable", f"does not list {RUN_JSON}", SUMS)
+    return looked
+
+
+def _compare(looked: Looked, name: str, digest: str) -> None:
+    try:
+        if sha256_of_file(looked.folder / name) != digest:
+            looked.add("altered", "was altered", name)
+    except OSError as cause:
+        looked.add("unreadable", f"cannot be read: {cause.strerror}", name)
+
+
+def _read_own_files(looked: Looked, entries: dict[str, int]) -> None:
+    for name in (TOMBSTONE, TOMBSTONE + ".sig", SIGNATURE):
+        if name in entries and not stat.S_ISREG(entries[name]):
+            looked.add("link", _kind_of(entries[name]), name)
+    if looked.says_archived:
+        try:
+            looked.archived = read_archived(looked.folder)
+        except ValueError as cause:
+            looked.add("archived-unreadable", str(cause), ARCHIVED)
+    if TOMBSTONE in entries and stat.S_ISREG(entries[TOMBSTONE]):
+        try:
+            looked.tombstone = read_tombstone(looked.folder / TOMBSTONE)
+        except ValueError as cause:
+            looked.add("tombstone", str(cause), TOMBSTONE)
+        else:
+            if looked.tombstone.sums != looked.sums_sha256:
+                looked.add("tombstone", "is about another record", TOMBSTONE)
+
+
+def _look_for_strangers(looked: Looked, entries: dict[str, int]) -> None:
+    known = looked.digests.keys() | OUTSIDE_SUMS
+    folded = {name.casefold(): name for name in known}
+    for name in sorted(entries.keys() - known):
+        twin = folded.get(name.casefold())
+        if twin is not None:
+            looked.add("case", f"was added; it differs from {twin} in upper and lower case only", name)
+        else:
+            looked.add("added", "was added: no SHA256SUMS lists it", name)
+    if TOMBSTONE + ".sig" in entries and TOMBSTONE not in entries:
+        looked.add("added", "was added: there is no tombstone", TOMBSTONE + ".sig")
+    if len({name.casefold() for name in looked.digests}) != len(looked.digests):
+        looked.add("case", "lists two files that differ in upper and lower case only", SUMS)
+
+
+def _kind_of(mode: int) -> str:
+    return "is a symbolic link, which may lead anywhere" if stat.S_ISLNK(mode) else "is not a regular file"
+
+
+def chain_problem(looked: Looked, before: Looked | None) -> Problem | None:
+    """How the record's link to the one before it is wrong; None when it is right."""
+    if before is None:
+        if looked.previous is None:
+            return None
+        return Problem(
+            "chain", looked.name, f"follows {looked.previous[0]}, which is not there: the beginning was removed"
+        )
+    if looked.previous is None:
+        return Problem(
+            "chain", looked.name, f"names no record before it, but {before.name} stands there: the chain is cut"
+        )
+    name, digest = looked.previous
+    if name != before.name:
+        return Problem(
+            "reordered", looked.name,
+            f"was made to follow {name}, not {before.name}: records were removed, reordered, renamed or copied in",
+        )  # fmt: skip
+    if before.sums and digest != before.sums_sha256:
+        return Problem(
+            "rewritten", f"{before.name}/{SUMS}",
+            f"was rewritten since {looked.name} was made (or that one comes from another archive)",
+        )  # fmt: skip
+    return None

@@ -1,0 +1,149 @@
+"""`runbook keys rotate`: the next key of the runner, introduced by the one before it.
+
+`keys/000002.txt` says which key follows which, and why; `keys/000002.txt.sig` is signed with the key that ends. Without that
+signature anybody could add a key of their own: `runbook archive verify` refuses a key that was not introduced.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from runbook import clock, layout
+from runbook.archive.archived import write_time
+from runbook.archive.keys import (
+    EVIDENCE,
+    current_line,
+    end_and_add,
+    fingerprint_of_public,
+    is_own,
+    make_own_key,
+    public_key,
+    replace_file,
+    runner_keys,
+    signer_line,
+    signing_key,
+)
+from runbook.archive.staging import archive_lock
+from runbook.archive.tree import Tree
+from runbook.errors import OperatorError, PlatformError
+from runbook.gates import signing
+from runbook.gates.signers import Signer, read_moment
+
+_TEXT = re.compile(r"runbook key (\d+)\ntime (\d{14})\nfrom (SHA256:\S+)\nto (SHA256:\S+)\n(reason|lost) (.+)\n")
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """What was done: the new key, and whether the one before has introduced it."""
+
+    number: int
+    principal: str
+    before: str
+    fingerprint: str
+    introduced: bool
+
+
+def rotate(reason: str, *, lost: bool = False, new: Path | None = None, now: datetime | None = None) -> Rotation:
+    """The runner signs with another key from now on; what the old one has signed still verifies.
+
+    Args:
+        reason: why; it is kept.
+        lost: the old key is gone and cannot introduce the new one.
+        new: the new key (then named by the settings); default: one is made below `var/keys`.
+
+    Raises:
+        OperatorError: nothing was ever signed here; no reason; the new key is one that is listed already.
+        PlatformError: the old key is not here and is not said to be lost.
+    """
+    said = " ".join(reason.split())
+    if not said or not said.isascii():
+        raise OperatorError("A new key wants a reason, in plain ASCII.", next="runbook keys rotate --reason 'yearly'")
+    tree = Tree.own()
+    with archive_lock():
+        line = current_line(tree)
+        if line is None:
+            raise OperatorError(
+                "No record was ever signed here: the first one makes the key.", next="runbook run backup-verification"
+            )
+        moment = (now or clock.now()).replace(microsecond=0)
+        if line.valid_after is not None and moment <= line.valid_after:
+            raise OperatorError(
+                f"The current key began at {clock.stamp(line.valid_after)}, which is now or later: see this machine's clock.",
+                next="Wait a second, or correct the clock, then give the command again.",
+            )
+        old = _old_key(tree, line, moment, lost)
+        number = len(runner_keys(tree.signers)) + 1
+        path = new.expanduser().absolute() if new is not None else make_own_key(number)
+        public = public_key(path)
+        fingerprint = fingerprint_of_public(public)
+        if any(one.fingerprint == fingerprint for one in runner_keys(tree.signers)):
+            raise OperatorError(f"The key {fingerprint} has signed here before.", next="Make another one.")
+        word = "lost" if old is None else "reason"
+        text = (
+            f"runbook key {number}\ntime {write_time(moment)}\nfrom {line.fingerprint}\nto {fingerprint}\n{word} {said}\n"
+        ).encode("ascii")
+        statement = tree.rotations / f"{number:06d}.txt"
+        signature = statement.with_name(statement.name + ".sig")
+        signature.unlink(missing_ok=True)  # of a rotation that crashed before it took effect
+        if old is not None:
+            replace_file(signature, signing.sign(text, old, EVIDENCE).encode("ascii"))
+        replace_file(statement, text)
+        end_and_add(tree, line, signer_line(line.principal, public, (EVIDENCE,), moment), moment)
+        if old is not None and is_own(old):
+            old.unlink()  # it has no use any more but to forge; its public half stays
+        return Rotation(number, line.principal, line.fingerprint, fingerprint, old is not None)
+
+
+def _old_key(tree: Tree, line: Signer, now: datetime, lost: bool) -> Path | None:
+    try:
+        found = signing_key(tree, now)
+    except PlatformError:
+        if lost:
+            return None
+        raise
+    if lost:
+        raise OperatorError(
+            f"The key {line.fingerprint} is not lost: it is on this machine, and can introduce the next one.",
+            next="runbook keys rotate --reason 'why'",
+        )
+    assert found is not None
+    return found.path
+
+
+def introduction_problem(tree: Tree, signers: Path, before: Signer, key: Signer, number: int) -> str | None:
+    """Why the key cannot be held for the runner's; None when the key before it has introduced it."""
+    statement = tree.rotations / f"{number:06d}.txt"
+    name = f"keys/{statement.name}"
+    try:
+        data = statement.read_bytes()
+        match = _TEXT.fullmatch(data.decode("ascii", "replace"))
+    except OSError:
+        return f"nothing introduces it ({name} is missing): somebody may have put in a key of their own"
+    if match is None or int(match[1]) != number:
+        return f"{name} is no statement about key {number}"
+    if (match[3], match[4]) != (before.fingerprint, key.fingerprint):
+        return f"{name} speaks of other keys ({match[3]} and {match[4]})"
+    if match[5] == "lost":
+        return f"the key before it could not introduce it, since it was lost ({match[6]}): somebody must vouch for it"
+    signature = statement.with_name(statement.name + ".sig")
+    if not signature.is_file():
+        return f"{name} is not signed by the key before it"
+    said = signing.verify(data, signers, before.principal, EVIDENCE, signature, read_moment(match[2]))
+    signed_by = signing.read_signature(signature.read_text("ascii", "replace"))
+    if said is not None or signed_by is None or signed_by.fingerprint != before.fingerprint:
+        return f"{name} is not signed by the key before it: {said or 'another key has signed'}"
+    return None
+
+
+def vouch_hint(fingerprint: str) -> str:
+    """What to do about a key that was not introduced."""
+    return f"Compare with the fingerprint that was handed over; if it is the same: --key {fingerprint}"
+
+
+def where_current(tree: Tree) -> str:
+    """The current key for people."""
+    line = current_line(tree)
+    return f"{line.principal} {line.fingerprint}" if line is not None else f"none in {layout.short(tree.signers)}"

@@ -1,0 +1,230 @@
+"""`runbook archive verify`: all that can be known about an archive from its files, and what cannot.
+
+Works on a copy as well, without the lock and without writing. What is proven: nothing between the first record and the newest
+was altered, removed or put in without the runner's key. What is not: that the newest records are all there (only a witness
+proves that), and any time (a clock's claim).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from runbook import clock
+from runbook.archive.archived import NOBODY
+from runbook.archive.findings import Problem
+from runbook.archive.folders import Looked, chain_problem, look_at
+from runbook.archive.keys import EVIDENCE, runner_keys
+from runbook.archive.records import SIGNATURE, TOMBSTONE
+from runbook.archive.rotation import introduction_problem, vouch_hint
+from runbook.archive.runs import ledger_problems, population
+from runbook.archive.signatures import Signers, judge
+from runbook.archive.tree import Tree
+from runbook.errors import OperatorError
+
+
+@dataclass
+class Verified:
+    """What was found out. `keys` are the fingerprints that have signed records, in order of their first one."""
+
+    root: Path
+    looked: list[Looked] = field(default_factory=list)
+    signed: list[Looked] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
+
+    @property
+    def is_proven(self) -> bool:
+        """True when nothing is wrong and somebody has signed."""
+        return not self.problems and bool(self.signed)
+
+
+def verify_archive(
+    root: Path | None = None,
+    *,
+    signers: Path | None = None,
+    handed_over: Sequence[str] = (),
+    signatures: bool = True,
+) -> Verified:
+    """Every problem of the archive, each by its kind.
+
+    Args:
+        root: the archive's folder; default: this home's.
+        signers: an allowed_signers file from elsewhere, believed instead of the archive's own.
+        handed_over: fingerprints of the runner's keys that the reader got on another way.
+        signatures: false: files, chain and RUNS only (quick).
+
+    Raises:
+        OperatorError: there is no archive.
+        PlatformError: there is no ssh-keygen.
+    """
+    tree = Tree(root) if root is not None else Tree.own()
+    if not tree.records.is_dir():
+        raise OperatorError(f"There is no archive in {tree.root}: it has no folder records.", next="runbook runs")
+    found = Verified(tree.root)
+    if tree.records.is_symlink():
+        found.problems.append(Problem("link", "records", "is a symbolic link, which may lead anywhere"))
+    for name in tree.strangers():
+        found.problems.append(Problem("stranger", f"records/{name}", _stranger(tree.records / name)))
+    believed = Signers(signers if signers is not None else tree.signers)
+    listed = _export(tree, believed, found) if signatures else None
+    partial = tree.export.exists()
+    folders = [folder for _, folder in tree.folders()]
+    with ThreadPoolExecutor(max(2, os.cpu_count() or 2)) as pool:
+        # RUNS is read after the folders were listed: it may have grown since, and never shrinks.
+        ledger = tree.ledger.read_bytes() if tree.ledger.is_file() else b""
+        looked = list(pool.map(lambda folder: look_at(folder, may_lack=partial), folders))
+        found.looked = looked
+        _sequence(found)
+        if signatures:
+            judged = list(pool.map(lambda one: _signature(one, believed), looked))
+            _signatures(found, judged, believed, tree, handed_over, given=signers is not None)
+    problems, notes = population(ledger, looked, complete=not partial)
+    found.problems += [*ledger_problems(ledger, looked), *problems]
+    found.notes += [*([listed] if listed else []), *notes]
+    return found
+
+
+def _stranger(path: Path) -> str:
+    if path.is_symlink():
+        return "is a symbolic link, which may lead anywhere"
+    return "was added: it is no record, or was renamed"
+
+
+def _sequence(found: Verified) -> None:
+    """Numbers without gap or double, each linked to the one before, of one archive, in the order of time."""
+    before: Looked | None = None
+    archive = next((one.archived.archive for one in found.looked if one.archived is not None), None)
+    latest = None
+    for one in found.looked:
+        found.problems += one.problems
+        due = before.number + 1 if before is not None else 1
+        if one.number > due:
+            gone = f"{due:06d}" if one.number == due + 1 else f"{due:06d} to {one.number - 1:06d}"
+            found.problems.append(Problem("gap", one.name, f"stands where {due:06d} is due: {gone} was removed"))
+        elif one.number < due:
+            found.problems.append(Problem("double", one.name, f"has the number of {before.name if before else ''}"))
+        elif one.sums and (link := chain_problem(one, before)) is not None:
+            found.problems.append(link)
+        if one.archived is not None:
+            if one.archived.archive != archive:
+                found.problems.append(
+                    Problem("foreign", one.name, f"was made for the archive {one.archived.archive}, not for {archive}")
+                )
+            if latest is not None and latest.archived is not None and one.archived.at < latest.archived.at:
+                found.problems.append(
+                    Problem(
+                        "clock",
+                        one.name,
+                        f"says it was archived at {clock.stamp(one.archived.at)}, before {latest.name} "
+                        f"({clock.stamp(latest.archived.at)}): the clock ran backwards, or was set back on purpose",
+                    )
+                )
+            latest = one
+        before = one
+
+
+@dataclass(frozen=True)
+class _Signed:
+    looked: Looked
+    problem: Problem | None
+    fingerprint: str | None
+    tombstone: Problem | None = None
+
+    @property
+    def is_unsigned(self) -> bool:
+        said = self.looked.archived
+        return not self.looked.says_archived or (said is not None and said.signer == NOBODY)
+
+
+def _signature(one: Looked, signers: Signers) -> _Signed:
+    said, grave = one.archived, None
+    if one.tombstone is not None:
+        path = one.folder / TOMBSTONE
+        judged = judge(
+            path.read_bytes(),
+            path.with_name(TOMBSTONE + ".sig"),
+            EVIDENCE,
+            one.tombstone.at,
+            signers,
+            one.tombstone.signer,
+        )
+        if judged.problem is not None:
+            grave = Problem("tombstone", f"{one.name}/{TOMBSTONE}.sig", f"{judged.problem} ({judged.kind})")
+    if said is None or said.signer == NOBODY or not one.sums:
+        return _Signed(one, None, None, grave)
+    judged = judge(one.sums, one.signature, EVIDENCE, said.at, signers, said.signer)
+    problem = Problem(judged.kind, f"{one.name}/{SIGNATURE}", judged.problem) if judged.problem is not None else None
+    return _Signed(one, problem, judged.fingerprint, grave)
+
+
+def _signatures(
+    found: Verified, judged: list[_Signed], signers: Signers, tree: Tree, handed_over: Sequence[str], *, given: bool
+) -> None:
+    before_signing = []
+    for one in judged:
+        found.problems += [problem for problem in (one.problem, one.tombstone) if problem is not None]
+        if one.is_unsigned:
+            if found.signed:
+                text = "is not signed, though records before it are: it was put in, or its signature taken away"
+                found.problems.append(Problem("unsigned", one.looked.name, text))
+            else:
+                before_signing.append(one.looked)
+        elif one.problem is None and one.fingerprint is not None and one.looked.archived is not None:
+            found.signed.append(one.looked)
+            if one.fingerprint not in found.keys:
+                found.keys.append(one.fingerprint)
+    if not found.signed and found.looked:
+        found.notes.append(
+            f"UNSIGNED: none of the {len(found.looked)} records is signed. Files and chain fit together, but nothing proves who "
+            "made them: anybody could have written all of it."
+        )
+        if tree.signers.is_file() and runner_keys(tree.signers):
+            text = "names a key of the runner, but no record is signed with one: the signatures were taken away"
+            found.problems.append(Problem("unsigned", "allowed_signers", text))
+    elif before_signing:
+        found.notes.append(
+            f"Unsigned are {before_signing[0].name[:6]} to {before_signing[-1].name[:6]}: they were made before this archive "
+            f"signed its records. {found.signed[0].name[:6]}, which is signed, holds them as they were by then."
+        )
+    if not given:
+        found.problems += _key_problems(tree, signers, found.keys, handed_over)
+
+
+def _key_problems(tree: Tree, signers: Signers, used: list[str], handed_over: Sequence[str]) -> Iterator[Problem]:
+    """Each key but the first is introduced by the one before it, or was handed over to the reader."""
+    lines = runner_keys(signers.path)
+    for number, key in enumerate(lines, start=1):
+        where = f"allowed_signers, line {key.line}"
+        if key.fingerprint in handed_over:
+            continue
+        if number == 1:
+            if handed_over:
+                yield Problem("key-unknown", where, f"the first key {key.fingerprint} is none that was handed over")
+            continue
+        problem = introduction_problem(tree, signers.path, lines[number - 2], key, number)
+        if problem is not None:
+            text = f"the key {key.fingerprint}: {problem}. {vouch_hint(key.fingerprint)}"
+            yield Problem("key-not-introduced", where, text)
+    for key_used in handed_over:
+        if key_used not in used:
+            yield Problem(
+                "key-unknown",
+                "allowed_signers",
+                f"the key {key_used}, which was handed over, has signed no record here",
+            )
+
+
+def _export(tree: Tree, signers: Signers, found: Verified) -> str | None:
+    """An export's own list was checked. Returns what it says of itself; None when this is no export."""
+    from runbook.archive.exported import check_export
+
+    if not tree.export.exists() and not tree.export.is_symlink():
+        return None
+    problems, said = check_export(tree, signers)
+    found.problems += problems
+    return said
