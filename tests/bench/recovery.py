@@ -15,7 +15,6 @@ from pathlib import Path
 
 from runbook import clock, layout
 from runbook.params import load_params
-from runbook.platforms.cluster.backups import describe_all
 
 from tests.bench.verification import RUNBOOK, ByHand, warm
 

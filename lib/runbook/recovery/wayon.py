@@ -7,15 +7,13 @@ cluster is renamed, never deleted; until the recovery is accepted, the way back 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from runbook.clock import human_seconds
 from runbook.errors import PlatformError, RecoveryFailed
 from runbook.gates.plan import Plan
 from runbook.model import Check, Severity, Status
-from runbook.outside.hooks import call_hook, describe_hook
-from runbook.params.schema import Hook
-from runbook.platforms.cluster import service
+from runbook.platforms.cluster import doors, service
 from runbook.platforms.cluster.basebackup import take_backup
 from runbook.platforms.cluster.handover import Handover
 from runbook.platforms.cluster.swap import Swap
@@ -30,6 +28,7 @@ from runbook.recovery.done import Done, judge
 from runbook.recovery.execution import Execution
 from runbook.recovery.lockdown import LIFTED
 from runbook.recovery.plans import plan_way
+from runbook.recovery.telling import Telling
 
 _SWAPPED = "the restored copy was swapped in"
 
@@ -46,6 +45,7 @@ class WayOn:
         self.run, self.course, self.cluster = execution.run, execution.course, execution.cluster
         self.live, self.lockdown = execution.live, execution.recovery.lockdown
         self.copying = CopyingBack(execution)
+        self.telling = Telling(execution.recovery)
 
     @property
     def way(self) -> str:
@@ -226,43 +226,7 @@ class WayOn:
 
     def smoke_test(self) -> Seen:
         """The operator's smoke tests against the read-only production."""
-        return self._act("smoke tests", "promote", self._smoke_test)
-
-    def _smoke_test(self) -> Seen:
-        kept = self.course.noted("smoke tests")
-        if kept is not None:
-            return Seen.load(kept)
-        hooks = self.recovery.params.hooks.smoke_tests
-        found = self._call_all(
-            [(f"smoke test {number}", hook) for number, hook in enumerate(hooks, 1)], Severity.CRITICAL
-        )
-        if not hooks:
-            found.say("smoke tests", "not in params", "by hand: start the application read-only, and look")
-        seen = Seen(found.checks, found.rows)
-        self.course.note("smoke tests", seen.dump())
-        return seen
-
-    def _call_all(self, hooks: list[tuple[str, Hook]], severity: Severity) -> Done:
-        done = Done()
-        facts = {"target": self.recovery.params.target, "incident run": self.run.id}
-        for name, hook in hooks:
-            called = call_hook(name, hook, facts)
-            done.say(name, "done" if called.ok else "FAILED", f"{called.said} ({human_seconds(called.seconds)})")
-            done.checks.append(
-                Check(
-                    id="recovery-" + name.replace(" ", "-").replace("_", "-"),
-                    title=f"Hook {name}",
-                    status=Status.PASS if called.ok else Status.UNKNOWN,
-                    expected="the hook succeeds",
-                    observed=called.said or "done",
-                    severity=severity,
-                    reason=None if called.ok else f"{called.what}: {called.said}",
-                    next=None if called.ok else "Mend it or do it by hand; then redo or go back.",
-                    source=describe_hook(hook),
-                    seconds=called.seconds,
-                )
-            )
-        return done
+        return self._act("smoke tests", "promote", self.telling.smoke_test)
 
     # -- accepted, or taken back ---------------------------------------------------------------------------
 
@@ -287,7 +251,20 @@ class WayOn:
             service.start(self.cluster)
             self.course.note("taken back", True)
         self.run.undone(_SWAPPED)
+        # Its own door is still closed: the one that was opened was the restored cluster's.
+        opened = doors.open_again(self.live, Path(self.live.facts().hba_file), self.run.id)
         lifted = self.lockdown.lift()
+        said = "; ".join(opened.problems) or ("" if opened.in_force else "the server has not read it")
+        lifted.checks.append(
+            judge(
+                "recovery-back-doors",
+                "The damaged cluster lets the application in again",
+                "its own pg_hba.conf in force",
+                opened.hba_file,
+                reason=said or None,
+                next=f"Look at {opened.hba_file}, then reload the server." if said else None,
+            )
+        )
         rows = [
             {"what": "the damaged cluster", "state": "runs in its place again", "detail": str(swap.data)},
             *lifted.rows,
@@ -306,23 +283,8 @@ class WayOn:
         return self._tell(found)
 
     def _tell(self, found: Done) -> Seen:
-        """The log is watched and the status page is told, once."""
-        kept = self.course.noted("told")
-        if kept is None:
-            hooks = self.recovery.params.hooks
-            wanted = [
-                (name, hook)
-                for name, hook in (("log_watch", hooks.log_watch), ("status_page", hooks.status_page))
-                if hook
-            ]
-            told = self._call_all(wanted, Severity.WARNING)
-            for name in ("log_watch", "status_page"):
-                if getattr(hooks, name) is None:
-                    told.say(name, "not in params", "by hand")
-            kept = Seen(told.checks, told.rows).dump()
-            self.course.note("told", kept)
-        told_seen = Seen.load(kept)
-        return Seen([*found.checks, *told_seen.checks], [*found.rows, *told_seen.rows])
+        told = self.telling.tell()
+        return Seen([*found.checks, *told.checks], [*found.rows, *told.rows])
 
     def release(self) -> Seen:
         """Archiving goes on, and the new timeline's history is proven to be in the archive."""
