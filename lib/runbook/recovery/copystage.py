@@ -200,7 +200,7 @@ class Staged:
             pairs = list(zip(link.columns, link.parent_columns, link.operators, strict=True))
             there = " AND ".join(f"p.{quote(theirs)} {operator} b.{self.cell(own)}" for own, theirs, operator in pairs)
             given = " AND ".join(f"b.{self.cell(own)} IS NOT NULL" for own in link.columns)
-            coming = ""
+            coming = down = ""
             for other in staged:
                 is_parent = (link.parent_schema, link.parent_name) in ((other.now.schema, other.now.name), other.root)
                 if is_parent and set(link.parent_columns) <= set(other.columns):
@@ -208,16 +208,31 @@ class Staged:
                         f"p.{other.cell(theirs)} {operator} b.{self.cell(own)}" for own, theirs, operator in pairs
                     )
                     coming += f" AND NOT EXISTS (SELECT FROM {other.table} AS p WHERE p.what = 'i' AND p.reason IS NULL AND {same})"
+                    down = same if other is self else down
+            orphaned = f"b.what <> 'o' AND b.reason IS NULL AND {given} AND NOT EXISTS (SELECT FROM {link.parent} WHERE {there})"
+            lost = f"SELECT b.n FROM {self.table} AS b WHERE {orphaned}{coming}"
+            if down:
+                # A tree's whole branch at once: a chain may be as long as the table.
+                self._index(link.columns)
+                lost += (
+                    f" UNION SELECT b.n FROM lost JOIN {self.table} AS p ON p.n = lost.n AND p.what = 'i' "
+                    f"JOIN {self.table} AS b ON {down} AND {orphaned}"
+                )
             counted = one(
                 self.production,
-                f"WITH lost AS (UPDATE {self.table} AS b SET reason = $1 WHERE b.what <> 'o' AND b.reason IS NULL AND {given} "
-                f"AND NOT EXISTS (SELECT FROM {link.parent} WHERE {there}){coming} RETURNING 1) SELECT count(*) AS number FROM lost",
+                f"WITH RECURSIVE lost (n) AS ({lost}), said AS (UPDATE {self.table} AS b SET reason = $1 FROM lost "
+                "WHERE b.n = lost.n RETURNING 1) SELECT count(*) AS number FROM said",
                 [
                     f"the row that {link.name} ({', '.join(link.columns)}) points to is gone from {link.parent_schema}.{link.parent_name}"
                 ],
             )
             found += counted["number"]
         return found
+
+    def _index(self, columns: Sequence[str]) -> None:
+        """Rows are found by their number and by these columns; once is enough."""
+        for name, listed in (("n", "n"), ("c".join(map(self.cell, columns)), ", ".join(map(self.cell, columns)))):
+            self.execute(f"CREATE INDEX IF NOT EXISTS back_{self.number}_{name} ON {self.table} ({listed})")
 
     # -- what came of it
 

@@ -15,6 +15,7 @@ from runbook.model import Check, Severity, Status
 from runbook.platforms.cluster.beside import Beside
 from runbook.platforms.cluster.replay import Replay
 from runbook.platforms.cluster.restore import Restore
+from runbook.platforms.cluster.restoring import refuse_new_tablespaces
 from runbook.platforms.cluster.window import RecoveryPoint, Resolved
 from runbook.postgres.connect import Connection
 from runbook.postgres.tools import find_tools
@@ -114,6 +115,7 @@ class Execution:
         beside = self._beside = Beside.open_or_create(
             self.cluster, self.recovery.folder, run_id=self.run.id, tools=selection.tools, user=self.user
         )
+        beside.forget_wal()
         selection.choose(beside.wal)
         backup = selection.backup_of(point)
         copy = Restore(beside, selection.live_folders(), self._show_copy, self.verification.check_timeout)
@@ -229,7 +231,13 @@ class Execution:
             self.replay.go_to(point.gate, point.reached)
 
     def _configure(self) -> dict[str, str]:
-        settings = self.beside.configure(self.resolved.point.timeline, self.resolved.scan.raised)
+        scan, label = self.resolved.scan, self.resolved.backup.label
+        refuse_new_tablespaces(
+            scan.tablespaces,
+            label,
+            "Choose a point before it, or a backup taken after it; to reach a point between the two, restore on another machine.",
+        )
+        settings = self.beside.configure(self.resolved.point.timeline, scan.raised)
         self._replay = Replay(
             self.beside, self.resolved.stage, self.verification.replay_stall_timeout, self._show_replay
         )

@@ -75,6 +75,7 @@ class Identification:
         Raises:
             BackupDamaged, TargetOutsideWindow, WalDamaged, NotReadable, OperatorError.
         """
+        self.clean_up()  # what an attempt that was killed has laid may be older than what the archive has now
         self.selection = self._choose("latest")
         return [problem.message for problem in self._wrong]
 

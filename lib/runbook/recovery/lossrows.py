@@ -337,11 +337,10 @@ class _Writer:
         ours, others = self.table.damage, self.table.others
         taken = [said for said in self.table.fates if "(damage)" in said]
         taken_by_others = len(taken) < len(self.table.fates)
-        is_changed = bool(others.deleted or others.moved or taken_by_others)
+        if not (others.deleted or others.moved or taken_by_others):
+            return "damage" if ours.deleted or ours.moved or taken else "unknown"
         if not (ours.deleted or ours.moved or taken):
-            return "other" if is_changed else "unknown"
-        if not is_changed:
-            return "damage"
+            return "other"
         if self.deleted_by_others is None or self.table.name is None:
             return "unknown"
         fate = self.deleted_by_others.of((self.table.name.database, int(row[2] or 0)), row[1] or "")

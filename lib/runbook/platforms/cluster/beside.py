@@ -132,6 +132,11 @@ class Beside(Scratch):
         self.make_folders()
         self.note(backup=backup.label, copied=False, started=False)
 
+    def forget_wal(self) -> None:
+        """WAL is laid anew: a tail that was secured from a dead server is older than the archive once that server ran again."""
+        remove_tree(self.wal)
+        self.make_folders()
+
     def write_label(self) -> None:
         """The socket is written down, so that a later attempt finds and removes it."""
         self.note(socket=str(self.socket) if self.socket else None)
