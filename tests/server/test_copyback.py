@@ -63,6 +63,9 @@ MADE = (
     "INSERT INTO model SELECT g, g % 10 + 1 FROM generate_series(1, 100) AS g",
     "CREATE TABLE car (id int PRIMARY KEY, model int REFERENCES model)",
     "INSERT INTO car SELECT g, g FROM generate_series(1, 100) AS g",
+    "CREATE TABLE chain (id int PRIMARY KEY, before int REFERENCES chain, maker int REFERENCES maker)",
+    "CREATE INDEX ON chain (before)",
+    "INSERT INTO chain SELECT g, nullif(g - 1, 0), CASE g WHEN 100 THEN 10 END FROM generate_series(1, 20000) AS g",
     "CREATE TABLE stamped (id int PRIMARY KEY, by_whom text)",
     "INSERT INTO stamped SELECT g, 'me' FROM generate_series(1, 10) AS g",
     "CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN "
@@ -86,6 +89,7 @@ DAMAGE = (
     "UPDATE part SET day = '2021-07-07' WHERE id > 90",
     "DELETE FROM car",
     "DELETE FROM model",
+    "DELETE FROM chain",
     "DELETE FROM stamped",
 )
 AFTER = (
@@ -231,6 +235,13 @@ def test_children_of_a_parent_that_is_gone_stay_out_to_the_last_generation(done:
     assert table(done.result, "public.car").insert == 90
     assert done.at.values("SELECT count(*) FROM car JOIN model ON model.id = car.model") == [90]
     assert all("public.maker" in reason for reason in reasons(done.result, "public.model").values())
+
+
+def test_long_chain_hangs_on_its_first_link(done: Done) -> None:
+    """Link by link it would take as many passes as the chain is long: minutes."""
+    chain = table(done.result, "public.chain")
+    assert (chain.insert, chain.conflicting, len(chain.conflicts)) == (99, 19901, 1000)
+    assert done.at.values("SELECT max(id) FROM chain") == [99]
 
 
 def test_triggers_fire_and_what_they_change_is_said(done: Done) -> None:

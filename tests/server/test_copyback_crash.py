@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from runbook.errors import OperatorError, PlatformError
-from runbook.recovery.copybackplan import CHANGED, EXISTS, CopyBackPlan
+from runbook.recovery.copybackplan import CHANGED, EXISTS, KEPT_OUT, NOT_SET_BACK, CopyBackPlan
 from undoing import Undoing, damaged, reasons, table
 
 pytestmark = pytest.mark.server
@@ -174,12 +174,13 @@ def test_more_than_was_planned_and_another_table_are_refused(at: Undoing) -> Non
     assert at.copyback().plan().facts() != plan.facts()
 
 
-def test_row_made_by_somebody_at_that_very_moment_is_kept(at: Undoing) -> None:
-    """Somebody's INSERT is not committed yet when rows are compared, and is when they are inserted."""
+def test_row_made_or_changed_by_somebody_at_that_very_moment_is_kept(at: Undoing) -> None:
+    """Somebody's changes are not committed yet when rows are compared, and are when they are inserted and set back."""
     plan = at.copyback().plan()
     other = at.crime.cluster.connect("shop")
     other.execute("BEGIN")
     other.execute("INSERT INTO item VALUES (7, 1, 7, 'new')")
+    other.execute("UPDATE item SET n = 5 WHERE id = 600")
 
     def commit_later() -> None:
         time.sleep(1)
@@ -190,9 +191,10 @@ def test_row_made_by_somebody_at_that_very_moment_is_kept(at: Undoing) -> None:
     done = at.apply(plan)
     thread.join()
     other.close()
-    assert list(reasons(done, "public.item")) == [("7",)]
-    assert at.sql("SELECT n FROM item WHERE id = 7") == [(7,)]
-    assert table(done, "public.item").insert == 499
+    assert reasons(done, "public.item") == {("7",): KEPT_OUT, ("600",): NOT_SET_BACK}
+    assert at.sql("SELECT n FROM item WHERE id IN (7, 600) ORDER BY id") == [(7,), (5,)]
+    item = table(done, "public.item")
+    assert (item.insert, item.set_back, done.further(plan)) == (499, 499, 2)
 
 
 def test_lock_that_somebody_holds_ends_it_with_nothing_done(at: Undoing) -> None:
