@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # One worker a core; each makes servers of its own.
 WORKERS ?= 2
 
-.PHONY: demo test lint faults browser nbval lab bench clean
+.PHONY: demo test lint faults killed browser nbval lab bench clean
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Name another one: make PYTHON=python3.12 …")'
@@ -25,7 +25,7 @@ demo: $(READY)  ## prove that the sandbox's backup can be restored, then a disas
 	@$(BIN)/runbook drill --surprise
 
 test: $(READY) lint  ## all tests that fit into minutes, on real PostgreSQL
-	@$(PYTEST) -n $(WORKERS) -m "not faults and not browser" tests
+	@$(PYTEST) -n $(WORKERS) -m "not faults and not browser and not killed" tests
 
 lint: $(READY)  ## style, imports, types
 	@$(BIN)/ruff check lib tests
@@ -34,6 +34,9 @@ lint: $(READY)  ## style, imports, types
 
 faults: $(READY)  ## the campaign: every planted fault against a real restore
 	@$(PYTEST) -n $(WORKERS) -m faults tests
+
+killed: $(READY)  ## a recovery that is killed at every step, and ends well
+	@$(PYTEST) -m killed tests
 
 browser: $(READY)  ## reports in real Chromium: offline, accessible, printable
 	@$(PYTEST) -m browser tests

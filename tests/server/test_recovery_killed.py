@@ -13,7 +13,7 @@ from recovering import Recovering, figure, kill, processes, suffer
 from runbook.sandbox.place import Sandbox, need_sandbox
 from runbook.session import notebook
 
-pytestmark = [pytest.mark.server, pytest.mark.faults]
+pytestmark = [pytest.mark.server, pytest.mark.killed]
 
 _CONTENT = notebook.read_notebook(notebook.find_notebook("point-in-time-recovery"))
 #: Without questions and gates, where nothing runs.

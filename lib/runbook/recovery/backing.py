@@ -10,7 +10,6 @@ from runbook.postgres.connect import Connection
 from runbook.recovery.copyback import CopyBack
 from runbook.recovery.copybackplan import CopyBackPlan
 from runbook.recovery.course import Seen
-from runbook.recovery.deletions import find_deletions
 from runbook.recovery.execution import Execution
 from runbook.recovery.loss import Loss
 from runbook.recovery.remaking import SchemaDump
@@ -45,25 +44,13 @@ class CopyingBack:
     def _copyback(self) -> CopyBack:
         self.execution.stand_at_the_point()
         beside, loss = self.execution.beside, self._loss()
-        stage = self.recovery.identification.loss_stage
-        assert stage is not None
-        fates = find_deletions(
-            stage,
-            stage.lineage,
-            beside.tools,
-            stage.start,
-            loss.reached,
-            loss.xids,
-            loss.damage_xids,
-            files=loss.damage_files,
-        )
         assert beside.socket is not None
         env = {"PGHOST": str(beside.socket), "PGPORT": "5432", "PGUSER": beside.superuser}
         return CopyBack(
             loss,
             self._open_production,
             self.execution.open_copy,
-            fates=fates,
+            fates=self.recovery.fates(),
             dump=SchemaDump(beside.tools, env, beside.user),
             progress=lambda label, done, total: self.recovery.show(label, done, total, "tables"),
         )
@@ -119,14 +106,20 @@ class CopyingBack:
             xids[database] = xid
             self.course.note("copy-back transactions", xids)
 
+        planned = self.course.noted("copy-back planned")
+        if planned is None:
+            plan = self.plan()
+            planned = {"insert": plan.insert, "set_back": plan.set_back, "conflicting": plan.conflicting}
+            self.course.note("copy-back planned", planned)
         result = copyback.apply(self.plan(), note, done=done)
         problems = result.problems
+        counted = planned if done else {name: getattr(result, name) for name in planned}
         check = Check(
             id="recovery-copied-back",
             title="The rows that the damage took are back in production",
             status=Status.UNKNOWN if problems else Status.PASS,
             expected="all but those in conflict",
-            observed=f"{result.insert:,} inserted, {result.set_back:,} set back, {result.conflicting:,} in conflict",
+            observed=f"{counted['insert']:,} inserted, {counted['set_back']:,} set back, {counted['conflicting']:,} in conflict",
             severity=Severity.ERROR,
             reason=problems[0] if problems else None,
             next="Copy that table back by hand from the loss files." if problems else None,

@@ -126,6 +126,11 @@ class Execution:
             copy.begin(backup)
         try:
             self._resolved = selection.resolve_again(point)
+            refuse_new_tablespaces(
+                self._resolved.scan.tablespaces,
+                backup.label,
+                "Choose a point before it; to reach one behind it, take a later backup or restore on another machine.",
+            )
             if is_new:
                 size = copy.finish(backup)
         finally:
@@ -231,13 +236,7 @@ class Execution:
             self.replay.go_to(point.gate, point.reached)
 
     def _configure(self) -> dict[str, str]:
-        scan, label = self.resolved.scan, self.resolved.backup.label
-        refuse_new_tablespaces(
-            scan.tablespaces,
-            label,
-            "Choose a point before it, or a backup taken after it; to reach a point between the two, restore on another machine.",
-        )
-        settings = self.beside.configure(self.resolved.point.timeline, scan.raised)
+        settings = self.beside.configure(self.resolved.point.timeline, self.resolved.scan.raised)
         self._replay = Replay(
             self.beside, self.resolved.stage, self.verification.replay_stall_timeout, self._show_replay
         )
@@ -265,6 +264,7 @@ class Execution:
                 files,
                 open_damaged=self.live.connect if self.live.is_up() else None,
                 open_restored=self.open_copy,
+                deleted_by_others=self.recovery.fates(),
                 progress=lambda label, done, total: self.recovery.show(label, done, total, "tables"),
             )
             rows = [

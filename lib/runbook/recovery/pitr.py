@@ -21,6 +21,7 @@ from runbook.platforms.cluster.selection import Selection
 from runbook.platforms.cluster.window import RecoveryPoint, parse_point
 from runbook.postgres.osuser import service_user
 from runbook.recovery.course import Course, Memory, Seen
+from runbook.recovery.deletions import RowFates, find_deletions
 from runbook.recovery.done import Done
 from runbook.recovery.identify import FIND, Evidence, Identification, suspect_rows
 from runbook.recovery.lockdown import LockDown
@@ -341,6 +342,26 @@ class PointInTimeRecovery:
             return Seen(rows=self.loss.table_rows(), facts=self.loss.facts())
 
         return self.course.keep("loss", look)
+
+    def fates(self) -> RowFates | None:
+        """What became of each row that the damage touched, so that others' deletes are not taken for the damage's; None: too many.
+
+        Raises:
+            WalDamaged, CommandTimedOut.
+        """
+        stage, selection = self.identification.loss_stage, self.identification.selection
+        if self.loss is None or stage is None or selection is None:
+            return None
+        return find_deletions(
+            stage,
+            stage.lineage,
+            selection.tools,
+            stage.start,
+            self.loss.reached,
+            self.loss.xids,
+            self.loss.damage_xids,
+            files=self.loss.damage_files,
+        )
 
     def learn_again(self) -> None:
         """The damage and the loss as WAL tells them, for an attempt that only carries out what was decided before.

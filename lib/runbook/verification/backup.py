@@ -10,17 +10,16 @@ from typing import Any
 
 from runbook import clock, layout
 from runbook.clock import human_bytes, human_seconds
-from runbook.errors import OperatorError, PlatformError, RecoveryRefused
+from runbook.errors import OperatorError, PlatformError
 from runbook.model import Check, Status
 from runbook.params.schema import Params
 from runbook.platforms.cluster.replay import Replay, SnapshotMissing
 from runbook.platforms.cluster.restore import Restore
-from runbook.platforms.cluster.restoring import close_off
+from runbook.platforms.cluster.restoring import close_off, refuse_new_tablespaces
 from runbook.platforms.cluster.scratch import Scratch, default_location, folder_for, require_apart
 from runbook.platforms.cluster.selection import Selection
 from runbook.platforms.cluster.window import RecoveryPoint, Resolved
 from runbook.postgres.osuser import service_user
-from runbook.postgres.wal import format_lsn
 from runbook.verification import backup_checks, budgets, shown, sqlchecks
 from runbook.verification.contents import Progress
 from runbook.verification.fencefile import owned_folder
@@ -159,13 +158,11 @@ class BackupVerification:
             self.resolved = self.selection.resolve_again(point)
         scan, stage = self.resolved.scan, self.resolved.stage
         self.seconds["read WAL"] = scan.seconds
-        if scan.tablespaces:
-            position, path = scan.tablespaces[0]
-            raise RecoveryRefused(
-                f"WAL creates the tablespace {path} at {format_lsn(position)}, after backup {self.resolved.backup.label}: "
-                "replaying it beside production would write into production's own folder.",
-                next="Take a new base backup (it will hold the tablespace), then verify that one.",
-            )
+        refuse_new_tablespaces(
+            scan.tablespaces,
+            self.resolved.backup.label,
+            "Take a new base backup (it will hold the tablespace), then verify that one.",
+        )
         missing = [name for name in stage.from_backup if stage.later_than(name)]
         is_empty = len(stage.from_backup) == len(stage.laid)
         archive = backup_checks.check_archive(missing, stage.archive.where(), is_empty=is_empty)

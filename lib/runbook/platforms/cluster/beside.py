@@ -20,10 +20,14 @@ from runbook.outside.commands import OsUser
 from runbook.params.schema import Cluster
 from runbook.platforms.cluster.backups import Backup
 from runbook.platforms.cluster.copying import remove_tree
+from runbook.platforms.cluster.replay import Replay
 from runbook.platforms.cluster.restoring import close_off
 from runbook.platforms.cluster.scratch import Scratch
 from runbook.platforms.cluster.settings import held_settings
+from runbook.postgres import server
+from runbook.postgres.connect import one, rows
 from runbook.postgres.osuser import closed_at, give
+from runbook.postgres.sqlfiles import load_sql
 from runbook.postgres.tools import Tools
 from runbook.postgres.wal import format_lsn, parse_history, same_position
 
@@ -151,18 +155,20 @@ class Beside(Scratch):
         old = self.noted("socket")
         if old and Path(old).name.startswith("rb-"):
             shutil.rmtree(old, ignore_errors=True)
-        was_started = self.is_started
-        if not was_started:
+        self.stop()  # a server that outlived its attempt would hold the files
+        if not self.is_started:
             self._keep_past_config()
             close_off(self.folder, self.user)
-        signal = self.data / "standby.signal"
-        had_signal = signal.exists()
         settings = super().configure(timeline, raised)
-        if was_started and not had_signal:
-            signal.unlink()  # it was promoted: as a standby it would not start again
-            self.promoted = True
         self.note(started=True)
         return settings
+
+    def _is_standby(self, control: Mapping[str, str], timeline: int) -> bool:
+        """pg_control tells whether it was promoted, not its signal file: that is removed a moment before the new timeline has
+        begun, and a server that was killed then and started without it would go on writing the old timeline."""
+        keys = ("Latest checkpoint's TimeLineID", "Min recovery ending loc's timeline")
+        self.promoted = max(int(control.get(key, "0")) for key in keys) > timeline
+        return not self.promoted
 
     def _keep_past_config(self) -> None:
         past = self.folder / PAST_CONFIG
@@ -182,13 +188,32 @@ class Beside(Scratch):
             self.log.unlink()
         super().start()
 
-    def note_promoted(self, timeline: int, expected: int) -> None:
-        """The copy is a server on a timeline of its own that forks at the point; written down.
+    def promote(self, replay: Replay, expected: int) -> int:
+        """The copy runs as a server on a timeline of its own that forks at `expected`; its number, written down. Safe again after a crash.
+
+        Args:
+            replay: this copy's, standing at its gate; not asked for a copy that was promoted.
+            expected: the end of the last record that it has replayed.
 
         Raises:
-            RecoveryFailed: it forked elsewhere.
+            RecoveryFailed: it did not promote, or forked elsewhere.
         """
+        if self.noted("promoted"):
+            return int(self.noted("timeline"))
+        if not self.promoted:
+            timeline = replay.promote(expected)
+        else:  # an attempt was killed when the promotion was over and nobody had written it down
+            if not server.is_running(self.tools, self.data, user=self.user):
+                server.start(self.tools, self.data, log=self.log, user=self.user)
+            with self.connect("template1", read_only=False) as connection:
+                connection.execute("CHECKPOINT")
+                timeline = int(one(connection, load_sql("recovery/read_timeline").text)["timeline"])
         history = self.data / "pg_wal" / f"{timeline:08X}.history"
+        if not history.is_file():
+            raise RecoveryFailed(
+                f"The copy is on timeline {timeline} and has no history of it: it is on no timeline of its own.",
+                next="Do not swap it in; choose the way back.",
+            )
         forked = parse_history(timeline, history.read_text())[-1].begin
         if not (forked == expected or same_position(forked, expected)):
             raise RecoveryFailed(
@@ -196,7 +221,21 @@ class Beside(Scratch):
                 next="Do not swap it in; choose the way back.",
             )
         self.promoted = True
-        self.note(promoted=True, timeline=timeline)
+        self.note(promoted=True, timeline=timeline, **self._look_for_others())
+        return timeline
+
+    def _look_for_others(self) -> dict[str, list[str]]:
+        """What the past has brought back that acts by itself or waits for others: subscriptions, prepared transactions."""
+        with self.connect("template1") as connection:
+            return {
+                "subscriptions": [
+                    row["name"] for row in rows(connection, load_sql("recovery/list_subscriptions").text)
+                ],
+                "prepared": [
+                    f"{row['gid']} in {row['database']}"
+                    for row in rows(connection, load_sql("lockdown/list_prepared").text)
+                ],
+            }
 
     def free_of_archive(self) -> list[str]:
         """No file of its pg_wal is a link any more, for production must depend on no archive; what was removed.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from runbook.errors import BackupDamaged, RecoveryRefused
@@ -10,6 +11,7 @@ from runbook.outside.commands import OsUser
 from runbook.platforms.cluster.backups import Backup
 from runbook.platforms.cluster.copying import Progress, copy_tree, require_room, tree_size, unpack_tar
 from runbook.postgres.osuser import give
+from runbook.postgres.wal import format_lsn
 
 #: How much larger a tar backup may become when it is unpacked, for the room that is asked for.
 _UNPACKED = 4
@@ -113,3 +115,22 @@ def close_off(scratch: Path, user: OsUser | None) -> None:
             raise RecoveryRefused(f"The tablespace link {path.name} leads out of the scratch, to {path.resolve()}.")
     for name in ("postmaster.pid", "postmaster.opts", "recovery.signal", "standby.signal"):
         (data / name).unlink(missing_ok=True)
+
+
+def refuse_new_tablespaces(made: Sequence[tuple[int, str]], backup: str, next: str) -> None:
+    """No tablespace is created by the WAL that is to be replayed: replay links the original path, whatever the copy's own folders are.
+
+    Args:
+        made: position and path of each, as the scan of the WAL found them.
+        backup: the label of the backup that lacks them.
+
+    Raises:
+        RecoveryRefused: one is.
+    """
+    if made:
+        position, path = made[0]
+        raise RecoveryRefused(
+            f"WAL creates the tablespace {path} at {format_lsn(position)}, after backup {backup}: "
+            "replaying it beside production would write into production's own folder.",
+            next=next,
+        )

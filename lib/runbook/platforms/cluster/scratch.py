@@ -174,7 +174,7 @@ class Scratch:
             "postgresql.auto.conf": "",
             "pg_hba.conf": "local all all trust\n",  # the socket stands in a folder that only its owner enters
             "pg_ident.conf": "",
-            "standby.signal": "",
+            **({"standby.signal": ""} if self._is_standby(control, timeline) else {}),
         }.items():
             path = self.data / name
             path.unlink(missing_ok=True)
@@ -183,6 +183,10 @@ class Scratch:
             give(path, self.user)
         self._lay_histories()
         return settings
+
+    def _is_standby(self, control: Mapping[str, str], timeline: int) -> bool:
+        """Whether the server starts behind its gate; one that was promoted would not start again like that."""
+        return True
 
     def _settings(self, control: Mapping[str, str], raised: Mapping[str, int], timeline: int) -> dict[str, str]:
         assert self.socket is not None
