@@ -90,6 +90,17 @@ def good() -> Any:
     return content
 
 
+def test_question_is_a_planned_step_under_its_heading() -> None:
+    content = good()
+    content.cells[4:4] = [
+        nbformat.v4.new_markdown_cell("## Choose the way", id="choose-why"),
+        nbformat.v4.new_code_cell('way = run.ask("Choose the way", "Which?", WAYS)', id="choose"),
+    ]
+    assert problems(content) == []
+    content.cells[4].source = "## Choose"
+    assert any("are not the steps" in problem for problem in problems(content))
+
+
 @pytest.mark.parametrize(
     ("cell", "change", "says"),
     [

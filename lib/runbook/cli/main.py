@@ -26,8 +26,8 @@ _GROUPS = {
 
 _HELP = """Executable runbooks for PostgreSQL.
 
-Exit codes: 0 PASS, 1 FAIL, 2 refused before anything started, 3 WAITING at a gate, 4 INCOMPLETE, 5 target locked. The
-last line on standard output of run, resume, redo, close, abort, approve, countersign and gates is one JSON object.
+Exit codes: 0 PASS, 1 FAIL, 2 refused before anything started, 3 WAITING for a decision, 4 INCOMPLETE, 5 target locked. The
+last line on standard output of run, resume, redo, close, abort, answer, approve, countersign and gates is one JSON object.
 """
 
 

@@ -103,6 +103,11 @@ def show_state(folder: Path, state: RunState) -> None:
     for check in state.checks:
         if check.status is not Status.PASS:
             say(f"  {check.status} {check.title}: {check.reason}")
+    for asked in state.questions.values():
+        if asked["state"] == "waiting":
+            say(f"  ASKED {asked['id']}: {asked['text']}")
+            for option, meaning in (asked["options"] or {}).items():
+                say(f"    {option}{' VALUE' if option in asked['needs_value'] else ''}: {meaning}")
     for act, undo in state.undos.items():
         say(f"  NOT TAKEN BACK: {act}. Undo: {undo}")
     if state.effects is not None:
@@ -153,8 +158,7 @@ def abort(
     """End a run, clean up after it, archive it as INCOMPLETE, and free its target."""
     from runbook.runner.abort import abort_run, pending_undos
 
-    left = pending_undos(run)
     outcome = abort_run(run, reason)
-    for act, undo in left.items():
+    for act, undo in pending_undos(run).items():
         say(f"NOT TAKEN BACK: {act}. Undo: {undo}")
     return show_outcome(outcome)

@@ -14,7 +14,7 @@ from runbook.report.values import amount_text, number_text, text_of, time_text
 MEANING = {
     Verdict.PASS: "Every planned step ran and every check passed.",
     Verdict.FAIL: "At least one check found the target, its backups or its WAL at fault.",
-    Verdict.WAITING: "The run stopped at a gate and waits for a human decision.",
+    Verdict.WAITING: "The run stopped at a gate or a question and waits for a human decision.",
     Verdict.INCOMPLETE: "Something did not run or could not be observed: nothing is proven either way.",
 }
 

@@ -22,7 +22,8 @@ _WAIT_SECONDS = 12.0
 
 
 def pending_undos(text: str) -> dict[str, str]:
-    """What the run did and nobody took back: act, and how it is undone. Aborting frees the target; it undoes nothing."""
+    """What the run did and nobody took back: act, and how it is undone. Aborting frees the target; it undoes nothing but
+    what the run's own cleanups take back as it ends."""
     return read_state(find_run(text)).undos
 
 
@@ -44,8 +45,6 @@ def abort_run(text: str, reason: str | None) -> Outcome:
     if state.closed or state.attempt == 0:
         start_attempt(journal, folder, state.attempt + 1, by="runbook abort")
     said = f"by {identity.operator()}" + (f": {reason}" if reason else "")
-    if state.undos:
-        said += f". {len(state.undos)} of its acts were not taken back; the record says how"
     journal.append("aborted", reason=said, operator=identity.operator())
     if not state.closed:
         for process in (state.sitting.get("process"), state.session and state.session["process"]):

@@ -34,7 +34,7 @@ def record_of(state: RunState, limitations: tuple[str, ...] = ()) -> RunRecord:
         verdict=state.verdict,
         reason=state.reason,
         exit_code=state.exit_code,
-        limitations=tuple(_pending(state)) + state.limits + limitations,
+        limitations=tuple(pending(state)) + state.limits + limitations,
         target=TargetFacts(
             name=state.target,
             environment=request["environment"],
@@ -67,7 +67,7 @@ def record_of(state: RunState, limitations: tuple[str, ...] = ()) -> RunRecord:
         measures=state.measures,
         facts=state.facts,
         gates=state.gates,
-        questions=tuple(_question(one, state) for one in state.questions.values()),
+        questions=_questions(state),
         undos=state.undos,
         previous_record=state.records[-1] if state.records else None,
         ledger_line=request.get("ledger_line"),
@@ -75,9 +75,18 @@ def record_of(state: RunState, limitations: tuple[str, ...] = ()) -> RunRecord:
     )
 
 
-def _pending(state: RunState) -> list[str]:
+def pending(state: RunState) -> list[str]:
     """What the run did to its target and nobody has taken back or accepted: it stands at the top."""
     return [f"NOT TAKEN BACK: {act}. Undo: {undo}" for act, undo in state.undos.items()]
+
+
+def _questions(state: RunState) -> tuple[dict[str, Any], ...]:
+    """Those of this attempt, and every other that was ever answered: a decision is on record also when its run was aborted."""
+    earlier = [
+        {**asked, "state": "earlier"} for name, asked in state.asked.items()
+        if name not in state.questions and state.answers.get(name)
+    ]  # fmt: skip
+    return tuple(_question(one, state) for one in [*earlier, *state.questions.values()])
 
 
 def _question(asked: dict[str, Any], state: RunState) -> dict[str, Any]:

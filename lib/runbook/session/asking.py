@@ -9,16 +9,20 @@ from __future__ import annotations
 import shlex
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 from runbook.errors import OperatorError, ParamsError
 from runbook.params.loading import nearest
 from runbook.redact import looks_like_secret, scrubber
 from runbook.session import identity
 from runbook.session.fold import fold
-from runbook.session.journal import Journal, read_events
+from runbook.session.journal import Event, Journal, read_events
 from runbook.session.questions import Answer
 from runbook.session.request import JOURNAL
 from runbook.session.state import RunState
+
+#: Words of `answer_command` that are to be replaced.
+_PLACEHOLDERS = ("TEXT", "VALUE", "WHY")
 
 
 class Question:
@@ -54,30 +58,31 @@ class Question:
 
         Parameters of a run do not change: a wrong one must leave a way to answer.
         """
-        wrong = ""
+        given = given.strip()
         if given:
             try:
                 split_given(given, self.options, self.needs_value, self.title)
             except ParamsError as cause:
-                wrong = f" What was given is none: {cause.message}"
+                given = ""
+                self.text += f" What was given is none: {cause.message}"
         self._journal.append(
             "question-asked",
             question=self.name,
             title=self.title,
-            text=self.text + wrong,
+            text=self.text,
             options=self.options,
             needs_value=list(self.needs_value),
             after=self.after,
             next_command=answer_command(self.folder.name, self.name, self.options, self.needs_value),
         )
-        return "" if wrong else given
+        return given
 
     def look(self, given: str = "") -> Answer | None:
         """The answer that counts, or None. `given` answers at once, when nobody has answered yet."""
         found = self.state().answers.get(self.name, ())
         if len(found) <= self.after and given and not self.after:
             option, value = split_given(given, self.options, self.needs_value, self.title)
-            file_answer(self.folder, self.name, option, value, "given as a parameter of the run", is_new=True)
+            file_answer(self.folder, self.name, option, value, "given as a parameter of the run")
             found = self.state().answers.get(self.name, ())
         if len(found) <= self.after:
             return None
@@ -98,17 +103,18 @@ class Question:
 
 
 def answer_command(run: str, name: str, options: Mapping[str, str] | None, needs_value: Collection[str] = ()) -> str:
-    """The command by which the operator answers.
+    """The command by which the operator answers. Pasted as it is, it answers nothing: a shell would take `swap|back` for a
+    pipe, and the first option for the answer.
 
     >>> answer_command("R", "choose-the-way", {"promote": "…", "later": "…"}, ["later"])
-    'runbook answer R choose-the-way promote|later [--value VALUE] --reason WHY'
+    'runbook answer R choose-the-way OPTION [--value VALUE] --reason WHY'
     >>> answer_command("R", "why", None)
     'runbook answer R why --value TEXT'
     """
     if options is None:
         return f"runbook answer {shlex.quote(run)} {name} --value TEXT"
     value = " [--value VALUE]" if needs_value else ""
-    return f"runbook answer {shlex.quote(run)} {name} {'|'.join(options)}{value} --reason WHY"
+    return f"runbook answer {shlex.quote(run)} {name} OPTION{value} --reason WHY"
 
 
 def split_given(
@@ -145,47 +151,67 @@ def _check(
         raise ParamsError(f"The answer '{option}' to '{title}' wants a value.", next="Give it with --value VALUE.")
 
 
-def file_answer(folder: Path, question: str, option: str, value: str, reason: str, *, is_new: bool = False) -> RunState:
-    """The answer is journaled; the state after it. No lock is taken.
-
-    Args:
-        is_new: the run itself files what was given as its parameter, while it asks.
+def file_answer(folder: Path, question: str, option: str, value: str, reason: str) -> RunState:
+    """The answer is journaled; the state after it. No lock is taken; of two at once the first counts.
 
     Raises:
         ParamsError: no such question or answer.
         OperatorError: the run does not wait for it, or the answer holds a secret.
     """
-    journal = Journal(folder / JOURNAL)
-    state = fold(read_events(folder / JOURNAL))
-    if question not in state.questions:
-        known = list(state.questions)
-        hint = nearest(question, known) if known else "it has asked nothing yet."
-        raise ParamsError(
-            f"The run {state.run} has no question '{question}'; {hint}", next=f"runbook status {state.run}"
-        )
-    asked = state.questions[question]
-    if asked["state"] != "waiting" or state.aborted is not None:
-        raise OperatorError(
-            f"The question '{question}' of run {state.run} waits for no answer: it is {asked['state']}.",
-            next=f"runbook status {state.run}",
-        )
-    if not is_new and len(state.answers.get(question, ())) > asked["after"]:
-        raise OperatorError(
-            f"The question '{question}' of run {state.run} has been answered already: {state.answers[question][-1]}.",
-            next=f"runbook resume {state.run}",
-        )
-    _check(option, value, asked["options"], asked["needs_value"], asked["title"])
-    said = (value, reason)
-    if any(looks_like_secret(text) or scrubber.holds(text) for text in said):
+    if any(looks_like_secret(text) or scrubber.holds(text) for text in (question, option, value, reason)):
         raise OperatorError(
             "The answer holds what looks like a secret; it would be kept for good.", next="Answer without it."
         )
-    journal.append(
+    journal = Journal(folder / JOURNAL)
+    state = fold(journal.events())
+    asked = _waiting_question(state, question)
+    _check(option, value, asked["options"], asked["needs_value"], asked["title"])
+    if value in _PLACEHOLDERS or reason in _PLACEHOLDERS:
+        raise ParamsError("The answer still holds a placeholder.", next="Put your own words for TEXT, VALUE and WHY.")
+    index = len(state.answers.get(question, ()))
+    mine = journal.append(
         "question-answered",
         question=question,
+        index=index,
         option=option,
         value=value,
         reason=reason,
         operator=identity.operator(),
     )
-    return fold(read_events(folder / JOURNAL))
+    events = journal.events()
+    after = fold(events)
+    if any(_files(one, question, index) and one["n"] < mine["n"] for one in events):
+        raise _answered_already(after, question)
+    return after
+
+
+def _files(event: Event, question: str, index: int) -> bool:
+    return event["event"] == "question-answered" and (event["question"], event["index"]) == (question, index)
+
+
+def _waiting_question(state: RunState, question: str) -> dict[str, Any]:
+    """The question, which waits for its answer."""
+    run = state.run
+    if state.aborted is not None:
+        raise OperatorError(f"The run {run} was aborted: there is nothing to answer.", next=state.request["command"])
+    if question not in state.asked:
+        known = list(state.asked)
+        hint = nearest(question, known) if known else "it has asked nothing yet."
+        raise ParamsError(f"The run {run} has no question '{question}'; {hint}", next=f"runbook status {run}")
+    asked = state.questions.get(question)
+    if asked is None or asked["state"] != "waiting":
+        stands = f"it is {asked['state']}" if asked is not None else "this attempt has not come to it"
+        raise OperatorError(
+            f"The question '{question}' of run {run} waits for no answer: {stands}.", next=f"runbook status {run}"
+        )
+    if len(state.answers.get(question, ())) > asked["after"]:
+        raise _answered_already(state, question)
+    return asked
+
+
+def _answered_already(state: RunState, question: str) -> OperatorError:
+    answer = state.answers[question][-1]
+    return OperatorError(
+        f"The question '{question}' of run {state.run} has been answered already, by {answer.by}: {answer}.",
+        next=f"runbook resume {state.run}",
+    )

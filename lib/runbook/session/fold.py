@@ -207,6 +207,10 @@ def fold(events: Iterable[Event]) -> RunState:
     limits = (*(glass.limitation() for glass in glasses), *known.limits)
     for change in known.accepted:
         limits += (f"Changed during the run ({', '.join(change['what'])}), accepted: {change['reason']}",)
+    aborted = known.aborted
+    if aborted is not None and known.undos:
+        acts = "1 act was" if len(known.undos) == 1 else f"{len(known.undos)} acts were"
+        aborted += f". {acts} not taken back; the record says how to"
     judgement = judge(
         request=known.request,
         steps=steps,
@@ -216,7 +220,7 @@ def fold(events: Iterable[Event]) -> RunState:
         glasses=glasses,
         problems=tuple(known.problems),
         concluded=known.concluded,
-        aborted=known.aborted,
+        aborted=aborted,
     )
     return RunState(
         request=known.request,
@@ -237,6 +241,7 @@ def fold(events: Iterable[Event]) -> RunState:
         glasses=glasses,
         operators=tuple(known.operators),
         questions=dict(known.questions),
+        asked=dict(known.asked),
         answers={name: tuple(given) for name, given in known.answers.items()},
         memory=dict(known.memory),
         undos=dict(known.undos),

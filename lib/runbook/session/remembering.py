@@ -11,6 +11,7 @@ from runbook.errors import ParamsError, RunWaiting
 from runbook.redact import scrubber
 from runbook.session.asking import Question
 from runbook.session.fold import fold
+from runbook.session.gate import show_text
 from runbook.session.journal import Journal
 from runbook.session.questions import Answer
 from runbook.session.state import RunState
@@ -91,13 +92,12 @@ class Remembering:
             return answer
         if self.parameters.get("dry_run") is True:
             asked.preview()
+            show_text(f"{asked.shown()}\n\nA dry run: the question was previewed, and nobody is asked.\n")
             self._closed_gates.remove(title)
             return None
         raise self._waiting(asked)
 
     def _waiting(self, asked: Question) -> RunWaiting:
-        from runbook.session.gate import show_text
-
         state = asked.state().questions[asked.name]
         show_text(f"{asked.shown()}\n\nNext: `{state['next_command']}`\n")
         if self._interactive:

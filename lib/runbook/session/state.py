@@ -38,8 +38,8 @@ class Problem:
 
 @dataclass(frozen=True)
 class RunState:
-    """A pure fold of the journal. Steps, checks, measures, facts, questions and problems are those of the latest attempt; answers,
-    what is remembered, and the undos of acts that nobody took back (act → how) are those of the whole run."""
+    """A pure fold of the journal. Steps, checks, measures, facts, questions and problems are those of the latest attempt; what
+    was ever asked, answers, what is remembered, and the undos of acts that nobody took back (act → how) are those of the whole run."""
 
     request: dict[str, Any]
     attempt: int
@@ -59,6 +59,7 @@ class RunState:
     glasses: tuple[Glass, ...]
     operators: tuple[str, ...]
     questions: dict[str, dict[str, Any]]
+    asked: dict[str, dict[str, Any]]
     answers: dict[str, tuple[Answer, ...]]
     memory: dict[str, Any]
     undos: dict[str, str]
