@@ -9,6 +9,7 @@ import yaml
 from runbook import layout
 from runbook.errors import ParamsError
 from runbook.params import load_params, parse_params
+from runbook.params.controls import load_controls
 from runbook.params.loading import resolve_secret, resolve_time
 from runbook.params.schema import Secret
 
@@ -57,14 +58,23 @@ def test_sound_file_gives_durations_in_seconds() -> None:
     assert params.cluster.wal_archive.fetch_timeout == 60.0
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in (layout.CHECKOUT / "params").glob("*.yaml")))
+_NO_TARGETS = {"contacts", "controls"}
+
+
+@pytest.mark.parametrize(
+    "name", sorted({path.stem for path in (layout.CHECKOUT / "params").glob("*.yaml")} - _NO_TARGETS)
+)
 def test_shipped_file_loads_and_names_no_unknown_key(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RUNBOOK_HOME", raising=False)
-    if name in ("contacts", "controls"):
-        pytest.skip("no target")
     params = load_params(name)
     assert params.target == params.environment == name
     assert params.budgets.source
+
+
+def test_shipped_controls_keep_audit_logs_for_a_year(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RUNBOOK_HOME", raising=False)
+    rules = {rule.id: rule for rule in load_controls().retention}
+    assert rules["audit-logs"].keep == 365 * 86400
 
 
 def test_shipped_targets_are_the_three_environments() -> None:

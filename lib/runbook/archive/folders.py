@@ -7,9 +7,10 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from runbook import clock
 from runbook.archive.archived import ARCHIVED, Archived, read_archived
 from runbook.archive.findings import Problem
-from runbook.archive.records import OUTSIDE_SUMS, RUN_JSON, SIGNATURE, TOMBSTONE
+from runbook.archive.records import KEPT_FOR_GOOD, OUTSIDE_SUMS, RUN_JSON, SIGNATURE, TOMBSTONE
 from runbook.archive.sums import SUMS, read_sums, sha256, sha256_of_file
 from runbook.archive.tombstone import Tombstone, read_tombstone
 
@@ -112,6 +113,12 @@ def _read_own_files(looked: Looked, entries: dict[str, int]) -> None:
         else:
             if looked.tombstone.sums != looked.sums_sha256:
                 looked.add("tombstone", "is about another record", TOMBSTONE)
+            if looked.tombstone.at < looked.tombstone.kept_until:
+                looked.add(
+                    "tombstone", f"deleted before {clock.stamp(looked.tombstone.kept_until)}: too early", TOMBSTONE
+                )
+            if kept := looked.tombstone.deleted & KEPT_FOR_GOOD:
+                looked.add("tombstone", f"deleted {', '.join(sorted(kept))}, which is kept for good", TOMBSTONE)
 
 
 def _look_for_strangers(looked: Looked, entries: dict[str, int]) -> None:
@@ -124,7 +131,7 @@ def _look_for_strangers(looked: Looked, entries: dict[str, int]) -> None:
         else:
             looked.add("added", "was added: no SHA256SUMS lists it", name)
     if TOMBSTONE + ".sig" in entries and TOMBSTONE not in entries:
-        looked.add("added", "was added: there is no tombstone", TOMBSTONE + ".sig")
+        looked.add("half-pruned", "has no tombstone: runbook archive prune finishes what it began", TOMBSTONE + ".sig")
     if len({name.casefold() for name in looked.digests}) != len(looked.digests):
         looked.add("case", "lists two files that differ in upper and lower case only", SUMS)
 

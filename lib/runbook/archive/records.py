@@ -37,6 +37,8 @@ TOMBSTONE = "TOMBSTONE"
 OUTSIDE_SUMS = frozenset({SUMS, SIGNATURE, TOMBSTONE, TOMBSTONE + ".sig"})
 #: A clock that was set back by so little is waited for; the record then says no earlier time than the one before.
 _CLOCK_SECONDS = 5.0
+#: What pruning never deletes: who, when, which verdict, and that it was archived.
+KEPT_FOR_GOOD = frozenset({RUN_JSON, ARCHIVED})
 _RESERVED = frozenset(name.upper() for name in (*OUTSIDE_SUMS, ARCHIVED))
 
 

@@ -2,7 +2,8 @@
 
     # pruned 20271123020000 runner@db1
     # asked-by olaf
-    # rule audit-logs, kept 365 d, source runbook, section 7
+    # rule audit-logs, 365 d, asked for by the regulator, source runbook, section 7
+    # kept-until 20271122021538
     # deleted executed.ipynb
     # deleted report.html
     <digest>  SHA256SUMS
@@ -34,13 +35,15 @@ class Tombstone:
     signer: str
     asked_by: str
     rule: str
+    kept_until: datetime
     deleted: frozenset[str]
     sums: str
 
     def content(self) -> bytes:
         """The file's bytes: ASCII."""
         lines = [f"# pruned {write_time(self.at)} {self.signer}", f"# asked-by {_plain(self.asked_by)}"]
-        lines += [f"# rule {_plain(self.rule)}", *(f"# deleted {name}" for name in sorted(self.deleted))]
+        lines += [f"# rule {_plain(self.rule)}", f"# kept-until {write_time(self.kept_until)}"]
+        lines += [*(f"# deleted {name}" for name in sorted(self.deleted))]
         return "".join(f"{line}\n" for line in [*lines, f"{self.sums}  {SUMS}"]).encode("ascii")
 
 
@@ -65,7 +68,7 @@ def read_tombstone(path: Path) -> Tombstone:
         raise ValueError("is no tombstone")
     words = dict(said)
     try:
-        at = read_moment(first[1])
+        at, until = read_moment(first[1]), read_moment(words.get("kept-until", ""))
     except ValueError as cause:
         raise ValueError("is no tombstone") from cause
-    return Tombstone(at, first[2], words.get("asked-by", ""), words.get("rule", ""), frozenset(deleted), last[1])
+    return Tombstone(at, first[2], words.get("asked-by", ""), words.get("rule", ""), until, frozenset(deleted), last[1])

@@ -10,37 +10,24 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from runbook import clock
 from runbook.archive.archived import NOBODY
+from runbook.archive.exported import check_export
 from runbook.archive.findings import Problem
 from runbook.archive.folders import Looked, chain_problem, look_at
 from runbook.archive.keys import EVIDENCE, runner_keys
 from runbook.archive.records import SIGNATURE, TOMBSTONE
+from runbook.archive.review import check_reviews
 from runbook.archive.rotation import introduction_problem, vouch_hint
 from runbook.archive.runs import ledger_problems, population
 from runbook.archive.signatures import Signers, judge
 from runbook.archive.tree import Tree
+from runbook.archive.verified import Verified
+from runbook.archive.witness import check_witness, kept_witnesses
 from runbook.errors import OperatorError
-
-
-@dataclass
-class Verified:
-    """What was found out. `keys` are the fingerprints that have signed records, in order of their first one."""
-
-    root: Path
-    looked: list[Looked] = field(default_factory=list)
-    signed: list[Looked] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    keys: list[str] = field(default_factory=list)
-
-    @property
-    def is_proven(self) -> bool:
-        """True when nothing is wrong and somebody has signed."""
-        return not self.problems and bool(self.signed)
 
 
 def verify_archive(
@@ -48,6 +35,7 @@ def verify_archive(
     *,
     signers: Path | None = None,
     handed_over: Sequence[str] = (),
+    witnesses: Sequence[Path] = (),
     signatures: bool = True,
 ) -> Verified:
     """Every problem of the archive, each by its kind.
@@ -56,10 +44,11 @@ def verify_archive(
         root: the archive's folder; default: this home's.
         signers: an allowed_signers file from elsewhere, believed instead of the archive's own.
         handed_over: fingerprints of the runner's keys that the reader got on another way.
+        witnesses: files that were kept elsewhere.
         signatures: false: files, chain and RUNS only (quick).
 
     Raises:
-        OperatorError: there is no archive.
+        OperatorError: there is no archive, or a file is no witness's.
         PlatformError: there is no ssh-keygen.
     """
     tree = Tree(root) if root is not None else Tree.own()
@@ -83,6 +72,8 @@ def verify_archive(
         if signatures:
             judged = list(pool.map(lambda one: _signature(one, believed), looked))
             _signatures(found, judged, believed, tree, handed_over, given=signers is not None)
+    if signatures:
+        _people(found, tree, believed, witnesses)
     problems, notes = population(ledger, looked, complete=not partial)
     found.problems += [*ledger_problems(ledger, looked), *problems]
     found.notes += [*([listed] if listed else []), *notes]
@@ -219,10 +210,34 @@ def _key_problems(tree: Tree, signers: Signers, used: list[str], handed_over: Se
             )
 
 
+def _people(found: Verified, tree: Tree, signers: Signers, witnesses: Sequence[Path]) -> None:
+    """What people have signed about the records. An accepted review of a record answers for its clock."""
+    problems, reviews = check_reviews(tree, found.looked, signers)
+    accepted = {review.record: review for review in reviews if review.accepted}
+    for problem in [one for one in found.problems if one.kind == "clock" and one.where in accepted]:
+        found.problems.remove(problem)
+        found.notes.append(f"{problem} Accepted by {accepted[problem.where].reviewer} in a signed review.")
+    found.problems += problems
+    for path in kept_witnesses(tree):
+        try:
+            seen = check_witness(path, found.looked, signers)
+        except OperatorError:
+            found.problems.append(
+                Problem("witness-signature", f"witnesses/{path.name}", "is no witness's file any more")
+            )
+        else:
+            found.problems += [seen.problem] if seen.problem is not None else []
+    for path in witnesses:
+        seen = check_witness(path, found.looked, signers)
+        if seen.problem is not None:
+            found.problems.append(seen.problem)
+        else:
+            found.notes.append(seen.said)
+            found.witnessed = max(found.witnessed, seen.number)
+
+
 def _export(tree: Tree, signers: Signers, found: Verified) -> str | None:
     """An export's own list was checked. Returns what it says of itself; None when this is no export."""
-    from runbook.archive.exported import check_export
-
     if not tree.export.exists() and not tree.export.is_symlink():
         return None
     problems, said = check_export(tree, signers)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from runbook import clock, layout
 from runbook.cli.output import say
+from runbook.errors import OperatorError
 
 if TYPE_CHECKING:
-    from runbook.archive.verify import Verified
+    from runbook.archive.folders import Looked
+    from runbook.archive.verified import Verified
 
 app = typer.Typer(name="archive", help="The evidence: verify, witness, review, prune, export.", no_args_is_help=True)
 
@@ -27,6 +31,7 @@ def verify(
     key: Annotated[
         list[str] | None, typer.Option(help="A fingerprint of the runner's key, handed over on another way.")
     ] = None,
+    witness: Annotated[list[Path] | None, typer.Option(help="A witness's file that was kept elsewhere.")] = None,
 ) -> int:
     """Prove that nothing in the archive was altered, removed or put in. Exit 0, 1 with problems, 4 when not signed."""
     from runbook.archive.verify import verify_archive
@@ -35,6 +40,7 @@ def verify(
         path.expanduser().absolute() if path is not None else None,
         signers=signers.expanduser().absolute() if signers is not None else None,
         handed_over=tuple(key or ()),
+        witnesses=[one.expanduser().absolute() for one in witness or ()],
     )
     return show_verified(found)
 
@@ -49,8 +55,13 @@ def show_verified(found: Verified) -> int:
         say(f"NOTE  {note}")
     if found.keys:
         say(f"NOTE  Signed with {', '.join(found.keys)}: compare with the fingerprint that was handed over to you.")
-    say("NOTE  No witness was given: the newest records are not provable. Times are claims of this machine's clock.")
     count = len(found.looked)
+    if not found.witnessed:
+        say("NOTE  No witness was given: the newest records are not provable. Times are claims of a machine's clock.")
+    elif found.looked[-1].number > found.witnessed:
+        say(
+            f"NOTE  Records after {found.witnessed:06d} are newer than the witness: that they are all here is not provable."
+        )
     if found.problems:
         say(f"FAIL: {len(found.problems)} problems in {count} records.")
         say("Next: keep this archive as it is, and compare it with a copy or a witness kept elsewhere.")
@@ -66,3 +77,160 @@ def show_verified(found: Verified) -> int:
     say(f"OK: {count} records, {len(found.signed)} of them signed, up to {head.name}.")
     say("Next: runbook archive witness")
     return 0
+
+
+@app.command()
+def witness(
+    key: Annotated[
+        Path | None, typer.Option(help="A second person's SSH key, or the public half that an agent holds.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="A folder outside the archive that gets a copy.")] = None,
+) -> None:
+    """Write down the newest record, for a second person to sign and for keeping where nobody here can reach it."""
+    import shutil
+
+    from runbook.archive import witness as witnesses
+    from runbook.archive.keys import WITNESS
+    from runbook.archive.review import person_of, refuse_operator
+    from runbook.archive.tree import Tree
+    from runbook.archive.verify import verify_archive
+    from runbook.session import identity
+
+    if out is not None and not out.expanduser().is_dir():
+        raise OperatorError(f"{out} is no folder.", next="Make it, or name another one.")
+    found = verify_archive()
+    path = witnesses.write_witness(found, f"{identity.operator()} on {identity.host()}")
+    files = [path]
+    if key is not None:
+        person, _ = person_of(Tree.own(), key.expanduser(), WITNESS)
+        refuse_operator(found.looked[-1].folder, person)
+        witnesses.countersign(path, key.expanduser())
+        say(f"Countersigned by {person}.")
+    if (signature := path.with_name(path.name + ".sig")).is_file():
+        files.append(signature)
+    say(path.read_text().rstrip())
+    for file in files:
+        say(f"Written: {layout.short(file)}")
+        if out is not None:
+            shutil.copy2(file, out.expanduser() / file.name)
+    say("Keep it where nobody who can write here can reach: by mail, in another repository, on a write-once store.")
+    if key is None:
+        say(f"A second person signs it with: ssh-keygen -Y sign -n runbook-witness -f KEY {layout.short(path)}")
+    say(f"Next: runbook archive verify --witness {path.name}, with the file that was kept elsewhere")
+
+
+@app.command()
+def review(
+    record: Annotated[int, typer.Argument(help="The record's number.")],
+    key: Annotated[Path | None, typer.Option(help="Your SSH key; without it the reviews are listed.")] = None,
+    accept: Annotated[bool | None, typer.Option("--accept/--reject", help="Your own verdict.")] = None,
+    comment: Annotated[str, typer.Option(help="What you have looked at.")] = "",
+    action: Annotated[str | None, typer.Option(help="A corrective action.")] = None,
+    owner: Annotated[str | None, typer.Option(help="Who sees to it.")] = None,
+    due: Annotated[str | None, typer.Option(metavar="DATE", help="Until when: 2026-12-31.")] = None,
+) -> None:
+    """Sign what a second person thinks of a record; it stands beside the record, which never changes."""
+    from runbook.archive.review import Corrective, reviews_of, write_review
+    from runbook.archive.tree import Tree
+    from runbook.session import identity
+
+    looked = _record(record)
+    if key is None:
+        for path, said in reviews_of(Tree.own(), record):
+            word = "accepted" if said.accepted else "rejected"
+            say(f"{clock.stamp(said.at)}  {said.reviewer}  {word}  {said.comment}  ({layout.short(path)})")
+            if said.action is not None:
+                say(f"    to do: {said.action.what}, {said.action.owner}, until {said.action.due}")
+        say(f"Next: runbook archive review {record} --key KEY --accept --comment TEXT")
+        return
+    if accept is None:
+        raise OperatorError("Say --accept or --reject.", next=f"runbook archive review {record} --key KEY --accept")
+    if len({value is None for value in (action, owner, due)}) != 1:
+        raise OperatorError(
+            "A corrective action has all three: --action, --owner and --due.", next="Give them together."
+        )
+    corrective = None
+    if action is not None and owner is not None and due is not None:
+        corrective = Corrective(what=action, owner=owner, due=_date(due))
+    path, said = write_review(
+        looked, key=key.expanduser(), accepted=accept, comment=comment, action=corrective, user=identity.operator()
+    )
+    say(f"{said.reviewer} has {'accepted' if said.accepted else 'rejected'} {said.record}: {layout.short(path)}")
+    say("Next: runbook archive verify")
+
+
+def _record(number: int) -> Looked:
+    from runbook.archive.folders import look_at
+    from runbook.archive.tree import Tree
+
+    for found, folder in Tree.own().folders():
+        if found == number:
+            return look_at(folder)
+    raise OperatorError(f"There is no record {number:06d}.", next="runbook runs")
+
+
+def _date(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise OperatorError(f"'{text}' is no date.", next="Write it as 2026-12-31.") from None
+
+
+def _day(text: str) -> datetime:
+    """A time with its zone, or a day in UTC."""
+    try:
+        return datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC)
+    except ValueError:
+        return clock.parse(text)
+
+
+@app.command()
+def prune(
+    records: Annotated[list[int] | None, typer.Argument(help="Numbers; all whose time is over without them.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would become of each record.")] = False,
+) -> None:
+    """Delete payloads whose retention has ended, behind signed tombstones; manifests and run.json stay for good."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from runbook.archive import retention
+    from runbook.session import identity
+
+    lines = retention.plan_pruning()
+    chosen = retention.choose(lines, records or ())
+    table = Table(title=f"Retention of {len(lines)} records, by params/controls.yaml", title_justify="left")
+    for heading in ("No", "Record", "Rule", "Kept until (UTC)", "Payload", "Fate"):
+        table.add_column(heading, overflow="fold")
+    for line in lines if dry_run else chosen:
+        rule = f"{line.rule.id}, {retention.days(line.rule.keep)}" if line.rule is not None else "–"
+        until = f"{line.until:%Y-%m-%d %H:%M:%S}" if line.until is not None else "–"
+        size = clock.human_bytes(line.size)
+        table.add_row(f"{line.number:06d}", line.folder.name[7:], rule, until, size, str(line.fate))
+    Console(width=None if Console().is_terminal else 200).print(table)
+    freed = clock.human_bytes(sum(line.size for line in chosen))
+    if dry_run:
+        say(f"{len(chosen)} payloads, {freed}, would be deleted. Nothing was.")
+        say("Next: runbook archive prune" if chosen else "Next: runbook archive verify")
+        return
+    retention.prune(chosen, identity.operator())
+    say(f"{len(chosen)} payloads, {freed}, were deleted; a signed tombstone stands in place of each.")
+    say("Next: runbook archive verify")
+
+
+@app.command()
+def export(
+    to: Annotated[Path, typer.Argument(help="A new folder, or a file that ends with .zip.")],
+    control: Annotated[str, typer.Option(help="The control that the records are for.")],
+    begin: Annotated[str, typer.Option("--from", metavar="DAY", help="2026-01-01, or a time with its zone.")],
+    end: Annotated[str, typer.Option("--to", metavar="DAY", help="Not included.")],
+) -> int:
+    """Hand on the chosen payloads in an archive that verifies alone: all manifests, keys, VERIFY.md, an index."""
+    from runbook.archive.export import choose_records
+    from runbook.archive.export import export as write_export
+    from runbook.archive.verify import verify_archive
+
+    chosen = choose_records(control, _day(begin), _day(end))
+    place = write_export(chosen, to)
+    say(f"{len(chosen.records)} records chosen: {place}")
+    found = verify_archive(place if place.is_dir() else None)
+    return show_verified(found)

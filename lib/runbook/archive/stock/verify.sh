@@ -12,7 +12,7 @@ for d in "$here"/records/* "$here"/records/.[!.]*; do [ -e "$d" ] || [ -L "$d" ]
   while read -r _ file; do case $file in */*) link=$link$file ;; *) list=$list$file/; [ -e "$d/$file" ] || case $gone in */"$file"/*) ;; *) [ -e "$here/EXPORT" ] || bad "$d/$file is missing" ;; esac ;; esac; done < "$d/SHA256SUMS"
   sums "$d" SHA256SUMS --ignore-missing; for file in "$d"/* "$d"/.[!.]* "$d"/..?*; do case $list in */"${file##*/}"/*) [ ! -L "$file" ] ;; *) [ ! -e "$file" ] && [ ! -L "$file" ] ;; esac || bad "$file was added, or is a symbolic link"; done
   [ "$link" = "${last:+../$last/SHA256SUMS}" ] || bad "$name follows '$link' and not '$last': the chain is cut, reordered or of another archive"; last=$name
-  case $list in */archived.txt/*) { read -r _ id; read -r _ at; read -r _ who; read -r _ rows _ sum; } < "$d/archived.txt" ;; *) plain=$n; [ -z "$first" ] || bad "$name is not signed"; continue ;; esac
+  case $list in */archived.txt/*) { read -r _ id; read -r _ at; read -r _ who; read -r _ rows _ sum; } < "$d/archived.txt" || bad "$d/archived.txt is missing" ;; *) plain=$n; [ -z "$first" ] || bad "$name is not signed"; continue ;; esac
   [ "$id" = "${first:=$id}" ] || bad "$name is of another archive"; [ "$at" -ge "$then" ] || bad "$name: the clock ran backwards"; then=$at; if [ "$who$used" = nobody ]; then plain=$n; else signed "$d/SHA256SUMS" "$who" "$at"; fi
   while [ $have -lt "$rows" ] && IFS= read -r row <&3; do text=$text$row$nl have=$((have + 1)); done; set -- $(printf %s "$text" | sha256sum); [ "$1" = "$sum" ] || bad "$name: RUNS, lines 1 to $rows, is not what it was"; done
 [ ! -e "$here/EXPORT" ] || { read -r _ _ at who < "$here/EXPORT"; signed "$here/EXPORT" "$who" "$at"; sums "$here" EXPORT; }
