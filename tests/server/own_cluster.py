@@ -176,7 +176,7 @@ class OwnCluster:
         }
         for given in (self.changed, changed):
             for section, values in given.items():
-                text[section] = {**text[section], **values}
+                text[section] = {**text.get(section, {}), **values}
         for section, values in text.items():
             if isinstance(values, dict):
                 text[section] = {key: value for key, value in values.items() if value is not None}
