@@ -14,4 +14,5 @@ class Problem:
     text: str
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.text}"
+        """For a terminal: names come from whoever has written the archive, so that nothing in them may steer it."""
+        return "".join(char if char.isprintable() else "\ufffd" for char in f"{self.where}: {self.text}")

@@ -17,7 +17,11 @@ from runbook.archive.tombstone import Tombstone, read_tombstone
 
 @dataclass
 class Looked:
-    """A record's folder as it was read once; `sums` are the bytes of its SHA256SUMS, empty when there is none to read."""
+    """A record's folder as it was read once.
+
+    `sums` are the bytes of its SHA256SUMS, empty when there is none to read. `plain` are the names of its regular files: nothing else
+    is ever opened (a pipe would wait for ever).
+    """
 
     number: int
     folder: Path
@@ -27,6 +31,7 @@ class Looked:
     archived: Archived | None = None
     tombstone: Tombstone | None = None
     problems: list[Problem] = field(default_factory=list)
+    plain: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
@@ -60,6 +65,7 @@ def look_at(folder: Path, *, may_lack: bool = False) -> Looked:
     looked = Looked(int(folder.name[:6]), folder)
     try:
         entries = {entry.name: entry.stat(follow_symlinks=False).st_mode for entry in os.scandir(folder)}
+        looked.plain = frozenset(name for name, mode in entries.items() if stat.S_ISREG(mode))
         if SUMS not in entries:
             looked.add("sums-missing", "is missing: nothing says what this record held", SUMS)
             return looked
@@ -100,12 +106,12 @@ def _read_own_files(looked: Looked, entries: dict[str, int]) -> None:
     for name in (TOMBSTONE, TOMBSTONE + ".sig", SIGNATURE):
         if name in entries and not stat.S_ISREG(entries[name]):
             looked.add("link", _kind_of(entries[name]), name)
-    if looked.says_archived:
+    if looked.says_archived and ARCHIVED in looked.plain:
         try:
             looked.archived = read_archived(looked.folder)
         except ValueError as cause:
             looked.add("archived-unreadable", str(cause), ARCHIVED)
-    if TOMBSTONE in entries and stat.S_ISREG(entries[TOMBSTONE]):
+    if TOMBSTONE in looked.plain:
         try:
             looked.tombstone = read_tombstone(looked.folder / TOMBSTONE)
         except ValueError as cause:

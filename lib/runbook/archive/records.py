@@ -133,11 +133,16 @@ def _checked(files: dict[str, bytes], record: RunRecord) -> dict[str, bytes]:
     return {RUN_JSON: run_json(record), **files}
 
 
-def archived_folder(record: RunRecord) -> Path | None:
-    """The folder of the record of the same run and attempt, if it is in the archive. Reads no other record than that."""
-    suffix = folder_suffix(record)
-    for _, folder in numbered_folders():
-        if folder.name[7:] == suffix:
+def archived_folder(record: RunRecord, names: list[str] | None = None) -> Path | None:
+    """The folder of the record of the same run and attempt, if it is in the archive. Reads no other record than that.
+
+    Args:
+        names: what lies among the records, when it is known already.
+    """
+    tree, suffix = Tree.own(), folder_suffix(record)
+    for name in sorted(one for one in (tree.names() if names is None else names) if one[7:] == suffix):
+        folder = tree.records / name
+        if FOLDER.match(name) and folder.is_dir():
             archived = read_record(folder)
             if (archived.run, archived.attempt) == (record.run, record.attempt):
                 return folder
@@ -148,14 +153,14 @@ def _publish(staged: Path, contents: dict[str, bytes], record: RunRecord) -> Pat
     """Number, chain, sign and rename. Call under the archive's lock."""
     tree = Tree.own()
     tree.records.mkdir(exist_ok=True)
-    there = archived_folder(record)
+    names = tree.names()
+    there = archived_folder(record, names)
     if there is not None:
         return there
-    folders = tree.folders()
+    newest = tree.newest(names)
     number, previous, before = 1, None, None
-    if folders:
-        last, folder = folders[-1]
-        number, previous, before = last + 1, (folder.name, _digest_of_sums(folder)), _archived(folder)
+    if newest is not None:
+        number, previous, before = int(newest.name[:6]) + 1, (newest.name, _digest_of_sums(newest)), _archived(newest)
     key = signing_key(tree, clock.now().replace(microsecond=0))
     moment = _moment(before, key)
     archive = before.archive if before is not None else secrets.token_hex(8)

@@ -75,7 +75,7 @@ def population(data: bytes, looked: Sequence[Looked], *, complete: bool) -> tupl
     opened, problems, notes = opened_runs(data), [], []
     archived = set()
     for one in looked:
-        named = run_of(one.folder)
+        named = run_of(one.folder) if RUN_JSON in one.plain else None
         if named is None:
             continue
         archived.add(named[0])

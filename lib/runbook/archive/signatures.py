@@ -49,6 +49,8 @@ def judge(
     Args:
         principal: who must have signed; None: whoever allowed_signers lists with the key.
     """
+    if signature.exists() and not signature.is_file():
+        return Judged(principal, None, "signature-missing", "is no regular file")
     try:
         text = signature.read_bytes().decode("ascii", "replace")
     except FileNotFoundError:

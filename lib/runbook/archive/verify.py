@@ -55,8 +55,9 @@ def verify_archive(
     if not tree.records.is_dir():
         raise OperatorError(f"There is no archive in {tree.root}: it has no folder records.", next="runbook runs")
     found = Verified(tree.root)
-    if tree.records.is_symlink():
-        found.problems.append(Problem("link", "records", "is a symbolic link, which may lead anywhere"))
+    for path in (tree.records, tree.ledger, tree.signers):
+        if path.is_symlink():
+            found.problems.append(Problem("link", path.name, "is a symbolic link, which may lead anywhere"))
     for name in tree.strangers():
         found.problems.append(Problem("stranger", f"records/{name}", _stranger(tree.records / name)))
     believed = Signers(signers if signers is not None else tree.signers)

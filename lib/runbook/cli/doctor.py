@@ -51,7 +51,7 @@ def _python() -> Iterator[Finding]:
 
 def _openssh() -> Iterator[Finding]:
     try:
-        yield Finding(True, f"ssh-keygen, for approvals: {signing.program()}")
+        yield Finding(True, f"ssh-keygen, for approvals and evidence: {signing.program()}")
     except RunbookError as cause:
         yield Finding(False, cause.message, cause.next or "install OpenSSH's client")
 

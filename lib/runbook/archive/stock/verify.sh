@@ -2,15 +2,15 @@
 # sh verify.sh [ALLOWED_SIGNERS [WITNESS]] checks this archive with sha256sum and ssh-keygen alone; VERIFY.md explains it.
 export LC_ALL=C TZ=UTC; case $0 in */*) here=${0%/*} ;; *) here=. ;; esac; nl=$(printf '\nx') nl=${nl%x}
 keys=${1:-$here/allowed_signers} witness=$2 code=0 n=0 have=0 then=0 plain=0 first='' last='' text='' used=''
-bad() { code=1; echo "BAD  $*"; }
+bad() { code=1; printf 'BAD  %s\n' "$*"; }
 sums() { said=$(cd "$1" && sha256sum -c --strict --quiet $3 "$2" 2>&1) || bad "$1/$2: $said"; }
 signed() { whole=''; while IFS= read -r row; do whole=$whole$row$nl; done < "$1.sig"; case $whole$row in *[!-A-Za-z0-9+/=\ "$nl"]*) false ;; *-----"$nl") said=$(ssh-keygen -Y verify -f "$keys" -I "$2" -n runbook-evidence -s "$1.sig" -Overify-time="$3" < "$1" 2>&1) ;; *) false ;; esac || { bad "$1.sig: $said"; return; }; case $used in *"${said##* }"*) ;; *) used="$used ${said##* }" ;; esac; }
-if [ -e "$here/RUNS" ]; then exec 3< "$here/RUNS"; else exec 3< /dev/null; fi
+if [ -e "$here/RUNS" ]; then exec 3< "$here/RUNS"; else exec 3< /dev/null; fi; [ ! -L "$here/RUNS" ] && [ ! -L "$here/records" ] && [ ! -L "$here/allowed_signers" ] || bad "RUNS, records or allowed_signers is a symbolic link"
 for d in "$here"/records/* "$here"/records/.[!.]*; do [ -e "$d" ] || [ -L "$d" ] || continue; name=${d##*/} n=$((n + 1)) list=/SHA256SUMS/SHA256SUMS.sig/TOMBSTONE/TOMBSTONE.sig/ link='' gone=/
   case $name in "$(printf %06d- $n)"*) [ ! -L "$d" ] ;; *) false ;; esac || bad "$name stands where record $n is due: one is missing, doubled, renamed or a link"
   [ ! -e "$d/TOMBSTONE" ] || { while read -r _ word file by; do case $word in pruned) signed "$d/TOMBSTONE" "$by" "$file" ;; deleted) gone=$gone$file/ ;; esac; done < "$d/TOMBSTONE"; sums "$d" TOMBSTONE; }
   while read -r _ file; do case $file in */*) link=$link$file ;; *) list=$list$file/; [ -e "$d/$file" ] || case $gone in */"$file"/*) ;; *) [ -e "$here/EXPORT" ] || bad "$d/$file is missing" ;; esac ;; esac; done < "$d/SHA256SUMS"
-  sums "$d" SHA256SUMS --ignore-missing; for file in "$d"/* "$d"/.[!.]* "$d"/..?*; do case $list in */"${file##*/}"/*) [ ! -L "$file" ] ;; *) [ ! -e "$file" ] && [ ! -L "$file" ] ;; esac || bad "$file was added, or is a symbolic link"; done
+  sums "$d" SHA256SUMS --ignore-missing; for file in "$d"/* "$d"/.[!.]* "$d"/..?*; do case $list in */"${file##*/}"/*) [ -f "$file" ] && [ ! -L "$file" ] ;; *) [ ! -e "$file" ] && [ ! -L "$file" ] ;; esac || bad "$file was added, or is a symbolic link"; done
   [ "$link" = "${last:+../$last/SHA256SUMS}" ] || bad "$name follows '$link' and not '$last': the chain is cut, reordered or of another archive"; last=$name
   case $list in */archived.txt/*) { read -r _ id; read -r _ at; read -r _ who; read -r _ rows _ sum; } < "$d/archived.txt" || bad "$d/archived.txt is missing" ;; *) plain=$n; [ -z "$first" ] || bad "$name is not signed"; continue ;; esac
   [ "$id" = "${first:=$id}" ] || bad "$name is of another archive"; [ "$at" -ge "$then" ] || bad "$name: the clock ran backwards"; then=$at; if [ "$who$used" = nobody ]; then plain=$n; else signed "$d/SHA256SUMS" "$who" "$at"; fi
