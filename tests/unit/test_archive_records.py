@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 from runbook import layout
+from runbook.archive.listing import read_names
 from runbook.archive.records import commit_record, list_records, run_json
 from runbook.archive.staging import staging_folder
+from runbook.archive.tree import Tree
 from runbook.archive.verify import verify_archive
 from runbook.errors import PlatformError
 from runbook.model import FileFacts, RunRecord, TargetFacts, Verdict
@@ -239,6 +241,20 @@ def test_crash_at_any_moment_of_the_first_use_leaves_one_key_and_an_archive_that
         assert not list((home / "var" / "keys").glob(".new-*/runner*")) or not survived
         subprocess.run(["rm", "-r", str(home / "reports"), str(home / "var")], check=True)
     assert call > 30
+
+
+def test_list_of_names_counts_only_as_long_as_nobody_has_touched_the_folder() -> None:
+    folders = [commit_record(FILES, record(number)) for number in (1, 2, 3)]
+    assert read_names(Tree.own()) == [folder.name for folder in folders]
+    subprocess.run(["rm", "-r", str(folders[2])], check=True)
+    assert commit_record(FILES, record(4)).name.startswith("000003-")
+    list_file = layout.reports() / ".names"
+    for damage in (b"", b"x\n", list_file.read_bytes()[:-20]):
+        list_file.write_bytes(damage)
+        assert [name[:6] for name in read_names(Tree.own())] == ["000001", "000002", "000003"]
+    list_file.unlink()
+    assert commit_record(FILES, record(5)).name.startswith("000004-")
+    assert problems() == []
 
 
 def test_staging_of_a_living_writer_is_left_alone() -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 from runbook import clock, layout
 from runbook.archive.archived import ARCHIVED, NOBODY, Archived, archived_now, read_archived
 from runbook.archive.keys import EVIDENCE, RunnerKey, signing_key
+from runbook.archive.listing import newest, read_names, remember_names
 from runbook.archive.staging import archive_lock, fsync_folder, staging_folder, write_file
 from runbook.archive.stock import write_stock
 from runbook.archive.sums import SUMS, is_plain_name, sha256, sha256_of_file, write_sums
@@ -137,12 +138,12 @@ def archived_folder(record: RunRecord, names: list[str] | None = None) -> Path |
     """The folder of the record of the same run and attempt, if it is in the archive. Reads no other record than that.
 
     Args:
-        names: what lies among the records, when it is known already.
+        names: of all records, when they are known already.
     """
     tree, suffix = Tree.own(), folder_suffix(record)
-    for name in sorted(one for one in (tree.names() if names is None else names) if one[7:] == suffix):
+    for name in sorted(one for one in (read_names(tree) if names is None else names) if one[7:] == suffix):
         folder = tree.records / name
-        if FOLDER.match(name) and folder.is_dir():
+        if folder.is_dir():
             archived = read_record(folder)
             if (archived.run, archived.attempt) == (record.run, record.attempt):
                 return folder
@@ -153,14 +154,14 @@ def _publish(staged: Path, contents: dict[str, bytes], record: RunRecord) -> Pat
     """Number, chain, sign and rename. Call under the archive's lock."""
     tree = Tree.own()
     tree.records.mkdir(exist_ok=True)
-    names = tree.names()
+    names = read_names(tree)
     there = archived_folder(record, names)
     if there is not None:
         return there
-    newest = tree.newest(names)
+    last = newest(tree, names)
     number, previous, before = 1, None, None
-    if newest is not None:
-        number, previous, before = int(newest.name[:6]) + 1, (newest.name, _digest_of_sums(newest)), _archived(newest)
+    if last is not None:
+        number, previous, before = int(last.name[:6]) + 1, (last.name, _digest_of_sums(last)), _archived(last)
     key = signing_key(tree, clock.now().replace(microsecond=0))
     moment = _moment(before, key)
     archive = before.archive if before is not None else secrets.token_hex(8)
@@ -176,6 +177,7 @@ def _publish(staged: Path, contents: dict[str, bytes], record: RunRecord) -> Pat
     published = tree.records / f"{number:06d}-{folder_suffix(record)}"
     staged.rename(published)
     fsync_folder(tree.records)
+    remember_names(tree, [*names, published.name])
     return published
 
 

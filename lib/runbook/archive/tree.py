@@ -69,20 +69,6 @@ class Tree:
             named = [one.name for one in entries if FOLDER.match(one.name) and one.is_dir(follow_symlinks=False)]
         return [(int(name[:6]), root / name) for name in sorted(named)]
 
-    def names(self) -> list[str]:
-        """The names of what lies among the records, in no order and unchecked: quick, also for very many."""
-        return os.listdir(self.records) if self.records.is_dir() else []  # noqa: PTH208 - names, no paths
-
-    def newest(self, names: list[str]) -> Path | None:
-        """The record with the highest number among these names."""
-        root, left = self.records, [name for name in names if name[6:7] == "-" and name[:6].isdigit()]
-        while left:
-            name = max(left)
-            if FOLDER.match(name) and (root / name).is_dir() and not (root / name).is_symlink():
-                return root / name
-            left.remove(name)
-        return None
-
     def strangers(self) -> list[str]:
         """What lies among the records and is none."""
         if not self.records.is_dir():
