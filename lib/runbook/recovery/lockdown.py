@@ -75,9 +75,11 @@ class LockDown:
         return bool(self._recall(begun(act)))
 
     def _begin(self, act: str, undo: str) -> None:
-        if not self.is_begun(act):
+        if self._recall(begun(act)) != "noted":
+            # Known as begun before its undo is noted: whoever lifts after a crash in between takes it back, and the note too.
+            self._remember(begun(act), "noting")
             self._undo_first(act, undo)
-            self._remember(begun(act), True)
+            self._remember(begun(act), "noted")
 
     def _end(self, act: str) -> None:
         self._undone(act)

@@ -64,6 +64,8 @@ class WayOn:
         kept = self.course.noted("way plan")
         if self.course.way is not None and kept is not None:
             return Plan.model_validate(kept)
+        if way == "promote":
+            self.swap().refuse_impossible()
         loss = Seen.load(self.run.recall("recovery/seen/loss") or Seen().dump()).facts
         plan = plan_way(
             way,
@@ -140,9 +142,16 @@ class WayOn:
             severity=Severity.CRITICAL,
             source=f"{timeline:08X}.history",
         )
-        return Seen(
-            [check], [{"what": "the copy", "state": f"promoted, timeline {timeline}", "detail": "stopped cleanly"}]
-        )
+        rows = [{"what": "the copy", "state": f"promoted, timeline {timeline}", "detail": "stopped cleanly"}]
+        rows += [
+            {
+                "what": f"prepared transaction {gid}",
+                "state": "is back",
+                "detail": "commit or roll back as its coordinator says",
+            }
+            for gid in beside.noted("prepared", [])
+        ]
+        return Seen([check], rows)
 
     def swap_in(self) -> Seen:
         """The damaged cluster stands aside, the restored one in its place, with production's configuration of today."""
@@ -152,13 +161,13 @@ class WayOn:
         swap = self.swap()
         left = swap.left_where_they_are()
         if not self.execution.beside.noted("handed over"):
-            back = "; ".join(f"mv {move.new} {move.old}" for move in reversed(swap.moves()))
-            self.run.undo_first(_SWAPPED, f"answer 'back' before it is accepted; by hand, servers down: {back}")
+            by_hand = swap.back_by_hand()
+            self.run.undo_first(_SWAPPED, f"answer 'back' before it is accepted; by hand, servers down: {by_hand}")
             swap.forward()
             self._handover().configure()
             self.execution.beside.note(**{"handed over": True})
         rows = [{"what": str(move.old), "state": "is now", "detail": str(move.new)} for move in swap.moves()]
-        rows += [{"what": one, "state": "stays", "detail": "its place is on another file system"} for one in left]
+        rows += [{"what": one, "state": "stays", "detail": why} for one, why in left.items()]
         check = judge("recovery-swapped", "The restored cluster stands in production's place", "after", swap.state())
         return Seen([check], rows)
 
@@ -261,8 +270,11 @@ class WayOn:
         self._handover().open_for_writing()
         lifted = self.lockdown.lift()
         self.course.reach("open")
-        found = Done(list(lifted.checks), list(lifted.rows))
-        return self._tell(found)
+        held = [
+            {"what": name, "state": f"held at '{value}'", "detail": "decide, then ALTER SYSTEM RESET it"}
+            for name, value in self._handover().for_people().items()
+        ]
+        return self._tell(Done(list(lifted.checks), [*lifted.rows, *held]))
 
     def _tell(self, found: Done) -> Seen:
         told = self.telling.tell()

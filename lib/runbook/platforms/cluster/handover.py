@@ -7,7 +7,6 @@ postgresql.auto.conf, which wins over postgresql.conf; the lines that it replace
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import tempfile
 import time
@@ -19,59 +18,29 @@ from runbook.errors import NotReadable, PlatformError
 from runbook.model import Check, Severity, Status
 from runbook.outside.commands import OsUser
 from runbook.params.schema import Cluster
-from runbook.platforms.cluster.beside import Beside
+from runbook.platforms.cluster.autoconf import AUTO, HELD, hold, included, setting_of
+from runbook.platforms.cluster.beside import PAST_CONFIG, Beside
 from runbook.platforms.cluster.live import LiveServer
+from runbook.platforms.cluster.sealing import original_auto, seal
 from runbook.platforms.cluster.walarchive import WalArchive
 from runbook.postgres.connect import one
 from runbook.postgres.osuser import give
 from runbook.postgres.sqlfiles import load_sql
 from runbook.postgres.wal import parse_lsn, segment_name
 
-AUTO = "postgresql.auto.conf"
-_HEAD = "# held back by a recovery until it is accepted"
 #: What is held, and until when: the read-only start, archiving, and all that would reach out or wait for others.
 READ_ONLY = {"default_transaction_read_only": "on"}
 ARCHIVING = {"archive_command": "", "archive_library": ""}
 #: Held for good: people decide about them (standbys must be rebuilt first, jobs of the past looked at).
 FOR_PEOPLE = {"synchronous_standby_names": "", "cron.launch_active_jobs": "off"}
-#: What only a recovery has, and a production that was recovered must not.
-_RECOVERY = re.compile(
-    r"^(recovery_\w+|restore_command|primary_conninfo|primary_slot_name|archive_cleanup_command|promote_trigger_file)$"
-)
+#: Held for good too, where the past has brought subscriptions back: they would go on from where their slots are no more.
+_SUBSCRIPTIONS = {"max_logical_replication_workers": "0"}
+_OURS = {**FOR_PEOPLE, **_SUBSCRIPTIONS, **ARCHIVING, **READ_ONLY}
+_MAIN = ("postgresql.conf", "pg_hba.conf", "pg_ident.conf")
 #: Certificates and further configuration that stand in the data directory.
-_TAKEN = (".conf", ".crt", ".key", ".pem", ".crl")
-_LINE = re.compile(r"^\s*([A-Za-z_][\w.]*)\s*=?\s*(.*?)\s*$")
+_CERTIFICATES = (".crt", ".key", ".pem", ".crl")
+_TAKEN = (".conf", *_CERTIFICATES)
 _POLL_SECONDS = 0.2
-
-
-def setting_of(line: str) -> str | None:
-    """The setting that a line of a configuration file is about; None for comments and includes.
-
-    >>> setting_of("work_mem = '4MB'"), setting_of("# x = 1"), setting_of("cron.use_background_workers on")
-    ('work_mem', None, 'cron.use_background_workers')
-    """
-    text = line.strip()
-    if not text or text.startswith("#"):
-        return None
-    match = _LINE.match(text)
-    return match[1].lower() if match else None
-
-
-def hold(text: str, held: dict[str, str]) -> str:
-    """postgresql.auto.conf with those settings in place of its own, and without what only a recovery has.
-
-    >>> print(hold("work_mem = '4MB'\\nrestore_command = 'cp'\\narchive_command = 'x'\\n", {"archive_command": ""}), end="")
-    work_mem = '4MB'
-    # held back by a recovery until it is accepted
-    archive_command = ''
-    """
-    kept = [
-        line
-        for line in text.splitlines()
-        if line != _HEAD and (name := setting_of(line) or "") not in held and not _RECOVERY.match(name)
-    ]
-    lines = [*kept, _HEAD, *(f"{name} = '{value}'" for name, value in held.items())]
-    return "\n".join(lines) + "\n"
 
 
 class Handover:
@@ -99,20 +68,19 @@ class Handover:
         """
         taken: list[str] = []
         try:
-            for name in ("postgresql.conf", "pg_hba.conf", "pg_ident.conf", AUTO):
-                self._take(name, taken)
+            self._take_auto()
+            taken.append(AUTO)
+            for name in _MAIN:
+                if not self._take(name, taken):
+                    (self.data / name).unlink(missing_ok=True)  # ours, of the copy's isolated life
             for path in sorted(self.aside.iterdir()):
                 is_ours = path.name.startswith("pg_hba.conf.before-") or path.suffix in _TAKEN
                 if is_ours and path.is_file():
                     self._take(path.name, taken)
-            if (self.aside / "conf.d").is_dir():
-                shutil.copytree(self.aside / "conf.d", self.data / "conf.d", symlinks=True, dirs_exist_ok=True)
-                for path in [self.data / "conf.d", *(self.data / "conf.d").rglob("*")]:
-                    give(path, self.user)
             for signal in ("standby.signal", "recovery.signal"):
                 (self.data / signal).unlink(missing_ok=True)
-            self._keep_original()
-            self._write_auto({**FOR_PEOPLE, **ARCHIVING, **READ_ONLY})
+            self._write_auto({**self.for_people(), **ARCHIVING, **READ_ONLY})
+            seal(self.aside, self.beside.run_id, self.user)
         except OSError as cause:
             raise PlatformError(
                 f"Production's configuration cannot be written to {self.data}: {cause.strerror} ({cause.filename}).",
@@ -120,23 +88,69 @@ class Handover:
             ) from cause
         return taken
 
-    def _take(self, name: str, taken: list[str]) -> None:
+    def for_people(self) -> dict[str, str]:
+        """What stays held after acceptance, until people have decided about it."""
+        return FOR_PEOPLE | (_SUBSCRIPTIONS if self.beside.noted("subscriptions") else {})
+
+    def _take(self, name: str, taken: list[str]) -> bool:
+        """The file, or folder, is as production has it today, and so is all that it includes; False when there is none.
+
+        A link stays a link. What the past had in its place is kept with the copy's past configuration.
+        """
         source, target = self.aside / name, self.data / name
-        if name in taken:
-            return
-        if not source.is_file():
-            target.unlink(missing_ok=True)  # ours, of the copy's isolated life
-            return
-        part = target.with_name(f".{name}.part")
-        shutil.copy2(source, part)
+        if name in taken or name == AUTO:
+            return True
+        if not (source.exists() or source.is_symlink()):
+            return False
+        taken.append(name)
+        part = target.with_name(f".{target.name}.part")
+        part.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir() and not source.is_symlink():
+            shutil.rmtree(part, ignore_errors=True)
+            shutil.copytree(source, part, symlinks=True)
+            for path in [part, *part.rglob("*")]:
+                give(path, self.user)
+            if target.is_symlink() or target.is_file():
+                target.unlink()
+            self._put_away(target)
+        else:
+            part.unlink(missing_ok=True)
+            shutil.copy2(source, part, follow_symlinks=False)
+            give(part, self.user)
+            self._put_away(target)
+        part.replace(target)
+        files = [source] if source.is_file() else sorted(source.rglob("*.conf")) if source.is_dir() else []
+        for file in files:
+            if file.suffix in _CERTIFICATES:
+                continue
+            for other in included(file.read_text(errors="replace")):
+                beside = Path(os.path.relpath(file.parent / other, self.aside))
+                if beside.parts[:1] not in ((), ("..",)):
+                    self._take(str(beside), taken)
+        return True
+
+    def _put_away(self, folder: Path) -> None:
+        """A configuration folder of the past is not read any more: files removed since would come back with it."""
+        if folder.is_dir() and not folder.is_symlink():
+            past = self.beside.folder / PAST_CONFIG
+            past.mkdir(mode=0o700, exist_ok=True)
+            number = sum(1 for _ in past.iterdir())
+            folder.rename(past / f"{folder.name}-{number}")
+
+    def _take_auto(self) -> None:
+        """postgresql.auto.conf is production's of today; what it was is kept, to put back what is held."""
+        source, kept = original_auto(self.aside, self.beside.run_id), self.beside.folder / f"production-{AUTO}"
+        text = source.read_text() if source.is_file() else ""
+        if not kept.exists():
+            part = kept.with_name(f".{kept.name}.part")
+            part.write_text(text)
+            part.replace(kept)
+        target = self.data / AUTO
+        part = target.with_name(f".{AUTO}.part")
+        part.write_text(text)
+        part.chmod(0o600)
         give(part, self.user)
         part.replace(target)
-        taken.append(name)
-
-    def _keep_original(self) -> None:
-        source, kept = self.aside / AUTO, self.beside.folder / f"production-{AUTO}"
-        if not kept.exists() and source.is_file():
-            shutil.copy2(source, kept)
 
     def _original(self) -> str:
         kept = self.beside.folder / f"production-{AUTO}"
@@ -146,9 +160,8 @@ class Handover:
         """The file as it is now, with those settings held and all others that we held as production had them."""
         path = self.data / AUTO
         now = path.read_text() if path.is_file() else ""
-        ours = {**FOR_PEOPLE, **ARCHIVING, **READ_ONLY}
-        original = {name: line for line in self._original().splitlines() if (name := setting_of(line)) in ours}
-        base = [line for line in now.splitlines() if line != _HEAD and setting_of(line) not in ours]
+        original = {name: line for line in self._original().splitlines() if (name := setting_of(line)) in _OURS}
+        base = [line for line in now.splitlines() if line != f"# {HELD}" and setting_of(line) not in _OURS]
         base += [line for name, line in original.items() if name not in held]
         part = path.with_name(f".{AUTO}.part")
         part.write_text(hold("\n".join(base) + "\n", held))
@@ -162,12 +175,12 @@ class Handover:
 
     def open_for_writing(self) -> None:
         """The application may write. Safe again."""
-        self._write_auto({**FOR_PEOPLE, **ARCHIVING})
+        self._write_auto({**self.for_people(), **ARCHIVING})
         self._reload()
 
     def release_archiving(self) -> None:
         """Archiving goes on as production's configuration says. Safe again."""
-        self._write_auto(dict(FOR_PEOPLE))
+        self._write_auto(self.for_people())
         self._reload()
 
     def _reload(self) -> None:

@@ -63,11 +63,22 @@ class Replay:
         """
         log = self.scratch.log
         self._log_before = log.stat().st_size if log.exists() else 0
+        if not self._is_started:
+            self._refuse_earlier(expected)
         self._open_gate(gate)
         if not self._is_started:
             self.scratch.start()
             self._is_started = True
         return self._wait_for(expected)
+
+    def _refuse_earlier(self, expected: int) -> None:
+        """The files have not been replayed past the point: a server would wait there for ever to become consistent."""
+        lowest = parse_lsn(self.scratch.control().get("Minimum recovery ending location", "0/0"))
+        if lowest > expected:
+            raise RecoveryFailed(
+                f"The copy was replayed to {format_lsn(lowest)} at least, past the point {format_lsn(expected)}.",
+                next="An earlier point needs a new restore.",
+            )
 
     def _open_gate(self, position: int | None) -> None:
         pg_wal = self.scratch.data / "pg_wal"

@@ -16,7 +16,9 @@ from runbook import layout
 from runbook.errors import OperatorError, PlatformError
 from runbook.outside.commands import OsUser
 from runbook.params.schema import Cluster
+from runbook.platforms.cluster.autoconf import AUTO
 from runbook.platforms.cluster.beside import Beside, aside_of
+from runbook.platforms.cluster.sealing import kept_auto, unseal
 from runbook.postgres import server
 from runbook.postgres.osuser import give
 
@@ -36,10 +38,12 @@ class Move:
 
 @dataclass(frozen=True)
 class Tablespace:
-    """A tablespace of the restored copy: its OID, where production has it, and whether it can be renamed into that place."""
+    """A tablespace of the restored copy: its OID, where production has it (and as its link says it), and whether it can be renamed
+    into that place."""
 
     oid: str
     location: Path
+    link: Path
     version: str
     fits: bool
 
@@ -68,30 +72,38 @@ class Swap:
         """The copy's tablespaces, with the places that production has them in."""
         found = []
         links = self._links(self.aside if self.aside.exists() else self.data)
+        noted = self.beside.noted("tablespaces", {})
         for folder in sorted((self.beside.folder / "tablespaces").iterdir()):
             versions = sorted(folder.glob("PG_*"))
-            location = links.get(folder.name)
-            known = self.beside.noted("tablespaces", {}).get(folder.name)
-            if known is not None:  # decided before the first rename
-                found.append(Tablespace(folder.name, Path(known[0]), known[1], True))
-            elif versions and location is not None:
+            link = links.get(folder.name)
+            if folder.name in noted:  # decided before the first rename
+                location, said, version = noted[folder.name]
+                found.append(Tablespace(folder.name, Path(location), Path(said), version, True))
+            elif versions and link is not None:
+                location = link.resolve()
                 fits = location.is_dir() and location.stat().st_dev == folder.stat().st_dev
-                found.append(Tablespace(folder.name, location, versions[-1].name, fits))
+                found.append(Tablespace(folder.name, location, link, versions[-1].name, fits))
         return found
 
     @staticmethod
     def _links(data: Path) -> dict[str, Path]:
         folder = data / "pg_tblspc"
-        return {link.name: link.resolve() for link in folder.iterdir() if link.is_symlink()} if folder.is_dir() else {}
+        return {link.name: link.readlink() for link in folder.iterdir() if link.is_symlink()} if folder.is_dir() else {}
 
-    def left_where_they_are(self) -> list[str]:
-        """Tablespaces whose place is on another file system, or unknown: they stay in the recovery's folder."""
+    def left_where_they_are(self) -> dict[str, str]:
+        """What does not stand where production had it, and why: the operator moves it at leisure, or never."""
         moved = {one.oid for one in self.tablespaces() if one.fits}
-        return [
-            str(folder)
+        found = {
+            str(folder): "a tablespace whose place is on another file system, or gone: it is used from here"
             for folder in sorted((self.beside.folder / "tablespaces").iterdir())
             if folder.name not in moved and any(folder.glob("PG_*"))
-        ]
+        }
+        pg_wal = (self.aside if self.aside.exists() else self.data) / "pg_wal"
+        if pg_wal.is_symlink():
+            found[str(self.data / "pg_wal")] = (
+                f"production's WAL lay in {pg_wal.readlink()}, by a link; the restored cluster's lies in its data directory"
+            )
+        return found
 
     def moves(self) -> list[Move]:
         """The renames in their order."""
@@ -99,16 +111,39 @@ class Swap:
         for one in self.tablespaces():
             if one.fits:
                 live = one.location / one.version
-                found.append(Move(live, live.with_name(f"{one.version}.damaged-{self.run_id}")))
+                found.append(Move(live, self._aside_in(one) / one.version))
                 found.append(Move(self.beside.folder / "tablespaces" / one.oid / one.version, live))
         return found
+
+    def _aside_in(self, tablespace: Tablespace) -> Path:
+        """A tablespace folder of its own, so that the damaged cluster, if started, finds its files and not production's."""
+        return tablespace.location / f"damaged-{self.run_id}"
+
+    def refuse_impossible(self) -> None:
+        """The renames can be done; asked before anything is stopped or approved.
+
+        Raises:
+            OperatorError: the copy stands on another file system, or the data directory is a mount point.
+        """
+        if self.state() != "before" or not self.data.is_dir():
+            return
+        if os.path.ismount(self.data):
+            raise OperatorError(
+                f"{self.data} is a mount point: it cannot be renamed, so nothing can be swapped in.",
+                next="Copy the lost rows back, or put the data directory below the mount point first.",
+            )
+        if self.beside.folder.exists() and self.beside.folder.stat().st_dev != self.data.parent.stat().st_dev:
+            raise OperatorError(
+                f"The copy in {self.beside.folder} stands on another file system than {self.data}: it cannot be swapped in by a rename.",
+                next="Copy the lost rows back; or go back, name a place on that file system as recovery.location, and begin a new run.",
+            )
 
     # -- where it stands
 
     def state(self) -> Stand:
         """Before any rename, between two, or after the last."""
         if not self.aside.exists():
-            return "before"
+            return "before" if self.data.exists() else "half"
         pairs = list(self._pairs())
         return "after" if all(aside.new.exists() and not new.old.exists() for aside, new in pairs) else "half"
 
@@ -137,32 +172,51 @@ class Swap:
         Raises:
             PlatformError: a server runs there, or a rename failed; calling it again goes on.
         """
+        self.refuse_impossible()
         self.refuse_servers()
-        fitting = {one.oid: [str(one.location), one.version] for one in self.tablespaces() if one.fits}
-        self.beside.note(tablespaces=fitting, swapped=True)
+        fitting = [one for one in self.tablespaces() if one.fits]
+        noted = {one.oid: [str(one.location), str(one.link), one.version] for one in fitting}
+        self.beside.note(tablespaces=noted, swapped=True)
+        for one in fitting:
+            self._aside_in(one).mkdir(mode=0o700, exist_ok=True)
+            give(self._aside_in(one), self.user)
         for aside, new in self._pairs():
             if aside.old.exists() and new.old.exists() and not aside.new.exists():
                 self._rename(aside)
             if new.old.exists() and not new.new.exists():
                 self._rename(new)
-        self._link_tablespaces(self.data, {oid: Path(place[0]) for oid, place in fitting.items()})
+        self._link_tablespaces(self.aside, {one.oid: self._aside_in(one) for one in fitting})
+        self._link_tablespaces(self.data, {one.oid: one.link for one in fitting})
 
     def back(self) -> None:
-        """The damaged cluster stands in its place again, the restored copy beside it. Safe again after a crash.
+        """The damaged cluster stands in its place again, as it was, the restored copy beside it. Safe again after a crash.
 
         Raises:
             PlatformError: a server runs there, or a rename failed; calling it again goes on.
         """
         self.refuse_servers()
+        fitting = [one for one in self.tablespaces() if one.fits]
         for aside, new in reversed(list(self._pairs())):
             if aside.new.exists() and new.new.exists() and not new.old.exists():
                 self._rename(Move(new.new, new.old))
             if aside.new.exists() and not aside.old.exists():
                 self._rename(Move(aside.new, aside.old))
-        own = {oid: self.beside.folder / "tablespaces" / oid for oid in self.beside.noted("tablespaces", {})}
+        unseal(self.data, self.run_id)
+        self._link_tablespaces(self.data, {one.oid: one.link for one in fitting})
         if self.beside.data.is_dir():
+            own = {one.oid: self.beside.folder / "tablespaces" / one.oid for one in fitting}
             self._link_tablespaces(self.beside.data, own)
+        for one in fitting:
+            if self._aside_in(one).is_dir() and not any(self._aside_in(one).iterdir()):
+                self._aside_in(one).rmdir()
         self.beside.note(swapped=False, swapped_back=True)
+
+    def back_by_hand(self) -> str:
+        """What `back` does, as commands for somebody who has nothing but a shell; the servers are down."""
+        commands = [f"mv {move.new} {move.old}" for move in reversed(self.moves())]
+        commands += [f"ln -sfn {one.link} {self.data}/pg_tblspc/{one.oid}" for one in self.tablespaces() if one.fits]
+        commands.append(f"mv {kept_auto(self.data, self.run_id)} {self.data / AUTO}")
+        return "; ".join(commands)
 
     def _rename(self, move: Move) -> None:
         try:
