@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -128,6 +129,14 @@ def values(beside: Beside, query: str, database: str = "shop") -> list[Any]:
     with beside.connect(database) as connection:
         connection.execute("SET search_path = public, pg_catalog")
         return [next(iter(row.values())) for row in connection.execute(query).fetchall()]  # type: ignore[call-overload]
+
+
+def digest(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.is_symlink()
+    }
 
 
 def die() -> None:

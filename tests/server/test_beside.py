@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import signal
@@ -15,7 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
-from besides import Besides, killed, values
+from besides import Besides, digest, killed, values
 from homes import at_home
 from own_cluster import OwnCluster, own_cluster
 from runbook.errors import OperatorError, RecoveryFailed, RecoveryRefused, ScratchFull
@@ -93,14 +92,6 @@ def scene(shared: Living) -> Iterator[Living]:
             if data.is_dir():
                 server.stop(shared.cluster.tools, data, user=shared.cluster.user, mode="immediate")
             shutil.rmtree(folder)
-
-
-def digest(folder: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and not path.is_symlink()
-    }
 
 
 def settings_of(beside: Beside, *names: str) -> dict[str, str]:

@@ -63,7 +63,7 @@ def connect(
     database: str | None = None,
     user: str | None = None,
     application: str,
-    read_only: bool = True,
+    read_only: bool | None = True,
     statement_timeout: float = 60,
     lock_timeout: float = 5,
     settings: Mapping[str, str] | None = None,
@@ -75,7 +75,7 @@ def connect(
         conninfo: a URL or key=value string (a resolved secret), or empty.
         socket: the folder of a Unix socket, for our own servers.
         application: shows in pg_stat_activity; the run id.
-        read_only: default_transaction_read_only.
+        read_only: default_transaction_read_only; None leaves it as the server gives it to a session.
         statement_timeout, lock_timeout: seconds; 0 means none.
         settings: further settings for the session.
 
@@ -84,7 +84,7 @@ def connect(
     """
     wanted = {
         **PINNED,
-        "default_transaction_read_only": "on" if read_only else "off",
+        **({} if read_only is None else {"default_transaction_read_only": "on" if read_only else "off"}),
         "statement_timeout": str(int(statement_timeout * 1000)),
         "lock_timeout": str(int(lock_timeout * 1000)),
         **(settings or {}),

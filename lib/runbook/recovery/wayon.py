@@ -203,16 +203,16 @@ class WayOn:
         return Seen(checks, rows)
 
     def _read_only_check(self) -> Check:
-        is_read_only = self._handover().is_read_only()
+        writers = self._handover().who_may_write()
         return judge(
             "recovery-read-only",
             "Production starts read-only",
-            "default_transaction_read_only = on",
-            "on" if is_read_only else "off",
-            reason=None
-            if is_read_only
-            else "something overrides the setting: the application may write before acceptance.",
-            next=None if is_read_only else "Look for -c options in the start command.",
+            "no new session may write",
+            f"may write: {', '.join(writers)}" if writers else "no new session may write",
+            reason="Something overrides default_transaction_read_only." if writers else None,
+            next="ALTER ROLE or ALTER DATABASE … RESET default_transaction_read_only; every session: look for -c options in the start command."
+            if writers
+            else None,
         )
 
     def smoke_test(self) -> Seen:

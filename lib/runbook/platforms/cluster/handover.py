@@ -23,7 +23,7 @@ from runbook.platforms.cluster.beside import PAST_CONFIG, Beside
 from runbook.platforms.cluster.live import LiveServer
 from runbook.platforms.cluster.sealing import original_auto, seal
 from runbook.platforms.cluster.walarchive import WalArchive
-from runbook.postgres.connect import one
+from runbook.postgres.connect import one, rows
 from runbook.postgres.osuser import give
 from runbook.postgres.sqlfiles import load_sql
 from runbook.postgres.wal import parse_lsn, segment_name
@@ -187,10 +187,15 @@ class Handover:
         with self.live.connect(read_only=False) as connection:
             one(connection, load_sql("lockdown/reload").text)
 
-    def is_read_only(self) -> bool:
-        """What a new session of the application gets."""
-        with self.live.connect() as connection:
-            return str(one(connection, load_sql("recovery/read_default_read_only").text)["value"]) == "on"
+    def who_may_write(self) -> list[str]:
+        """Who may write although production starts read-only; empty when a new session of the application may not.
+
+        Asked over a session that sets nothing itself: one of ours would see its own setting, and never the server's.
+        """
+        with self.live.connect(read_only=None) as connection:
+            default = one(connection, load_sql("recovery/read_default_read_only").text)["value"]
+            found = rows(connection, load_sql("recovery/list_writing_defaults").text)
+        return [*(["every session"] if default != "on" else []), *(str(row["who"]) for row in found)]
 
     def prove_history(self, timeline: int, timeout: float, say: Callable[[str], None] = lambda said: None) -> Check:
         """The new timeline's history file, and all WAL so far, are in the archive: a later recovery finds its way.

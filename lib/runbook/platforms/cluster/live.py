@@ -103,7 +103,7 @@ class LiveServer:
         self,
         database: str | None = None,
         *,
-        read_only: bool = True,
+        read_only: bool | None = True,
         statement_timeout: float = 60,
         lock_timeout: float = 5,
         settings: Mapping[str, str] | None = None,

@@ -1,0 +1,214 @@
+"""The swap and the way back survive kill -9 between any two renames; production starts with today's configuration, and only for reading."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from besides import Besides, digest, killed
+from homes import at_home
+from own_cluster import OwnCluster, own_cluster
+from runbook.errors import PlatformError
+from runbook.postgres import server
+from runbook.postgres.osuser import give
+from shop import Mark, add_mark, fill
+
+pytestmark = pytest.mark.server
+
+RUN = "run-1"
+
+
+class Scene:
+    """A cluster with a tablespace, WAL behind a link and configuration in pieces; its copy is promoted and stopped just before `wrong`."""
+
+    def __init__(self, cluster: OwnCluster) -> None:
+        self.cluster = cluster
+        self.place = self.own_folder("tablespaces/fast")
+        cluster.sql(f"CREATE TABLESPACE fast LOCATION '{self.place}'")
+        fill(cluster)
+        cluster.sql("CREATE TABLE far TABLESPACE fast AS SELECT 1 AS id", database="shop")
+        self.write("conf.d/old.conf", "work_mem = '5MB'\n")
+        self.write("postgresql.conf", (cluster.data / "postgresql.conf").read_text() + "include_dir = 'conf.d'\n")
+        cluster.sql("ALTER SYSTEM SET synchronous_standby_names = 'gone'", "ALTER ROLE postgres PASSWORD 'past'")
+        cluster.backup("first", "-Ft")
+        cluster.sql("ALTER SYSTEM RESET ALL")
+        # What people have changed since: a door, a file in a folder, a setting.
+        (cluster.data / "conf.d" / "old.conf").unlink()
+        self.write("conf.d/new.conf", "work_mem = '7MB'\n")
+        self.write("pg_hba.conf", (cluster.data / "pg_hba.conf").read_text() + "# today's\n")
+        cluster.sql("ALTER SYSTEM SET maintenance_work_mem = '77MB'", "SELECT pg_reload_conf()")
+        self.right: Mark = add_mark(cluster, 1)
+        self.wrong: Mark = add_mark(cluster, 2)
+        cluster.sql("INSERT INTO far VALUES (2)", database="shop")
+        cluster.switch()
+        self.link_wal()
+        self.one = Besides(cluster.params(), RUN)
+        _, self.timeline = self.one.promote(self.wrong.before)
+        server.stop(cluster.tools, cluster.data, user=cluster.user)
+        self.before = self.state()
+
+    def own_folder(self, name: str) -> Path:
+        folder = self.cluster.home / name
+        folder.mkdir(mode=0o700)
+        give(folder, self.cluster.user)
+        return folder
+
+    def write(self, name: str, text: str) -> None:
+        path = self.cluster.data / name
+        if not path.parent.is_dir():
+            path.parent.mkdir(mode=0o700)
+            give(path.parent, self.cluster.user)
+        path.write_text(text)
+        give(path, self.cluster.user)
+
+    def link_wal(self) -> None:
+        server.stop(self.cluster.tools, self.cluster.data, user=self.cluster.user)
+        (self.cluster.data / "pg_wal").rename(self.cluster.home / "wal")
+        (self.cluster.data / "pg_wal").symlink_to(self.cluster.home / "wal")
+        self.start()
+
+    def start(self, *words: str) -> None:
+        self.stop()
+        self.cluster.run(
+            "pg_ctl", "-D", str(self.cluster.data), "-l", str(self.cluster.log), "-w", "-o", " ".join(words), "start"
+        )
+
+    def stop(self) -> None:
+        if server.is_running(self.cluster.tools, self.cluster.data, user=self.cluster.user):
+            server.stop(self.cluster.tools, self.cluster.data, user=self.cluster.user)
+
+    def state(self) -> dict[str, dict[str, str]]:
+        """All files of the stopped cluster, by place."""
+        return {str(place): digest(place) for place in (self.cluster.data, self.cluster.home / "wal", self.place)}
+
+    def marks(self) -> list[int]:
+        return [row[0] for row in self.cluster.sql("SELECT number FROM mark ORDER BY 1", database="shop")]
+
+    def far(self) -> list[int]:
+        return [row[0] for row in self.cluster.sql("SELECT id FROM far ORDER BY 1", database="shop")]
+
+    def shown(self, name: str) -> str:
+        return str(self.cluster.sql(f"SHOW {name}")[0][0])
+
+    def to_production(self) -> None:
+        self.one.swap().forward()
+        self.one.handover().configure()
+
+
+@pytest.fixture
+def scene() -> Iterator[Scene]:
+    with own_cluster("--data-checksums", settings={"wal_keep_size": "64MB"}) as cluster, at_home(cluster.home):
+        yield Scene(cluster)
+
+
+@pytest.mark.parametrize("ends", ["each rename", "half"])
+def test_kill_9_between_any_two_renames_is_finished_by_the_next_call(scene: Scene, ends: str) -> None:
+    swap = scene.one.swap()
+    # The data directory and one tablespace, aside and into place.
+    assert len(swap.moves()) == 4
+    for act, at_the_end in (("forward", "after"), ("back", "before")):
+        if ends == "half":
+            killed(scene.cluster.home, "half", RUN, moment=act)
+        else:
+            for _ in range(3):
+                # One more rename is done in each attempt, and the next one kills it.
+                killed(scene.cluster.home, act, RUN, moment="1")
+                assert scene.one.swap().state() in ("half", at_the_end)
+        getattr(scene.one.swap(), act)()
+        assert scene.one.swap().state() == at_the_end
+        if act == "forward":
+            scene.one.handover().configure()
+            scene.start()
+            assert (scene.marks(), scene.far()) == ([1], [1])
+            assert str(scene.cluster.sql("SELECT timeline_id FROM pg_control_checkpoint()")[0][0]) == str(
+                scene.timeline
+            )
+            scene.stop()
+    assert scene.state() == scene.before
+    scene.start()
+    assert (scene.marks(), scene.far()) == ([1, 2], [1, 2])
+    scene.stop()
+    # The copy is whole, too, and may be swapped in again.
+    scene.to_production()
+    scene.start()
+    assert (scene.marks(), scene.far()) == ([1], [1])
+
+
+def test_swap_is_refused_while_a_server_runs_and_nothing_has_moved(scene: Scene) -> None:
+    scene.start()
+    with pytest.raises(PlatformError, match="A server runs on"):
+        scene.one.swap().forward()
+    assert scene.one.swap().state() == "before"
+    assert scene.marks() == [1, 2]
+
+
+def test_production_has_todays_configuration_and_holds_what_reaches_out(scene: Scene) -> None:
+    scene.to_production()
+    scene.start()
+    assert scene.shown("work_mem") == "7MB"
+    assert scene.shown("maintenance_work_mem") == "77MB"
+    assert scene.shown("synchronous_standby_names") == ""
+    assert scene.shown("archive_command") == ""
+    assert "# today's" in (scene.cluster.data / "pg_hba.conf").read_text()
+    assert not (scene.cluster.data / "conf.d" / "old.conf").exists()
+    assert list(scene.one.open().folder.rglob("old.conf"))  # kept, not read
+    archived = {path.name for path in scene.cluster.archive.iterdir()}
+    scene.cluster.sql("SELECT pg_switch_wal()")
+    handover = scene.one.handover()
+    assert handover.who_may_write() == []
+    handover.open_for_writing()
+    wait(lambda: scene.shown("default_transaction_read_only") == "off")
+    assert scene.shown("archive_command") == ""
+    assert {path.name for path in scene.cluster.archive.iterdir()} == archived
+    handover.release_archiving()
+    assert handover.prove_history(scene.timeline, 30).status.name == "PASS"
+    assert scene.shown("synchronous_standby_names") == ""
+
+
+@pytest.mark.parametrize(
+    ("loosened", "who"),
+    [
+        ("ALTER ROLE app SET default_transaction_read_only = off", "app"),
+        ("ALTER ROLE app IN DATABASE shop SET default_transaction_read_only = 'no'", "app in shop"),
+        ("ALTER DATABASE shop SET default_transaction_read_only = false", "all roles in shop"),
+        ("-c", "every session"),
+    ],
+)
+def test_who_may_write_before_acceptance_is_named(scene: Scene, loosened: str, who: str) -> None:
+    scene.to_production()
+    if loosened == "-c":
+        scene.start("-c", "default_transaction_read_only=off")
+    else:
+        scene.start()
+        with scene.cluster.connect(options="-c default_transaction_read_only=off") as connection:
+            connection.execute("CREATE ROLE app LOGIN")
+            connection.execute(loosened)
+    assert scene.one.handover().who_may_write() == [who]
+
+
+def test_damaged_cluster_set_aside_archives_nothing_and_takes_no_write(scene: Scene) -> None:
+    scene.to_production()
+    aside, cluster = scene.one.swap().aside, scene.cluster
+    archived = {path.name for path in cluster.archive.iterdir()}
+    server.start(cluster.tools, aside, log=cluster.log, user=cluster.user)
+    try:
+        assert (scene.marks(), scene.far()) == ([1, 2], [1, 2])
+        assert scene.shown("default_transaction_read_only") == "on"
+        assert scene.shown("listen_addresses") == ""
+        with cluster.connect(options="-c default_transaction_read_only=off") as connection:
+            connection.execute("CREATE TABLE late (id int)")
+            connection.execute("SELECT pg_switch_wal()")
+            connection.execute("CHECKPOINT")
+        assert scene.shown("archive_command") == ""
+    finally:
+        server.stop(cluster.tools, aside, user=cluster.user)
+    assert {path.name for path in cluster.archive.iterdir()} == archived
+
+
+def wait(done: Callable[[], bool], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
