@@ -57,7 +57,9 @@ def by_hand(home: Path, position: str) -> float:
 
 def say(*words: str) -> dict[str, str]:
     """A command's last line."""
-    done = subprocess.run([RUNBOOK, *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False)
+    done = subprocess.run(
+        [RUNBOOK, *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False, cwd=layout.home()
+    )
     found: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
     return found
 

@@ -113,7 +113,11 @@ class House:
         os.environ.clear()
         os.environ.update(self.environment)
         try:
-            with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
+            with (
+                contextlib.chdir(self.home),
+                contextlib.redirect_stdout(stdout),
+                contextlib.redirect_stderr(stderr),
+            ):
                 code = run_cli(list(argv))
         finally:
             os.environ.clear()

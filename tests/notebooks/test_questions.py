@@ -133,6 +133,16 @@ def test_what_is_remembered_and_not_undone_outlives_a_kill(house: House) -> None
     assert house.record(third)["undos"] == {} and house.record(second)["undos"] != {}
 
 
+def test_run_that_leaves_an_act_behind_never_passes(house: House) -> None:
+    act = 'run.undo_first("closed the door", "open it: chmod"); run.step("Act", lambda: None)'
+    house.add_notebook("ways", PATH, act, 'if run.attempt == 2: run.undone("closed the door")', CONCLUDE)
+    left = house.runbook("run", "ways")
+    assert (left.code, left.last["verdict"]) == (4, "INCOMPLETE")
+    assert "1 act is not taken back, first 'closed the door'. Undo: open it: chmod" in left.last["reason"]
+    again = house.runbook("resume", left.last["run"])
+    assert (again.code, again.last["verdict"]) == (0, "PASS"), again.stderr
+
+
 def test_abort_names_what_was_not_taken_back(house: House) -> None:
     house.add_notebook("ways", PATH, 'run.undo_first("closed the door", "open it: chmod")', WAY, CONCLUDE)
     run = house.runbook("run", "ways").last["run"]

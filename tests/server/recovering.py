@@ -58,6 +58,7 @@ class Recovering:
         return subprocess.Popen(
             [*RUNBOOK, *words],
             env={**os.environ, "RUNBOOK_HOME": str(layout.home())},
+            cwd=layout.home(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -64,7 +64,8 @@ def come_to(recovery: Recovering, step: str) -> Any:
         stdout, stderr = process.communicate(timeout=60)
         said = json.loads(stdout.strip().splitlines()[-1])
         gate = next((one for one in ("approve-the-recovery", "approve-the-way-on") if one in said["next"]), None)
-        assert gate is not None, (step, stdout, stderr)
+        if gate is None:
+            raise AssertionError(f"no attempt came to {step}:\n{stdout}{stderr}")
         assert recovery.approve(gate).code == 0
     raise AssertionError(f"no attempt came to {step}")
 

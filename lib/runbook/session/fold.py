@@ -218,6 +218,7 @@ def fold(events: Iterable[Event]) -> RunState:
         gates=gates,
         questions=tuple(known.questions.values()),
         glasses=glasses,
+        undos=known.undos,
         problems=tuple(known.problems),
         concluded=known.concluded,
         aborted=aborted,

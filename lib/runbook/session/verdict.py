@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,11 +32,12 @@ def judge(
     gates: Sequence[dict[str, Any]],
     questions: Sequence[dict[str, Any]] = (),
     glasses: Sequence[Glass],
+    undos: Mapping[str, str],
     problems: Sequence[Problem],
     concluded: bool,
     aborted: str | None,
 ) -> Judgement:
-    """The verdict on what an attempt saw."""
+    """The verdict on what an attempt saw; `undos` are the acts that were not taken back, with how to."""
     run = str(request["run"])
     again = str(request["command"])
     failed = [check for check in checks if check.status is Status.FAIL]
@@ -54,7 +55,7 @@ def judge(
     rejected = [gate for gate in gates if gate.get("state") == "rejected"]
     if rejected and aborted is None:
         return Judgement(Verdict.INCOMPLETE, rejected[0]["reason"], rejected[0]["next_command"])
-    reason = _incomplete_reason(steps, checks, problems, concluded, aborted)
+    reason = _incomplete_reason(steps, checks, undos, problems, concluded, aborted)
     glass = next((glass for glass in glasses if glass.is_open), None)
     if reason is None and glass is not None:
         reason = f"Break-glass: {glass.said['principal']} passed the gate '{glass.title}' alone, and it is not countersigned yet."
@@ -77,6 +78,7 @@ def _count(one: str, many: str, checks: Sequence[Check]) -> str:
 def _incomplete_reason(
     steps: Sequence[StepRecord],
     checks: Sequence[Check],
+    undos: Mapping[str, str],
     problems: Sequence[Problem],
     concluded: bool,
     aborted: str | None,
@@ -100,6 +102,10 @@ def _incomplete_reason(
         reasons.append(f"{len(left)} of {len(steps)} steps did not run to their end, first '{left[0].name}'.")
     if not concluded:
         reasons.append("The run did not conclude.")
+    if undos:
+        act, undo = next(iter(undos.items()))
+        acts = "1 act is" if len(undos) == 1 else f"{len(undos)} acts are"
+        reasons.append(f"{acts} not taken back, first '{act}'. Undo: {undo}")
     if concluded and not steps and not checks:
         reasons.append("The run did nothing: it has no steps and no checks.")
     return " ".join(_sentence(reason) for reason in reasons[:3]) if reasons else None
