@@ -181,6 +181,22 @@ def test_dead_servers_tail_ends_at_its_last_whole_record(case: Case) -> None:
     assert last_commit(case.resolve(tail)) == xid
 
 
+def test_segment_that_was_unfinished_gives_way_to_the_archives_once_the_server_has_lived_on(case: Case) -> None:
+    case.write(1)
+    case.cluster.stop("immediate")
+    first = case.secure()
+    assert first.folder is not None and (first.folder / first.segment).exists()
+    case.cluster.start()
+    for number in range(3):  # its segment is finished and archived, and so are the next ones
+        case.write(number)
+        case.cluster.switch()
+    xid = case.write(9)
+    case.cluster.stop("immediate")
+    again = case.secure()
+    assert not (first.folder / first.segment).exists()
+    require_found(case, again, xid)
+
+
 def test_dead_server_whose_wal_ends_at_a_segments_start(case: Case) -> None:
     case.archive_with("false")
     xid = case.write(1)

@@ -112,9 +112,7 @@ class Execution:
         self.course.reach("approved", point.facts())
         selection = self.recovery.selection(format_lsn(point.gate) if point.gate is not None else "latest")
         selection.describe()
-        beside = self._beside = Beside.open_or_create(
-            self.cluster, self.recovery.folder, run_id=self.run.id, tools=selection.tools, user=self.user
-        )
+        beside = self.beside
         beside.forget_wal()
         selection.choose(beside.wal)
         backup = selection.backup_of(point)

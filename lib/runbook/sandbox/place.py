@@ -122,7 +122,7 @@ class Sandbox:
         database: str = DATABASE,
         *,
         user: str = "postgres",
-        read_only: bool = False,
+        read_only: bool | None = False,
         settings: Mapping[str, str] | None = None,
     ) -> connect.Connection:
         """A connection that sees the schema public first, without a statement timeout: loads take their time."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from runbook.errors import OperatorError, ParamsError
+from runbook.model import Status
 from runbook.params.loading import nearest
 from runbook.redact import looks_like_secret, scrubber
 from runbook.session import identity
@@ -52,6 +53,14 @@ class Question:
 
     def state(self) -> RunState:
         return fold(read_events(self.folder / JOURNAL))
+
+    def given_in_doubt(self, given: str) -> str:
+        """What was given, when every check of this attempt has passed; else nothing, and the question says why."""
+        doubts = [check.title for check in self.state().checks if check.status is not Status.PASS]
+        if given.strip() and doubts:
+            self.text += f" What was given is not taken: {len(doubts)} of the checks did not pass, first '{doubts[0]}'."
+            return ""
+        return given
 
     def open(self, given: str = "") -> str:
         """The journal says that an answer is wanted; what was given is returned, when it is one.

@@ -64,6 +64,7 @@ class Remembering:
         given: str = "",
         needs_value: Collection[str] = (),
         after: int = 0,
+        decides: bool = False,
     ) -> Answer | None:
         """What the operator decides here, journaled with who, when and why.
 
@@ -74,6 +75,7 @@ class Remembering:
             given: a notebook parameter that answers at once: `option`, `option: value`, or a text.
             needs_value: options that want a value.
             after: so many earlier answers are used up: the question is asked again.
+            decides: the data's fate hangs on it: `given` counts only when every check so far has passed; else a person looks first.
 
         Returns:
             The answer; None in a dry run that nobody has answered.
@@ -86,7 +88,7 @@ class Remembering:
         asked = Question(self.dir, self._slug(title), title, question, options, needs_value, after)
         if title not in self._closed_gates:
             self._closed_gates.append(title)
-        answer = asked.look(asked.open(given))
+        answer = asked.look(asked.open(asked.given_in_doubt(given) if decides else given))
         if answer is not None:
             self._closed_gates.remove(title)
             return answer

@@ -105,9 +105,10 @@ def secure_tail(
         return Tail(facts.timeline, end, last, None, (), "", time.monotonic() - began)
     why = why or f"the archive lacks {lacking[0]}"
     progress(f"copying {len(lacking)} segments, since {why}")
+    still_open = _drop_archived(archive, folder, lacking)
     _copy_all(archive.pg_wal, lacking, folder)
     _copy_histories(archive, folder)
-    tailnote.write(folder, facts.timeline, end, {})
+    tailnote.write(folder, facts.timeline, end, still_open)
     return Tail(facts.timeline, end, last, folder, tuple(lacking), why, time.monotonic() - began)
 
 
@@ -224,6 +225,23 @@ def _copy_all(pg_wal: Path, names: list[str], folder: Path) -> None:
         ) from cause
 
 
+def _drop_archived(archive: _Archived, folder: Path, wanted: list[str]) -> dict[str, int]:
+    """Copies of segments that were unfinished then are removed where the archive has the whole one by now: the server has lived on.
+
+    Returns:
+        The unfinished ones that stay, since nothing better is there: those that are not copied anew.
+    """
+    found = {}
+    for name, end in tailnote.read(folder).items():
+        if name in wanted or not (folder / name).exists():
+            continue
+        if archive.has(name):
+            (folder / name).unlink()
+        else:
+            found[name] = end
+    return found
+
+
 def _copy(source: Path, target: Path) -> None:
     part = target.with_name(f"{target.name}.part")
     with source.open("rb") as reading, part.open("wb") as writing:
@@ -260,7 +278,9 @@ def _copy_from_the_dead(server: LiveServer, folder: Path, why: str, began: float
     newest = max(written)  # by timeline first: the one that was written last
     lacking = archive.worth_keeping([name for name in written if not archive.has(name)], newest)
     # Read from copies: whoever starts the server now changes the originals. The last two are always looked at.
-    _copy_all(archive.pg_wal, sorted({*lacking, *[name for name in written if name[:8] == newest[:8]][-2:]}), folder)
+    wanted = sorted({*lacking, *[name for name in written if name[:8] == newest[:8]][-2:]})
+    still_open = _drop_archived(archive, folder, wanted)
+    _copy_all(archive.pg_wal, wanted, folder)
     _copy_histories(archive, folder)
     end, last = _find_end(tools, folder, newest, size)
     behind = [name for name in lacking if segment_start(name, size)[1] >= end]
@@ -270,7 +290,7 @@ def _copy_from_the_dead(server: LiveServer, folder: Path, why: str, began: float
     is_open = end < begin + size
     if is_open:
         _cut(folder / last, end - begin)
-    tailnote.write(folder, timeline, end, {last: end} if is_open else {})
+    tailnote.write(folder, timeline, end, still_open | ({last: end} if is_open else {}))
     copied = tuple(path.name for path in sorted(folder.iterdir()) if SEGMENT_NAME.match(path.name))
     return Tail(timeline, end, last, folder, copied, why, time.monotonic() - began)
 
