@@ -18,7 +18,7 @@ PARAMS = MODEL | {"params"}
 SEAMS = PARAMS | {"postgres", "outside", "gates"}
 PLACES = SEAMS | {"sandbox", "platforms"}
 SUBJECTS = {"recovery", "verification", "migrations", "health", "access", "compliance", "escalation"}
-HALL = {"report", "archive", "schedule"}
+HALL = {"report", "archive", "controls", "schedule"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "redact": {"errors"},
@@ -34,7 +34,8 @@ ALLOWED: dict[str, set[str]] = {
     **dict.fromkeys(SUBJECTS, PLACES),
     "report": PLACES | SUBJECTS,
     "archive": PLACES | SUBJECTS,
-    "schedule": PLACES | SUBJECTS,
+    "controls": PLACES | {"archive"},
+    "schedule": PLACES | SUBJECTS | {"controls"},
     "session": PARAMS | {"gates"},
     "runner": PLACES | SUBJECTS | HALL | {"session"},
     "cli": PLACES | SUBJECTS | HALL | {"session", "runner"},

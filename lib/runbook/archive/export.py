@@ -132,7 +132,7 @@ def _fill(tree: Tree, own: Tree, chosen: Chosen, now: datetime) -> None:
     for path in (own.ledger, own.signers):
         if path.is_file():
             shutil.copy2(path, tree.root / path.name)
-    for path in (own.rotations, own.witnesses):
+    for path in (own.rotations, own.witnesses, own.exceptions):
         if path.is_dir():
             shutil.copytree(path, tree.root / path.name)
     _copy_reviews(tree, own, chosen)

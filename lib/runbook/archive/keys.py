@@ -29,6 +29,7 @@ from runbook.params.controls import Evidence, load_controls
 
 #: What each key is for. A person's signature can never pass for the runner's.
 EVIDENCE, WITNESS, REVIEW = "runbook-evidence", "runbook-witness", "runbook-review"
+EXCEPTION = "runbook-exception"
 
 _MADE = re.compile(r"runner-(\d+)")
 
@@ -152,7 +153,7 @@ def end_and_add(tree: Tree, ended: Signer, line: str, at: datetime) -> None:
 
 
 def add_person(tree: Tree, principal: str, public: str) -> Signer:
-    """The person's key may sign witnesses and reviews of this archive. Call under the archive's lock.
+    """The person's key may sign witnesses, reviews and exceptions of this archive. Call under the archive's lock.
 
     Raises:
         OperatorError: no name, no public key, or a key that is listed already.
@@ -169,7 +170,7 @@ def add_person(tree: Tree, principal: str, public: str) -> Signer:
                 f"{layout.short(tree.signers)}).",
                 next="A witness signs with a key of their own.",
             )
-    _append(tree, signer_line(principal, public, (WITNESS, REVIEW), None))
+    _append(tree, signer_line(principal, public, (WITNESS, REVIEW, EXCEPTION), None))
     return read_signers(tree.signers)[-1]
 
 

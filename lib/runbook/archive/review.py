@@ -72,7 +72,7 @@ def person_of(tree: Tree, key: Path, namespace: str) -> tuple[str, str]:
         if namespace in line.namespaces:
             return line.principal, fingerprint
     raise OperatorError(
-        f"The key {fingerprint} is not listed for witnesses and reviews of this archive.",
+        f"The key {fingerprint} is not listed for {namespace} in this archive.",
         next="runbook keys add PERSON PUBKEYFILE --witness",
     )
 

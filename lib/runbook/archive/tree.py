@@ -5,6 +5,7 @@ records/            one folder for every archived attempt
 allowed_signers     the keys of runners and reviewers, each with its time; no private key
 keys/               one statement for every change of the runner's key, signed by the key before
 reviews/ witnesses/ what people have signed about records
+exceptions/         what people have signed about controls
 EXPORT              only in an export: which payloads were chosen
 VERIFY.md verify.sh how to check all of it with sha256sum and ssh-keygen
 """
@@ -51,6 +52,10 @@ class Tree:
     @property
     def reviews(self) -> Path:
         return self.root / "reviews"
+
+    @property
+    def exceptions(self) -> Path:
+        return self.root / "exceptions"
 
     @property
     def witnesses(self) -> Path:

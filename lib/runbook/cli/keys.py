@@ -60,7 +60,7 @@ def add(
     valid_to: _Moment = None,
     target: Target = "sandbox",
     witness: Annotated[
-        bool, typer.Option("--witness", help="For witnesses and reviews of the archive, not for gates.")
+        bool, typer.Option("--witness", help="For witnesses, reviews and exceptions of the archive, not for gates.")
     ] = False,
 ) -> None:
     """Add a person's public key."""

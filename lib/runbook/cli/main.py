@@ -11,7 +11,7 @@ import traceback
 import typer
 from typer._click.exceptions import ClickException, NoSuchOption, UsageError
 
-from runbook.cli import answers, catalog, drill, gates, output, past, running
+from runbook.cli import answers, catalog, drill, due, gates, output, past, running
 from runbook.errors import OperatorError, RunbookError, TargetLocked
 from runbook.redact import scrubber
 
@@ -40,7 +40,7 @@ def build_app(command: str | None) -> typer.Typer:
         pretty_exceptions_enable=False,  # it would print local variables
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    for module in (catalog, running, past, gates, answers, drill):
+    for module in (catalog, running, past, gates, answers, drill, due):
         module.register(app)
     for name, place in _GROUPS.items():
         if command in (name, None) and importlib.util.find_spec(place) is not None:

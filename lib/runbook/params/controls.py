@@ -1,12 +1,15 @@
-"""`params/controls.yaml`: what holds for all targets of a home: who signs its evidence, and how long it is kept."""
+"""`params/controls.yaml`: what holds for all targets of a home: what is due and when, who signs the evidence, how long it is kept."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from datetime import UTC, date, datetime, time
+from functools import cached_property
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from runbook import layout
+from runbook.params.calendar import Calendar, read_calendar
 from runbook.params.loading import parse_as
 from runbook.params.schema import Duration, Strict
 
@@ -42,18 +45,65 @@ class RetentionRule(Strict):
     controls: tuple[str, ...] = ()
 
 
+class Control(Strict):
+    """A task that is due again and again, and the runbook whose PASS does it; `id` stands in that runbook's metadata.
+
+    `every`, `day`, `month` (of the period) and `at` (in `time_zone`) say when; `grace` for how long after that it is not yet
+    missed (the period's end comes first); `since` from which day on it is due at all. `targets` or else `environments` say of what it is due; a runbook about the whole
+    organisation names one target. `automated`: a scheduler may start it. `certified`: it is done only when a second person has
+    accepted the record in a signed review. `deadline` ends a scheduled run.
+    """
+
+    id: Slug
+    title: str
+    runbook: Slug
+    every: Literal["month", "quarter", "half-year", "year"]
+    day: str
+    at: str
+    month: int = 1
+    time_zone: str = "UTC"
+    grace: Duration
+    since: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+    targets: tuple[str, ...] = ()
+    environments: tuple[Literal["staging", "production"], ...] = ("production",)
+    automated: bool = True
+    certified: bool = False
+    deadline: Duration = 6 * 3600.0
+    parameters: dict[str, str] = Field(default_factory=dict)
+    source: Annotated[str, Field(min_length=1)]
+    references: Annotated[dict[str, str], Field(min_length=1)]
+
+    @cached_property
+    def calendar(self) -> Calendar:
+        """When it is due."""
+        return read_calendar(self.every, self.day, self.at, self.month, self.time_zone)
+
+    @cached_property
+    def begin(self) -> datetime:
+        """The first moment of `since` in the zone."""
+        return datetime.combine(date.fromisoformat(self.since), time(), self.calendar.zone).astimezone(UTC)
+
+    @model_validator(mode="after")
+    def _calendar_can_be_read(self) -> Control:
+        read_calendar(self.every, self.day, self.at, self.month, self.time_zone)
+        date.fromisoformat(self.since)
+        return self
+
+
 class Controls(Strict):
     """The file."""
 
     evidence: Evidence = Evidence()
+    controls: tuple[Control, ...] = ()
     retention: tuple[RetentionRule, ...] = ()
 
     @model_validator(mode="after")
     def _ids_are_unique(self) -> Controls:
-        ids = [rule.id for rule in self.retention]
-        for one in ids:
-            if ids.count(one) > 1:
-                raise ValueError(f"the retention rule '{one}' stands twice")
+        for what, listed in (("retention rule", self.retention), ("control", self.controls)):
+            ids = [rule.id for rule in listed]
+            for one in ids:
+                if ids.count(one) > 1:
+                    raise ValueError(f"the {what} '{one}' stands twice")
         return self
 
 

@@ -1,0 +1,217 @@
+"""`runbook due` counts from the archive's own signed records; what was tampered with, or signed by nobody, counts for nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from archivehouse import House, make_key, overwrite, resign, resum
+from controlhouse import a_control, add_person, add_record, at, write_params
+from runbook import clock
+from runbook.cli.main import run_cli
+from runbook.controls.counting import count_controls
+from runbook.controls.population import State
+
+NOW = at("2027-02-20T12:00:00")
+
+
+@pytest.fixture
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
+    """Two records do two months of billing; the control began with the year 2027."""
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("RUNBOOK_HOME", str(home))
+    write_params(home, "billing", controls=[a_control(since="2027-01-01")])
+    add_record(home, 1, at("2027-01-03T04:00:00"))
+    add_record(home, 2, at("2027-02-07T04:00:00"))
+    return House(home)
+
+
+@pytest.fixture
+def later(house: House, monkeypatch: pytest.MonkeyPatch) -> datetime:
+    """This machine's clock says February 2027; the archive was filled before."""
+    monkeypatch.setattr(clock, "now", lambda: NOW)
+    return NOW
+
+
+def states(now: datetime = NOW) -> list[str]:
+    return [str(row.state) for row in count_controls(now).rows]
+
+
+def test_nothing_is_overdue_when_signed_records_do_each_month(
+    house: House, later: datetime, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_cli(["due"]) == 0
+    said = capsys.readouterr().out
+    assert "Nothing is overdue: 2 done, 0 due, 0 missed, 0 excepted." in said
+    assert "000002-" in said
+
+
+def test_overdue_exits_1_and_names_the_next_command(
+    house: House, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(clock, "now", lambda: at("2027-03-20T00:00:00"))
+    assert run_cli(["due", "--target", "billing"]) == 1
+    said = capsys.readouterr().out
+    assert "OVERDUE: backup-verification of billing (2027-03)" in said
+    assert "Next: runbook run backup-verification --target billing" in said
+
+
+def test_json_holds_the_same_rows_and_the_same_exit_code(
+    house: House, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(clock, "now", lambda: at("2027-03-20T00:00:00"))
+    assert run_cli(["due", "--json"]) == 1
+    facts = json.loads(capsys.readouterr().out)
+    assert [row["state"] for row in facts["rows"]] == ["done", "done", "missed"]
+    assert facts["rows"][0]["due_at"] == "2027-01-03T03:00:00.000000Z"
+    assert (facts["overdue"], facts["counts"][0]["done"]) == (1, 2)
+
+
+def test_unknown_target_is_refused_with_the_nearest(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_cli(["due", "--target", "biling"]) == 2
+    assert "did you mean 'billing'?" in capsys.readouterr().err
+
+
+def test_empty_home_has_done_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNBOOK_HOME", str(tmp_path))
+    write_params(tmp_path, "billing", controls=[a_control(since="2027-01-01")])
+    assert states() == ["missed", "missed"]
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        lambda folder: overwrite(folder / "report.html", b"<!doctype html>better"),
+        lambda folder: (folder / "report.html").unlink(),
+        lambda folder: (folder / "added.txt").write_text("x"),
+        lambda folder: (folder / "SHA256SUMS.sig").unlink(),
+    ],
+    ids=["edited", "file removed", "file added", "signature removed"],
+)
+def test_record_that_was_tampered_with_does_nothing(house: House, attack: Callable[[Path], object]) -> None:
+    attack(house.record(2))
+    assert states() == ["done", "missed"]
+
+
+def test_record_signed_again_by_a_stranger_does_nothing(house: House) -> None:
+    folder = house.record(2)
+    overwrite(folder / "run.json", (folder / "run.json").read_text().replace('"FAIL"', '"PASS"').replace("dba", "eve"))
+    resum(folder)
+    resign(folder, make_key(house.home / "eve"))
+    assert states() == ["done", "missed"]
+
+
+def test_records_that_nobody_signed_do_nothing(house: House) -> None:
+    for number in (1, 2):
+        (house.record(number) / "SHA256SUMS.sig").unlink()
+    assert states() == ["missed", "missed"]
+
+
+def test_removing_a_record_before_it_does_not_void_the_later_one_but_the_month_is_missed(house: House) -> None:
+    import shutil
+
+    shutil.rmtree(house.record(1))
+    rows = count_controls(NOW).rows
+    assert rows[0].state is State.MISSED
+
+
+def except_it(house: House, key: Path, *more: str, owner: str = "olaf@example.org") -> int:
+    return run_cli(
+        ["exception", "backup-verification", "--owner", owner, "--reason", "the robot is being replaced",
+         "--until", "2027-04-30", "--key", str(key), *more]
+    )  # fmt: skip
+
+
+def test_exception_signed_by_a_second_person_counts_from_its_signing(
+    house: House, later: datetime, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = add_person(house)
+    assert except_it(house, key) == 0
+    monkeypatch.setattr(clock, "now", lambda: at("2027-03-20T00:00:00"))
+    assert run_cli(["due"]) == 0
+    assert "1 excepted" in capsys.readouterr().out
+    assert run_cli(["exception"]) == 0
+    assert "the robot is being replaced (owner olaf@example.org, signed by ann@example.org)" in capsys.readouterr().out
+    monkeypatch.setattr(clock, "now", lambda: at("2027-05-20T00:00:00"))
+    assert run_cli(["due"]) == 1, "it has expired"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--target", "sandbox"], "is not due of 'sandbox'"),
+        (["--until", "2027-02-19"], "is over"),
+        (["--until", "2028-12-31"], "lasts a year at most"),
+        (["--until", "soon"], "--until names its last day"),
+        (["--reason", " "], "names an owner and a reason"),
+        (["--owner", "ann@example.org"], "cannot answer for an exception and sign it too"),
+    ],
+)
+def test_exception_that_says_too_little_is_refused(
+    house: House, later: datetime, words: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = add_person(house)
+    assert except_it(house, key, *words) == 2
+    assert says in capsys.readouterr().err
+    assert not (house.reports / "exceptions").exists()
+
+
+def test_exception_by_an_unlisted_key_is_refused(house: House, later: datetime) -> None:
+    assert except_it(house, make_key(house.home / "eve")) == 2
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        lambda path: overwrite(path, path.read_text().replace("2027-04-30", "2027-12-30")),
+        lambda path: overwrite(path, "{}"),
+        lambda path: path.with_name(path.name + ".sig").unlink(),
+        lambda path: path.rename(path.with_name("access-audit-1.json")),
+    ],
+    ids=["longer", "empty", "signature removed", "renamed"],
+)
+def test_exception_that_was_tampered_with_excepts_nothing_and_is_told(
+    house: House,
+    later: datetime,
+    attack: Callable[[Path], object],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert except_it(house, add_person(house)) == 0
+    attack(house.reports / "exceptions" / "backup-verification-1.json")
+    monkeypatch.setattr(clock, "now", lambda: at("2027-03-20T00:00:00"))
+    assert run_cli(["due"]) == 1
+    assert "it excepts nothing" in capsys.readouterr().out
+
+
+def test_certified_task_waits_for_the_signed_review(
+    house: House, later: datetime, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_params(house.home, "billing", controls=[a_control(since="2027-02-01", certified=True)])
+    assert run_cli(["due"]) == 1
+    assert "runbook archive review 2 --key KEY --accept" in capsys.readouterr().out
+    key = add_person(house)
+    assert run_cli(["archive", "review", "2", "--key", str(key), "--accept"]) == 0
+    assert run_cli(["due"]) == 0
+    assert "accepted by ann@example.org" in capsys.readouterr().out
+
+
+def test_shipped_controls_hold_the_tasks_of_the_paper_each_with_five_standards(monkeypatch: pytest.MonkeyPatch) -> None:
+    from runbook import layout
+    from runbook.params.controls import load_controls
+
+    monkeypatch.setenv("RUNBOOK_HOME", str(layout.CHECKOUT))
+    controls = {one.id: one for one in load_controls().controls}
+    assert {name: one.every for name, one in controls.items()} == {
+        "backup-verification": "month",
+        "access-audit": "quarter",
+        "annual-disaster-recovery-test": "year",
+        "compliance-review": "half-year",
+    }
+    assert controls["backup-verification"].day == "first Sunday"
+    for one in controls.values():
+        assert set(one.references) == {"SOC 2", "ISO 27001", "PCI DSS 4.0", "HIPAA", "NIST SP 800-53"}
