@@ -22,6 +22,7 @@ _GROUPS = {
     "doctor": "runbook.cli.doctor",
     "keys": "runbook.cli.keys",
     "archive": "runbook.cli.archive",
+    "schedule": "runbook.cli.schedule",
 }
 
 _HELP = """Executable runbooks for PostgreSQL.

@@ -157,7 +157,8 @@ class Hooks(Strict):
 
     `ha_pause` keeps the manager of a highly available cluster from starting, stopping or failing over; `expiry_freeze`
     keeps backups and archived WAL from being expired; `log_watch` looks at the application's start after a recovery.
-    Each may be called again after a crash, so each must be safe twice.
+    `on_waiting`, `on_fail` and `on_finish` are called when an attempt of any runbook ends: at a gate, with FAIL, and always (for a
+    dead-man's switch, whose alarm is silence). Each may be called again after a crash, so each must be safe twice.
     """
 
     maintenance_on: Hook | None = None
@@ -169,6 +170,9 @@ class Hooks(Strict):
     status_page: Hook | None = None
     smoke_tests: tuple[Hook, ...] = ()
     log_watch: Hook | None = None
+    on_waiting: Hook | None = None
+    on_fail: Hook | None = None
+    on_finish: Hook | None = None
 
 
 class Recovery(Strict):

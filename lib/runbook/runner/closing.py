@@ -19,6 +19,7 @@ from runbook.errors import ParamsError, PlatformError
 from runbook.gates.folder import gate_files
 from runbook.params import load_params
 from runbook.redact import scrubber
+from runbook.runner.notifying import notify
 from runbook.runner.processes import end_backends, end_processes, remove_scratch, remove_sockets
 from runbook.runner.record import record_of
 from runbook.session.credentials import register_secrets
@@ -85,6 +86,9 @@ def close_attempt(folder: Path, executed: Path | None = None) -> RunState:
             latest = upto == len(events)
             if latest and not state.ended:
                 journal.append("attempt-ended", attempt=state.attempt)
+                state = fold(journal.events())
+            if latest and not state.closed and _archived(state) is None:
+                notify(journal, state)
                 state = fold(journal.events())
             record = _archived(state) or _archive(folder, state, executed if latest else None)
             journal.append("attempt-closed", attempt=state.attempt, record=record)

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from runbook import clock
-from runbook.model import FileFacts, RunRecord, TargetFacts, Verdict
+from runbook.model import FileFacts, Measure, RunRecord, TargetFacts, Verdict
 from runbook.session.state import RunState
 
 
@@ -64,7 +64,7 @@ def record_of(state: RunState, limitations: tuple[str, ...] = ()) -> RunRecord:
         steps=state.steps,
         checks=state.checks,
         findings=tuple(finding for check in state.checks for finding in check.findings),
-        measures=state.measures,
+        measures=(*state.measures, *_lateness(request)),
         facts=state.facts,
         gates=state.gates,
         questions=_questions(state),
@@ -93,6 +93,15 @@ def _question(asked: dict[str, Any], state: RunState) -> dict[str, Any]:
     """A question with all its answers, the used-up ones too."""
     kept = {key: asked[key] for key in ("id", "title", "text", "options", "state")}
     return {**kept, "answers": [one.facts() for one in state.answers.get(asked["id"], ())]}
+
+
+def _lateness(request: dict[str, Any]) -> list[Measure]:
+    """How long after its time a scheduled run was opened; less than nothing when it was early."""
+    due = _moment(request["scheduled_for"])
+    if due is None:
+        return []
+    late = round((clock.parse(request["opened"]) - due).total_seconds(), 3)
+    return [Measure(name="lateness", title="Opened after it was due", value=late, unit="s", source="--scheduled-for")]
 
 
 def _moment(text: str | None) -> datetime | None:

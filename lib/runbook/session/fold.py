@@ -20,7 +20,7 @@ _WORSE = {Status.PASS: 0, Status.UNKNOWN: 1, Status.FAIL: 2}
 
 #: What is written about an attempt by others, perhaps hours after it ended.
 _AFTERWARDS = (
-    {"attempt-ended", "attempt-closed", "aborted", "step-redo", "change-accepted"}
+    {"attempt-ended", "attempt-closed", "notified", "aborted", "step-redo", "change-accepted"}
     | gatebook.AFTERWARDS
     | questions.AFTERWARDS
 )
@@ -151,6 +151,12 @@ class _Folding(gatebook.GateFolding, questions.QuestionFolding):
             self.scratch.update(dict.fromkeys(paths))
         elif name == "scratch_kept":
             self.kept.update(dict.fromkeys(paths))
+
+    def on_notified(self, event: Event, at: datetime) -> None:
+        self.facts["notified"] = event["hooks"]
+        for hook in event["hooks"]:
+            if not hook["ok"]:
+                self.limits[f"The hook {hook['hook']} ({hook['what']}) failed: {hook['said']}"] = None
 
     def on_target_facts(self, event: Event, at: datetime) -> None:
         self.target_facts.update(event["facts"])

@@ -1,0 +1,1 @@
+"""Schedules: what a scheduler starts and when, as files for cron, systemd and Kubernetes."""
