@@ -83,12 +83,13 @@ class Service(Strict):
 
 
 class Cluster(Strict):
-    """A cluster whose files are within reach."""
+    """A cluster whose files are within reach. `log_files`: patterns of the server's log files, rotated and gzipped ones too."""
 
     data_directory: str | None = None
     bin_directory: str | None = None
     config_files: tuple[str, ...] = ()
     tablespaces: tuple[str, ...] = ()
+    log_files: tuple[str, ...] = ()
     backup_folder: str
     wal_archive: WalArchive
     service: Service = Service()
@@ -194,12 +195,16 @@ class Recovery(Strict):
 
 
 class Retention(Strict):
-    """How long things must be kept, by the organisation's own rules."""
+    """How long things must be kept, by the organisation's own rules.
+
+    `since`: the day from which on they are kept; without it the day on which the system was made, as its identifier tells.
+    """
 
     backups: Duration
     transaction_logs: Duration
     audit_logs: Duration
     source: str
+    since: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")] | None = None
 
 
 class Approvals(Strict):
