@@ -37,8 +37,9 @@ ALLOWED: dict[str, set[str]] = {
     "controls": PLACES | {"archive"},
     "schedule": PLACES | SUBJECTS | {"controls"},
     "session": PARAMS | {"gates"},
-    "runner": PLACES | SUBJECTS | HALL | {"session"},
-    "cli": PLACES | SUBJECTS | HALL | {"session", "runner"},
+    "index": PLACES | SUBJECTS | HALL,
+    "runner": PLACES | SUBJECTS | HALL | {"session", "index"},
+    "cli": PLACES | SUBJECTS | HALL | {"session", "index", "runner"},
 }
 #: A library that only one module may import, so that its errors and timeouts are handled in one place.
 DOORS = {

@@ -1,4 +1,4 @@
-"""`runbook archive …`: prove what the archive holds, have it witnessed and reviewed, keep it as long as is due, hand it on."""
+"""`runbook archive …`: prove what the archive holds, have it witnessed and reviewed, index it, keep it as long as is due, hand it on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from runbook.archive.folders import Looked
     from runbook.archive.verified import Verified
 
-app = typer.Typer(name="archive", help="The evidence: verify, witness, review, prune, export.", no_args_is_help=True)
+app = typer.Typer(
+    name="archive", help="The evidence: verify, index, witness, review, prune, export.", no_args_is_help=True
+)
 
 #: So many problems are shown; the rest is counted.
 _SHOWN = 50
@@ -215,6 +217,21 @@ def prune(
     retention.prune(chosen, identity.operator())
     say(f"{len(chosen)} payloads, {freed}, were deleted; a signed tombstone stands in place of each.")
     say("Next: runbook archive verify")
+
+
+@app.command()
+def index() -> int:
+    """Build the pages an auditor reads first: reports/index.html, and by month, runbook, target and control."""
+    from runbook.runner.indexing import index_archive
+
+    built = index_archive()
+    say(f"{built.pages} pages of {built.records} records: {layout.short(built.front)}")
+    if built.unreadable:
+        say(f"BAD   {built.unreadable} records cannot be believed; the first page names them.")
+        say("Next: runbook archive verify")
+        return 1
+    say(f"Next: open {layout.short(built.front)} in a browser")
+    return 0
 
 
 @app.command()

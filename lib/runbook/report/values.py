@@ -31,6 +31,29 @@ def plain(text: str) -> str:
     return _CONTROL.sub("", "\n".join(lines))
 
 
+#: What would be invisible, or would turn the text around it: each shown as what it is.
+_SEEN = {code: chr(0x2400 + code) for code in range(0x20) if code not in (0x09, 0x0A)} | {
+    0x7F: "\u2421",
+    **{
+        code: f"[U+{code:04X}]"
+        for code in (0x61C, *range(0x200B, 0x2010), *range(0x2028, 0x202F), *range(0x2060, 0x2070), 0xFEFF)
+    },
+    **{code: f"[U+{code:04X}]" for code in range(0x80, 0xA0)},
+    **dict.fromkeys(range(0xD800, 0xE000), "\ufffd"),
+}
+
+
+def visible(text: str) -> str:
+    r"""A value as text in which nothing hides: controls as their pictures, bidirectional marks as their names.
+
+    Unlike `plain`, which draws what a terminal would show, nothing is taken away.
+
+    >>> visible("\x1b[31mFAIL\rPASS\0"), visible("safe\u202eLIAF"), visible("a\r\nb\tc")
+    ('␛[31mFAIL␍PASS␀', 'safe[U+202E]LIAF', 'a\nb\tc')
+    """
+    return text.replace("\r\n", "\n").translate(_SEEN)
+
+
 def is_number(value: object) -> TypeGuard[float | Decimal]:
     """True for what stands right-aligned: a truth value is no number.
 

@@ -81,6 +81,7 @@ def close_attempt(folder: Path, executed: Path | None = None) -> RunState:
     with _closing(folder):
         events = read_events(folder / JOURNAL)
         journal = Journal(folder / JOURNAL)
+        before = len(fold(events).records)
         for upto in _unclosed(events):
             state = fold(events[:upto])
             latest = upto == len(events)
@@ -92,7 +93,12 @@ def close_attempt(folder: Path, executed: Path | None = None) -> RunState:
                 state = fold(journal.events())
             record = _archived(state) or _archive(folder, state, executed if latest else None)
             journal.append("attempt-closed", attempt=state.attempt, record=record)
-        return read_state(folder)
+        closed = read_state(folder)
+    if len(closed.records) > before:
+        from runbook.runner.indexing import refresh_index  # late: as the report
+
+        refresh_index()
+    return closed
 
 
 def _unclosed(events: list[Event]) -> list[int]:
