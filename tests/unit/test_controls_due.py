@@ -14,6 +14,7 @@ from runbook import clock
 from runbook.cli.main import run_cli
 from runbook.controls.counting import count_controls
 from runbook.controls.population import State
+from runbook.runner.indexing import index_archive
 
 NOW = at("2027-02-20T12:00:00")
 
@@ -58,6 +59,23 @@ def test_overdue_exits_1_and_names_the_next_command(
     said = capsys.readouterr().out
     assert "OVERDUE: backup-verification of billing (2027-03)" in said
     assert "Next: runbook run backup-verification --target billing" in said
+
+
+def test_index_pages_show_the_same_population(
+    house: House, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(clock, "now", lambda: at("2027-03-20T00:00:00"))
+    index_archive()
+    reports = house.home / "reports"
+    assert ">1</b> overdue" in (reports / "index.html").read_text()
+    page = (reports / "index" / "control-backup-verification.html").read_text()
+    assert "2 of 3 periods that are over were done, 1 missed" in page
+    add_record(house.home, 3, at("2027-04-04T04:00:00"))
+    monkeypatch.setattr(clock, "now", lambda: at("2027-04-05T00:00:00"))
+    index_archive()
+    assert ">0</b> overdue" in (reports / "index.html").read_text(), "March stays missed, and April is done"
+    page = (reports / "index" / "control-backup-verification.html").read_text()
+    assert "3 of 4 periods that are over were done, 1 missed" in page and "done since." in page
 
 
 def test_json_holds_the_same_rows_and_the_same_exit_code(

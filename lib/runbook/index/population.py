@@ -17,7 +17,10 @@ _GIVEN = frozenset({DONE, MISSED, DUE, EXCEPTED})
 
 @dataclass(frozen=True)
 class Due:
-    """One period in which a control was due on a target. `record` is the folder's name of the record that did it."""
+    """One period in which a control was due on a target. `record` is the folder's name of the record that did it.
+
+    `made_up`: missed, and the control was done later: the period stays missed, and nothing is overdue for it.
+    """
 
     target: str
     begin: date
@@ -26,6 +29,7 @@ class Due:
     state: str
     record: str | None = None
     remark: str = ""
+    made_up: bool = False
 
     def __post_init__(self) -> None:
         if self.state not in _GIVEN:

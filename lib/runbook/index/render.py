@@ -88,7 +88,12 @@ def _joined(lines: Sequence[Line]) -> Markup:
 def front_page(archive: Archive) -> str:
     """`index.html`: what is overdue, what failed, what is green, since when; then the way to all the rest."""
     standing = standings(archive.rows)
-    overdue = [(control, due) for control, rows in archive.controls for due in rows if due.state in (MISSED, UNPROVEN)]
+    overdue = [
+        (control, due)
+        for control, rows in archive.controls
+        for due in rows
+        if due.state in (MISSED, UNPROVEN) and not due.made_up
+    ]
     overdue.sort(key=lambda one: (one[1].due_at, one[0].id, one[1].target))
     newest = [Line(row, row_html(row, "")) for row in reversed(archive.rows[-30:])]
     return _template("front.html.j2").render(

@@ -7,7 +7,7 @@ import sys
 from runbook import clock, layout
 from runbook.archive.tree import Tree
 from runbook.controls.counting import Counted, count_controls
-from runbook.controls.population import Row
+from runbook.controls.population import Row, State
 from runbook.index.build import Built, build_index
 from runbook.index.population import Control, Due, Excepted
 from runbook.params.controls import load_controls
@@ -47,8 +47,9 @@ def _shown(control: str, title: str, references: dict[str, str], counted: Counte
 
 
 def _due(row: Row) -> Due:
-    remark = " ".join(["late." if row.is_late else "", row.said]).strip()
-    return Due(row.target, row.begin.date(), row.end.date(), row.due_at, str(row.state), row.record, remark)
+    made_up = row.state is State.MISSED and not row.is_overdue
+    remark = " ".join(["late." if row.is_late else "", row.said, "done since." if made_up else ""]).strip()
+    return Due(row.target, row.begin.date(), row.end.date(), row.due_at, str(row.state), row.record, remark, made_up)
 
 
 def refresh_index() -> None:
