@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from own_cluster import OwnCluster, own_cluster
 from runbook.postgres.connect import Connection, connect
-from runbook.postgres.wal import Timeline, parse_lsn
+from runbook.postgres.wal import SEGMENT_NAME, Timeline, parse_lsn, read_segment_header
 from runbook.recovery.catalogfiles import read_backup_names
 from runbook.recovery.forensics import WalSearch, search_wal
 from runbook.recovery.relnames import NameBook, read_names
@@ -42,15 +43,19 @@ class Scene:
         return parse_lsn(self.cluster.lsn())
 
     def search(self, start: int | None = None, end: int | None = None, count_from: int = 0) -> WalSearch:
-        """The living server's own pg_wal, up to now."""
-        return search_wal(
-            self.cluster.data / "pg_wal",
-            LINEAGE,
-            self.cluster.tools,
-            start or self.start,
-            end or self.position(),
-            count_from=count_from,
-        )
+        """The living server's own WAL, up to now, without segments that are only laid out for later: pg_waldump stumbles over those."""
+        with tempfile.TemporaryDirectory(prefix="rb-") as folder:
+            for path in (self.cluster.data / "pg_wal").iterdir():
+                if SEGMENT_NAME.match(path.name) and read_segment_header(path) is not None:
+                    (Path(folder) / path.name).symlink_to(path)
+            return search_wal(
+                Path(folder),
+                LINEAGE,
+                self.cluster.tools,
+                start or self.start,
+                end or self.position(),
+                count_from=count_from,
+            )
 
     def run(self, *statements: str, database: str = "shop") -> int:
         """The statements have run over one connection; the position before them."""

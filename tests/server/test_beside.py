@@ -25,7 +25,7 @@ from runbook.postgres import server
 from runbook.postgres.osuser import give
 from shop import Mark, add_mark, fill
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.faults]
 
 #: What would reach out, hang or stop a copy if it were inherited.
 REACHES_OUT = {

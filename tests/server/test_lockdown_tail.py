@@ -22,7 +22,7 @@ from runbook.postgres.osuser import give
 from runbook.postgres.wal import Timeline, format_lsn
 from runbook.recovery.forensics import search_wal
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.faults]
 LINEAGE = (Timeline(1, 0, None),)
 
 

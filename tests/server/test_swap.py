@@ -15,7 +15,7 @@ from runbook.postgres import server
 from runbook.postgres.osuser import give
 from shop import Mark, add_mark, fill
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.faults]
 
 RUN = "run-1"
 
