@@ -13,7 +13,8 @@ from restored import restored
 from runbook import clock
 from runbook.params import load_params
 from runbook.platforms.cluster.backups import describe_all
-from runbook.platforms.cluster.walarchive import Stage, WalArchive
+from runbook.platforms.cluster.walarchive import WalArchive
+from runbook.platforms.cluster.walstage import Stage
 from runbook.postgres.connect import one
 from runbook.postgres.wal import Timeline
 from runbook.recovery.catalogfiles import read_backup_names

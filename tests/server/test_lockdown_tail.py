@@ -16,7 +16,8 @@ from runbook.params.schema import Params
 from runbook.platforms.cluster.live import LiveServer
 from runbook.platforms.cluster.selection import Selection
 from runbook.platforms.cluster.tail import Tail, secure_tail
-from runbook.platforms.cluster.walarchive import Stage, WalArchive
+from runbook.platforms.cluster.walarchive import WalArchive
+from runbook.platforms.cluster.walstage import Stage
 from runbook.platforms.cluster.window import Resolved
 from runbook.postgres.osuser import give
 from runbook.postgres.wal import Timeline, format_lsn

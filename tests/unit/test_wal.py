@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from runbook.params.schema import WalArchive as WalArchiveParams
-from runbook.platforms.cluster.walarchive import Stage, WalArchive
+from runbook.platforms.cluster.walarchive import WalArchive
+from runbook.platforms.cluster.walstage import Stage
 from runbook.postgres.wal import (
     PAGE,
     Timeline,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from runbook.errors import WalDamaged
 from runbook.outside import commands
-from runbook.platforms.cluster.walarchive import Stage
+from runbook.platforms.cluster.walstage import Stage
 from runbook.postgres.tools import Tools
 from runbook.postgres.wal import Timeline, format_lsn
 from runbook.recovery.transactions import RelFile

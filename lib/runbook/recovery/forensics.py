@@ -15,8 +15,8 @@ from pathlib import Path
 
 from runbook.errors import WalDamaged
 from runbook.outside import commands
-from runbook.platforms.cluster.walarchive import Stage
 from runbook.platforms.cluster.walscan import end_of, lay_aliases, refuse_damage
+from runbook.platforms.cluster.walstage import Stage
 from runbook.postgres.tools import Tools
 from runbook.postgres.wal import SEGMENT_NAME, Commit, Timeline, format_lsn, segment_start
 from runbook.recovery.transactions import RelFile, Transaction

@@ -15,7 +15,7 @@ from runbook.params.loading import nearest
 from runbook.platforms.cluster.backups import Backup
 from runbook.platforms.cluster.live import LiveServer
 from runbook.platforms.cluster.selection import Selection
-from runbook.platforms.cluster.walarchive import Stage
+from runbook.platforms.cluster.walstage import Stage
 from runbook.platforms.cluster.window import RecoveryPoint, Resolved, lineage_of
 from runbook.postgres.wal import format_lsn
 from runbook.recovery.catalogfiles import read_backup_names

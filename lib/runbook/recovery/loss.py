@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from runbook import clock
-from runbook.platforms.cluster.walarchive import Stage
+from runbook.platforms.cluster.walstage import Stage
 from runbook.postgres.tools import Tools
 from runbook.postgres.wal import Commit, Timeline, format_lsn
 from runbook.recovery.filechanges import classify

@@ -13,8 +13,7 @@ from typing import Any, Protocol
 from runbook.clock import human_bytes
 from runbook.errors import OperatorError, PlatformError, TargetOutsideWindow
 from runbook.gates.plan import Plan
-from runbook.params.schema import Params, seconds_of
-from runbook.platforms.cluster import service
+from runbook.params.schema import Params
 from runbook.platforms.cluster.beside import aside_of, folder_beside
 from runbook.platforms.cluster.live import LiveServer
 from runbook.platforms.cluster.selection import Selection
@@ -26,8 +25,8 @@ from runbook.recovery.done import Done
 from runbook.recovery.identify import FIND, Evidence, Identification, suspect_rows
 from runbook.recovery.lockdown import LockDown
 from runbook.recovery.loss import Loss
-from runbook.recovery.minimising import Minimiser
-from runbook.recovery.plans import FINAL, MOVES, WAYS, plan_recovery
+from runbook.recovery.parameters import look_back_of
+from runbook.recovery.plans import MOVES, plan_recovery
 from runbook.recovery.suspects import RecoveryTarget, Suspect
 
 
@@ -49,47 +48,6 @@ class Keeper(Memory, Protocol):
 
     def progress(self, label: str, done: float, total: float | None, unit: str) -> None:
         """How far a step is."""
-
-
-def check_parameters(params: Params, values: dict[str, Any]) -> None:
-    """The notebook's parameters mean something on this target; nothing is started.
-
-    Raises:
-        OperatorError, ParamsError: one does not.
-    """
-    if params.cluster is None:
-        raise OperatorError(f"Target '{params.target}' is no cluster.", next="Use a target with platform: cluster.")
-    LiveServer(params.cluster, "preflight").need_data()
-    Minimiser(params.recovery.personal_data)
-    if values["recovery_point"].strip() != FIND:
-        parse_point(values["recovery_point"])
-    look_back_of(values["look_back"])
-    if values["personal_data"] not in ("", "yes", "no"):
-        raise OperatorError("personal_data is yes, no, or empty.", next="-p personal_data yes")
-    way = values["way"].partition(":")[0].strip()
-    if way and way not in WAYS:
-        raise OperatorError(f"There is no way '{way}'.", next="-p way " + "|".join(FINAL))
-    if values["acceptance"] not in ("", "accept", "back"):
-        raise OperatorError("acceptance is accept, back, or empty.", next="-p acceptance accept")
-    if params.environment == "production" and (way in FINAL or values["acceptance"]):
-        raise OperatorError(
-            "On a production target the way on and its acceptance are decided when there is something to see.",
-            next="Leave out -p way and -p acceptance; the run asks.",
-        )
-    if not values["dry_run"]:
-        service.require_service(params.cluster)
-
-
-def look_back_of(text: str) -> float:
-    """Seconds from `24 h`.
-
-    Raises:
-        OperatorError: it is no duration.
-    """
-    try:
-        return float(str(seconds_of(text)))
-    except ValueError as cause:
-        raise OperatorError(f"look_back: {cause}.", next="-p look_back '24 h'") from None
 
 
 class PointInTimeRecovery:

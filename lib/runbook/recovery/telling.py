@@ -7,6 +7,7 @@ from runbook.model import Check, Severity, Status
 from runbook.outside.hooks import call_hook, describe_hook
 from runbook.params.schema import Hook
 from runbook.recovery.course import Seen
+from runbook.recovery.done import Done
 from runbook.recovery.pitr import PointInTimeRecovery
 
 
@@ -25,12 +26,12 @@ class Telling:
             found.rows.append(_by_hand("smoke tests", "start the application read-only, and look"))
         return found
 
-    def tell(self) -> Seen:
-        """The application's log is watched, and the status page is told."""
+    def tell(self, done: Done) -> Seen:
+        """The application's log is watched, and the status page is told; after what was done to open production."""
         hooks = {name: getattr(self.recovery.params.hooks, name) for name in ("log_watch", "status_page")}
         found = self._call_all([(name, hook) for name, hook in hooks.items() if hook is not None], Severity.WARNING)
         found.rows.extend(_by_hand(name, "as your house does it") for name, hook in hooks.items() if hook is None)
-        return found
+        return Seen([*done.checks, *found.checks], [*done.rows, *found.rows])
 
     def _call_all(self, hooks: list[tuple[str, Hook]], severity: Severity) -> Seen:
         seen = Seen()

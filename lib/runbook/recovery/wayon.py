@@ -7,27 +7,25 @@ cluster is renamed, never deleted; until the recovery is accepted, the way back 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from runbook.errors import PlatformError
 from runbook.gates.plan import Plan
 from runbook.model import Check, Severity, Status
-from runbook.platforms.cluster import doors, service
-from runbook.platforms.cluster.basebackup import take_backup
+from runbook.platforms.cluster import service
 from runbook.platforms.cluster.handover import Handover
 from runbook.platforms.cluster.swap import Swap
 from runbook.postgres.wal import format_lsn
 from runbook.recovery.backing import CopyingBack
 from runbook.recovery.closing import DOORS
 from runbook.recovery.course import Seen
-from runbook.recovery.done import Done, judge
+from runbook.recovery.done import judge
 from runbook.recovery.execution import Execution
 from runbook.recovery.lockdown import LIFTED
 from runbook.recovery.plans import plan_way
 from runbook.recovery.telling import Telling
 
-_SWAPPED = "the restored copy was swapped in"
+SWAPPED = "the restored copy was swapped in"
 
 
 class WayOn:
@@ -53,7 +51,8 @@ class WayOn:
         """The renames of this recovery."""
         return Swap(self.cluster, self.execution.beside, self.run.id, self.recovery.user)
 
-    def _handover(self) -> Handover:
+    def handover(self) -> Handover:
+        """What the restored cluster needs to be production."""
         swap = self.swap()
         return Handover(self.cluster, self.execution.beside, swap.data, swap.aside, self.recovery.user)
 
@@ -99,7 +98,7 @@ class WayOn:
             self.course.reach("chosen")
             self.course.set_out(way)
 
-    def _act(self, name: str, way: str, act: Callable[[], Seen]) -> Seen:
+    def act(self, name: str, way: str, act: Callable[[], Seen]) -> Seen:
         """An act of one way; on another way, and in a dry run, it says that it is none of it."""
         if self.recovery.dry_run or self.way != way:
             why = "a dry run changes nothing" if self.recovery.dry_run else f"not on the way '{self.way}'"
@@ -117,7 +116,7 @@ class WayOn:
             RecoveryFailed: it forked elsewhere than at the point.
             PlatformError: the HA manager is not paused, or a server does not stop.
         """
-        return self._act("promote", "promote", self._promote)
+        return self.act("promote", "promote", self._promote)
 
     def _promote(self) -> Seen:
         beside = self.execution.beside
@@ -155,16 +154,16 @@ class WayOn:
 
     def swap_in(self) -> Seen:
         """The damaged cluster stands aside, the restored one in its place, with production's configuration of today."""
-        return self._act("swap", "promote", self._swap_in)
+        return self.act("swap", "promote", self._swap_in)
 
     def _swap_in(self) -> Seen:
         swap = self.swap()
         left = swap.left_where_they_are()
         if not self.execution.beside.noted("handed over"):
             by_hand = swap.back_by_hand()
-            self.run.undo_first(_SWAPPED, f"answer 'back' before it is accepted; by hand, servers down: {by_hand}")
+            self.run.undo_first(SWAPPED, f"answer 'back' before it is accepted; by hand, servers down: {by_hand}")
             swap.forward()
-            self._handover().configure()
+            self.handover().configure()
             self.execution.beside.note(**{"handed over": True})
         rows = [{"what": str(move.old), "state": "is now", "detail": str(move.new)} for move in swap.moves()]
         rows += [{"what": one, "state": "stays", "detail": why} for one, why in left.items()]
@@ -173,7 +172,7 @@ class WayOn:
 
     def start_read_only(self) -> Seen:
         """Production runs under its service manager: read-only, then open to the application's reads."""
-        return self._act("start read-only", "promote", self._start_read_only)
+        return self.act("start read-only", "promote", self._start_read_only)
 
     def _start_read_only(self) -> Seen:
         timeline = int(self.execution.beside.noted("timeline"))
@@ -203,7 +202,7 @@ class WayOn:
         return Seen(checks, rows)
 
     def _read_only_check(self) -> Check:
-        writers = self._handover().who_may_write()
+        writers = self.handover().who_may_write()
         return judge(
             "recovery-read-only",
             "Production starts read-only",
@@ -217,97 +216,7 @@ class WayOn:
 
     def smoke_test(self) -> Seen:
         """The operator's smoke tests against the read-only production."""
-        return self._act("smoke tests", "promote", self.telling.smoke_test)
-
-    # -- accepted, or taken back ---------------------------------------------------------------------------
-
-    def settle(self, verdict: str) -> Seen:
-        """Accepted: nothing is undone any more. Back: the damaged cluster stands and runs in its place again."""
-        if verdict == "back":
-            return self._act("accept or go back", "promote", self._take_back)
-        return self._act("accept or go back", "promote", self._accept)
-
-    def _accept(self) -> Seen:
-        self.course.reach("accepted")
-        self.run.undone(_SWAPPED)
-        return Seen(
-            rows=[{"what": "the recovery", "state": "accepted", "detail": str(self.recovery.aside) + " is kept"}]
-        )
-
-    def _take_back(self) -> Seen:
-        swap = self.swap()
-        if not self.course.noted("taken back"):
-            service.stop(self.cluster)
-            swap.back()
-            service.start(self.cluster)
-            self.course.note("taken back", True)
-        self.run.undone(_SWAPPED)
-        # Its own door is still closed: the one that was opened was the restored cluster's.
-        opened = doors.open_again(self.live, Path(self.live.facts().hba_file), self.run.id)
-        lifted = self.lockdown.lift()
-        said = "; ".join(opened.problems) or ("" if opened.in_force else "the server has not read it")
-        lifted.checks.append(
-            judge(
-                "recovery-back-doors",
-                "The damaged cluster lets the application in again",
-                "its own pg_hba.conf in force",
-                opened.hba_file,
-                reason=said or None,
-                next=f"Look at {opened.hba_file}, then reload the server." if said else None,
-            )
-        )
-        rows = [
-            {"what": "the damaged cluster", "state": "runs in its place again", "detail": str(swap.data)},
-            *lifted.rows,
-        ]
-        return Seen(lifted.checks, rows)
-
-    def open(self) -> Seen:
-        """Production takes writes again; the lock-down is lifted, the log is watched, the status page is told."""
-        return self._act("open production", "promote", self._open)
-
-    def _open(self) -> Seen:
-        self._handover().open_for_writing()
-        lifted = self.lockdown.lift()
-        self.course.reach("open")
-        held = [
-            {"what": name, "state": f"held at '{value}'", "detail": "decide, then ALTER SYSTEM RESET it"}
-            for name, value in self._handover().for_people().items()
-        ]
-        return self._tell(Done(list(lifted.checks), [*lifted.rows, *held]))
-
-    def _tell(self, found: Done) -> Seen:
-        told = self.telling.tell()
-        return Seen([*found.checks, *told.checks], [*found.rows, *told.rows])
-
-    def release(self) -> Seen:
-        """Archiving goes on, and the new timeline's history is proven to be in the archive."""
-        return self._act("release archiving", "promote", self._release)
-
-    def _release(self) -> Seen:
-        handover = self._handover()
-        handover.release_archiving()
-        timeout = self.recovery.params.recovery.archive_timeout
-        check = handover.prove_history(
-            int(self.execution.beside.noted("timeline")), timeout, lambda said: self.recovery.show(said, 0, 0, "files")
-        )
-        if check.status is Status.PASS:
-            self.course.reach("archived")
-        return Seen([check])
-
-    def back_up(self) -> Seen:
-        """A new base backup: the old ones need the old timeline's WAL to reach the new one."""
-        return self._act("base backup", "promote", self._back_up)
-
-    def _back_up(self) -> Seen:
-        label = self.course.noted("base backup")
-        if label is None:
-            label = str(take_backup(self.cluster, self.live, f"after recovery {self.run.id}"[:60]).name)
-            self.course.note("base backup", label)
-        return Seen(
-            [judge("recovery-base-backup", "A base backup of the recovered production is there", "verified", label)],
-            [{"what": "base backup", "state": "taken and verified", "detail": label}],
-        )
+        return self.act("smoke tests", "promote", self.telling.smoke_test)
 
     # -- the other ways ------------------------------------------------------------------------------------
 
@@ -319,17 +228,17 @@ class WayOn:
             lifted = self._leave()
             return Seen([*found.checks, *lifted.checks], [*found.rows, *lifted.rows], found.facts)
 
-        return self._act("copy the lost rows back", "copy-back", act)
+        return self.act("copy the lost rows back", "copy-back", act)
 
     def go_back(self) -> Seen:
         """Everything is as it was: the lock-down is lifted, the copy is gone."""
-        return self._act("go back to the damaged cluster", "back", self._leave)
+        return self.act("go back to the damaged cluster", "back", self._leave)
 
     def _leave(self) -> Seen:
         lifted = self.lockdown.lift()
         self.course.reach("open")
         self.execution.beside.remove()
-        return self._tell(lifted)
+        return self.telling.tell(lifted)
 
     def finish(self) -> None:
         """The target is free for others: all was accepted, or taken back.

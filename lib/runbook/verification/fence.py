@@ -20,7 +20,8 @@ from runbook import clock, layout
 from runbook.errors import NotMeasured, OperatorError, PlatformError, WalDamaged
 from runbook.params.loading import resolve_secret
 from runbook.params.schema import Cluster, Params
-from runbook.platforms.cluster.walarchive import Stage, WalArchive
+from runbook.platforms.cluster.walarchive import WalArchive
+from runbook.platforms.cluster.walstage import Stage
 from runbook.postgres.connect import Connection, SqlError, connect, one, quote, rows
 from runbook.postgres.osuser import service_user
 from runbook.postgres.sqlfiles import load_sql

@@ -19,7 +19,7 @@ import psutil
 from runbook.errors import CommandFailed, PlatformError, RecoveryFailed, ScratchFull
 from runbook.outside import commands
 from runbook.platforms.cluster.scratch import Scratch
-from runbook.platforms.cluster.walarchive import Stage
+from runbook.platforms.cluster.walstage import Stage
 from runbook.postgres import server
 from runbook.postgres.connect import Connection, SqlError, one
 from runbook.postgres.osuser import give

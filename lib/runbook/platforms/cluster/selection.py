@@ -12,8 +12,9 @@ from runbook.outside.commands import OsUser
 from runbook.params.schema import Cluster
 from runbook.platforms.cluster import window
 from runbook.platforms.cluster.backups import Backup, describe_all, version_in_tar
-from runbook.platforms.cluster.walarchive import Stage, WalArchive, check_user_can_read
+from runbook.platforms.cluster.walarchive import WalArchive, check_user_can_read
 from runbook.platforms.cluster.walscan import scan_to
+from runbook.platforms.cluster.walstage import Stage
 from runbook.platforms.cluster.window import RecoveryPoint, Resolved
 from runbook.postgres.osuser import give
 from runbook.postgres.tools import Tools, find_tools, read_control

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from runbook.errors import WalDamaged
-from runbook.platforms.cluster.walarchive import Stage
+from runbook.platforms.cluster.walstage import Stage
 from runbook.postgres.tools import Tools
 from runbook.postgres.wal import (
     Commit,

@@ -13,8 +13,9 @@ from runbook import clock
 from runbook.errors import OperatorError, TargetOutsideWindow, WalDamaged
 from runbook.params.loading import resolve_time
 from runbook.platforms.cluster.backups import Backup
-from runbook.platforms.cluster.walarchive import Stage, WalArchive, read_timelines
+from runbook.platforms.cluster.walarchive import WalArchive, read_timelines
 from runbook.platforms.cluster.walscan import Scan, scan_to
+from runbook.platforms.cluster.walstage import Stage
 from runbook.postgres.tools import Tools
 from runbook.postgres.wal import SEGMENT_NAME, Commit, Timeline, format_lsn, parse_lsn
 
