@@ -85,6 +85,19 @@ def test_without_a_list_of_what_is_due_the_pages_say_that_it_is_not_known(home: 
     assert "What was due for this control is not known: its completeness is not shown." in words(control)
 
 
+def test_practice_alone_makes_no_archive_green(home: Path) -> None:
+    def tone() -> str:
+        build_index([], AS_OF)
+        top = (home / "reports" / "index.html").read_text().partition('<div class="top-in">')[0]
+        return re.findall(r"is-(\w+)", top)[-1]
+
+    practice = TargetFacts(name="sandbox", environment="sandbox", platform="cluster")
+    put_record(home, 1, plain_record(1, 2, target=practice, satisfies_controls=False, verdict=Verdict.PASS))
+    assert tone() == "unknown"
+    put_record(home, 2, plain_record(2, 2, verdict=Verdict.PASS))
+    assert tone() == "pass"
+
+
 def test_control_page_shows_population_completeness_exceptions_trend_and_records(home: Path) -> None:
     fill_many(home, 120)
     build_index([monthly_control(home)], AS_OF)

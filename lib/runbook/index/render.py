@@ -103,6 +103,7 @@ def front_page(archive: Archive) -> str:
         overdue=overdue,
         bad=[one for one in standing if not one.is_green],
         green=[one for one in standing if one.is_green],
+        real=any(one.is_green and one.latest.environment != "sandbox" for one in standing),
         unreadable=[row for row in archive.rows if row.verdict == UNREADABLE],
         newest=_joined(newest),
         kinds=[
