@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -116,6 +116,33 @@ class House:
             capture_output=True,
             text=True,
         )
+
+
+#: What touches the disk, by name in `os`.
+TOUCHES = ("open", "fsync", "fchmod", "mkdir", "rename", "replace", "unlink", "close")
+
+
+def survives(call: int, act: Callable[[], object], touches: Sequence[str] = TOUCHES) -> bool:
+    """The act in a child that dies without a word before its n-th touch of the disk; True when it got through."""
+    child = os.fork()
+    if child == 0:
+        touched = 0
+
+        def dying(original: Callable[..., object]) -> Callable[..., object]:
+            def wrapped(*args: object, **kwargs: object) -> object:
+                nonlocal touched
+                touched += 1
+                if touched == call:
+                    os._exit(9)
+                return original(*args, **kwargs)
+
+            return wrapped
+
+        for name in touches:
+            setattr(os, name, dying(getattr(os, name)))
+        act()
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def overwrite(path: Path, content: bytes | str) -> None:

@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from archivehouse import FILES, House, a_record, edit, fill, make_key, open_run, overwrite, resign, resum
+from archivehouse import FILES, House, a_record, edit, fill, make_key, open_run, overwrite, resign, resum, survives
 from runbook import clock
 from runbook.archive.archived import ARCHIVED
 from runbook.archive.records import commit_record
@@ -149,35 +149,17 @@ def test_copy_of_an_archive_in_another_home_does_not_fork_the_chain(house: House
     assert len(other.folders) == 2
 
 
-def _rotate_and_die(call: int) -> bool:
-    child = os.fork()
-    if child == 0:
-        touched = 0
-
-        def dying(original):
-            def wrapped(*args, **kwargs):
-                nonlocal touched
-                touched += 1
-                if touched == call:
-                    os._exit(9)
-                return original(*args, **kwargs)
-
-            return wrapped
-
-        for name in ("open", "fsync", "rename", "replace", "unlink", "mkdir"):
-            setattr(os, name, dying(getattr(os, name)))
-        rotate("yearly", now=clock.now() + timedelta(seconds=2))
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-
-
 def test_crash_at_any_moment_of_a_rotation_leaves_a_key_that_signs(house: House, tmp_path: Path) -> None:
     fill(house.home, 1, 1)
     whole = shutil.copytree(house.home, tmp_path / "whole")
     call, survived = 0, False
     while not survived:
         call += 1
-        survived = _rotate_and_die(call)
+        survived = survives(
+            call,
+            lambda: rotate("yearly", now=clock.now() + timedelta(seconds=2)),
+            ("open", "fsync", "rename", "replace", "unlink", "mkdir"),
+        )
         lines = (house.reports / "allowed_signers").read_text().splitlines()
         assert len(lines) in (1, 2)
         assert sum("valid-before" not in line for line in lines) == 1

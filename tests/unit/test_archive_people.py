@@ -42,6 +42,12 @@ def add_ann(house: House, person: str = "ann@example.org") -> Path:
     return key
 
 
+def test_witness_is_added_in_a_home_without_any_target(house: House) -> None:
+    (house.home / "params").mkdir()
+    add_ann(house)
+    assert "ann@example.org" in (house.reports / "allowed_signers").read_text()
+
+
 def bear_witness(elsewhere: Path, *more: str) -> Path:
     assert run_cli(["archive", "witness", "--out", str(elsewhere), *more]) == 0
     return next(path for path in sorted(elsewhere.iterdir()) if path.suffix == ".txt")

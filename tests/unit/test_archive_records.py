@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from archivehouse import survives
 from runbook import layout
 from runbook.archive.listing import read_names
 from runbook.archive.records import commit_record, list_records, run_json
@@ -188,36 +188,13 @@ def test_writers_at_once_get_numbers_without_gap_or_double_and_one_chain() -> No
     assert problems() == []
 
 
-def _die_at(call: int) -> bool:
-    """Commit in a child that dies without a word before its n-th touch of the disk; True when it got through."""
-    child = os.fork()
-    if child == 0:
-        touched = 0
-
-        def dying(original):
-            def wrapped(*args, **kwargs):
-                nonlocal touched
-                touched += 1
-                if touched == call:
-                    os._exit(9)
-                return original(*args, **kwargs)
-
-            return wrapped
-
-        for name in ("open", "fsync", "fchmod", "mkdir", "rename", "replace", "unlink", "close"):
-            setattr(os, name, dying(getattr(os, name)))
-        commit_record(FILES, record(2))
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-
-
 def test_crash_at_any_moment_leaves_no_gap_no_half_record_and_no_stale_staging() -> None:
     commit_record(FILES, record(1))
     call, died = 0, 0
     survived = False
     while not survived:
         call += 1
-        survived = _die_at(call)
+        survived = survives(call, lambda: commit_record(FILES, record(2)))
         died += not survived
         assert numbers() in ([1], [1, 2])
         assert problems() == []
@@ -233,7 +210,7 @@ def test_crash_at_any_moment_of_the_first_use_leaves_one_key_and_an_archive_that
     call, survived = 0, False
     while not survived:
         call += 1
-        survived = _die_at(call)
+        survived = survives(call, lambda: commit_record(FILES, record(2)))
         commit_record(FILES, record(3))
         found = verify_archive()
         assert found.is_proven, found.problems

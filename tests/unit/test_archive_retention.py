@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from archivehouse import FILES, House, a_record, edit, fill, open_run, overwrite
+from archivehouse import FILES, House, a_record, edit, fill, open_run, overwrite, survives
 from runbook import clock
 from runbook.archive import retention
 from runbook.archive.records import commit_record, list_records
@@ -156,29 +155,11 @@ def test_lines_of_a_plan_made_with_another_clock_delete_nothing_early(house: Hou
     assert "report.html" in names(house.record(2))
 
 
-def _prune_and_die(call: int) -> bool:
-    child = os.fork()
-    if child == 0:
-        touched = 0
-
-        def dying(original):
-            def wrapped(*args, **kwargs):
-                nonlocal touched
-                touched += 1
-                if touched == call:
-                    os._exit(9)
-                return original(*args, **kwargs)
-
-            return wrapped
-
-        chosen = choose(plan_pruning(in_a_year()), [2])
-        found = retention.verify_archive()
-        retention.verify_archive = lambda: found  # only what follows is of interest
-        for name in ("open", "fsync", "rename", "unlink"):
-            setattr(os, name, dying(getattr(os, name)))
-        prune(chosen, "olaf", in_a_year())
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+def _prune_and_survive(call: int) -> bool:
+    chosen, found = choose(plan_pruning(in_a_year()), [2]), retention.verify_archive()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(retention, "verify_archive", lambda: found)  # only what follows is of interest
+        return survives(call, lambda: prune(chosen, "olaf", in_a_year()), ("open", "fsync", "rename", "unlink"))
 
 
 def test_crash_at_any_moment_of_a_pruning_is_finished_by_the_next(house: House, tmp_path: Path) -> None:
@@ -186,7 +167,7 @@ def test_crash_at_any_moment_of_a_pruning_is_finished_by_the_next(house: House, 
     call, survived, half = 0, False, 0
     while not survived:
         call += 1
-        survived = _prune_and_die(call)
+        survived = _prune_and_survive(call)
         kinds = house.kinds()
         assert kinds <= {"half-pruned"}
         assert house.stock().returncode == 0

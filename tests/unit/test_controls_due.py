@@ -200,7 +200,9 @@ def test_exception_that_was_tampered_with_excepts_nothing_and_is_told(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert except_it(house, add_person(house)) == 0
+    assert house.kinds() == set()
     attack(house.reports / "exceptions" / "backup-verification-1.json")
+    assert house.kinds() == {"exception"}, "archive verify tells it too"
     monkeypatch.setattr(clock, "now", lambda: at("2027-03-20T00:00:00"))
     assert run_cli(["due"]) == 1
     assert "it excepts nothing" in capsys.readouterr().out

@@ -9,9 +9,9 @@ from controlhouse import SHORT, a_control, at, done, target_facts
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from runbook.archive.exceptions import AuditException
 from runbook.archive.review import Review
 from runbook.controls.evidence import Evidence
-from runbook.controls.exceptions import AuditException
 from runbook.controls.population import Row, State, completeness, population, targets_of
 from runbook.model import RunRecord, Verdict
 from runbook.params.calendar import WEEKDAYS, read_calendar

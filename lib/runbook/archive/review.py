@@ -5,30 +5,34 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from runbook import clock
 from runbook.archive.findings import Problem
 from runbook.archive.folders import Looked
-from runbook.archive.keys import REVIEW, replace_file
+from runbook.archive.keys import REVIEW
 from runbook.archive.records import read_record
-from runbook.archive.signatures import Signers, judge
-from runbook.archive.staging import archive_lock
+from runbook.archive.signatures import Signers
+from runbook.archive.statements import (
+    Statement,
+    file_statement,
+    person_of,
+    place_of,
+    read_statement,
+    signer_problem,
+    statement_files,
+)
 from runbook.archive.tree import Tree
 from runbook.errors import OperatorError, ParamsError
-from runbook.gates import signing
 from runbook.model import Frozen, Verdict
 from runbook.params import load_params
 
-SCHEMA = "runbook.review/1"
-_FILE = re.compile(r"(\d{6})-(\d+)\.json")
+SCHEMA: Literal["runbook.review/1"] = "runbook.review/1"
 
 
 class Corrective(Frozen):
@@ -39,42 +43,17 @@ class Corrective(Frozen):
     due: date
 
 
-class Review(Frozen):
+class Review(Statement):
     """One person's judgement of one record. `verdict` is the record's own, `accepted` the reviewer's."""
 
-    schema_version: str = Field(default=SCHEMA, alias="schema", serialization_alias="schema")
+    schema_version: Literal["runbook.review/1"] = Field(default=SCHEMA, alias="schema", serialization_alias="schema")
     record: str
     record_sums: str = Field(pattern=r"^[0-9a-f]{64}$")
     verdict: Verdict
     accepted: bool
     reviewer: str
-    key: str
-    at: datetime
     comment: str = ""
     action: Corrective | None = None
-    user: str = ""
-
-    def canonical(self) -> bytes:
-        """The signed bytes: JSON in ASCII, keys sorted, one newline at the end."""
-        content: dict[str, Any] = self.model_dump(mode="json", by_alias=True)
-        content["at"] = clock.stamp(self.at)
-        return (json.dumps(content, sort_keys=True, indent=1) + "\n").encode("ascii")
-
-
-def person_of(tree: Tree, key: Path, namespace: str) -> tuple[str, str]:
-    """The person that allowed_signers lists with this key for that purpose, and the key's fingerprint.
-
-    Raises:
-        OperatorError: it lists nobody.
-    """
-    fingerprint = signing.fingerprint_of(key)
-    for line in Signers(tree.signers).of(fingerprint):
-        if namespace in line.namespaces:
-            return line.principal, fingerprint
-    raise OperatorError(
-        f"The key {fingerprint} is not listed for {namespace} in this archive.",
-        next="runbook keys add PERSON PUBKEYFILE --witness",
-    )
 
 
 def refuse_operator(folder: Path, person: str) -> None:
@@ -125,48 +104,22 @@ def write_review(
         action=action,
         user=user,
     )
-    signature = signing.sign(review.canonical(), key, REVIEW)
-    with archive_lock():
-        taken = [int(match[2]) for path, match in _files(tree) if int(match[1]) == looked.number]
-        path = tree.reviews / f"{looked.number:06d}-{max(taken, default=0) + 1}.json"
-        replace_file(path.with_name(path.name + ".sig"), signature.encode("ascii"))
-        replace_file(path, review.canonical())
-    return path, review
-
-
-def _files(tree: Tree) -> list[tuple[Path, re.Match[str]]]:
-    if not tree.reviews.is_dir():
-        return []
-    named = [(path, _FILE.fullmatch(path.name)) for path in tree.reviews.iterdir()]
-    found = [(path, match) for path, match in named if match is not None]
-    return sorted(found, key=lambda one: (int(one[1][1]), int(one[1][2])))
-
-
-def read_review(path: Path) -> Review | None:
-    """The review in a file; None when it is none."""
-    try:
-        read = Review.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError):
-        return None
-    return read if read.schema_version == SCHEMA and read.at.tzinfo is not None else None
+    return file_statement(tree.reviews, f"{looked.number:06d}", review, key, REVIEW), review
 
 
 def check_reviews(tree: Tree, looked: Sequence[Looked], signers: Signers) -> tuple[list[Problem], list[Review]]:
     """What is wrong with the reviews, and those that count."""
     records, problems, good = {one.name: one for one in looked}, [], []
-    for path, match in _files(tree):
-        where = f"reviews/{path.name}"
-        review = read_review(path)
-        if review is None or path.is_symlink():
+    for path, number, _ in statement_files(tree.reviews):
+        where, review = place_of(path), read_statement(path, Review)
+        if review is None:
             problems.append(Problem("review", where, "is no review"))
             continue
-        judged = judge(path.read_bytes(), path.with_name(path.name + ".sig"), REVIEW, review.at, signers)
         about = records.get(review.record)
-        if judged.problem is not None:
-            problems.append(Problem("review", f"{where}.sig", f"{judged.problem} ({judged.kind})"))
-        elif (judged.principal, judged.fingerprint) != (review.reviewer, review.key):
-            problems.append(Problem("review", where, f"says {review.reviewer}, but {judged.principal} has signed it"))
-        elif about is None or int(match[1]) != about.number:
+        wrong = signer_problem(path, review, review.reviewer, REVIEW, signers, "review")
+        if wrong is not None:
+            problems.append(wrong)
+        elif about is None or number != f"{about.number:06d}":
             problems.append(Problem("review", where, f"is about {review.record}, which is not here"))
         elif review.record_sums != about.sums_sha256:
             problems.append(Problem("review", where, f"is about another {review.record} than the one here"))
@@ -177,5 +130,6 @@ def check_reviews(tree: Tree, looked: Sequence[Looked], signers: Signers) -> tup
 
 def reviews_of(tree: Tree, number: int) -> list[tuple[Path, Review]]:
     """The reviews of one record, oldest first; whether their signatures count is for `check_reviews`."""
-    found = [(path, read_review(path)) for path, match in _files(tree) if int(match[1]) == number]
+    mine = [path for path, about, _ in statement_files(tree.reviews) if about == f"{number:06d}"]
+    found = [(path, read_statement(path, Review)) for path in mine]
     return [(path, review) for path, review in found if review is not None]

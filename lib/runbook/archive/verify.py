@@ -15,6 +15,7 @@ from pathlib import Path
 
 from runbook import clock
 from runbook.archive.archived import NOBODY
+from runbook.archive.exceptions import check_exceptions
 from runbook.archive.exported import check_export
 from runbook.archive.findings import Problem
 from runbook.archive.folders import Looked, chain_problem, look_at
@@ -218,7 +219,7 @@ def _people(found: Verified, tree: Tree, signers: Signers, witnesses: Sequence[P
     for problem in [one for one in found.problems if one.kind == "clock" and one.where in accepted]:
         found.problems.remove(problem)
         found.notes.append(f"{problem} Accepted by {accepted[problem.where].reviewer} in a signed review.")
-    found.problems += problems
+    found.problems += [*problems, *check_exceptions(tree, signers)[0]]
     for path in kept_witnesses(tree):
         try:
             seen = check_witness(path, found.looked, signers)

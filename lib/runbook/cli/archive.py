@@ -93,7 +93,8 @@ def witness(
 
     from runbook.archive import witness as witnesses
     from runbook.archive.keys import WITNESS
-    from runbook.archive.review import person_of, refuse_operator
+    from runbook.archive.review import refuse_operator
+    from runbook.archive.statements import person_of
     from runbook.archive.tree import Tree
     from runbook.archive.verify import verify_archive
     from runbook.session import identity

@@ -117,8 +117,8 @@ def exception(
 ) -> int:
     """Sign that a control is not kept for a time: who answers for it, why, until when. Without a key: list them."""
     from runbook import layout
+    from runbook.archive.exceptions import check_exceptions, sign_exception
     from runbook.controls.counting import find_control, read_targets
-    from runbook.controls.exceptions import check_exceptions, sign_exception
     from runbook.controls.population import targets_of
     from runbook.params.controls import load_controls
     from runbook.session import identity

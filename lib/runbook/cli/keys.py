@@ -64,7 +64,6 @@ def add(
     ] = False,
 ) -> None:
     """Add a person's public key."""
-    path = signers.signers_path(load_params(target))
     try:
         text = pubkeyfile.expanduser().read_text("utf-8", "replace")
     except OSError as cause:
@@ -74,6 +73,7 @@ def add(
     if witness:
         _add_witness(principal, text, limited=bool(valid_from or valid_to))
         return
+    path = signers.signers_path(load_params(target))
     begin = clock.parse(valid_from) if valid_from else None
     end = clock.parse(valid_to) if valid_to else None
     added = signers.add_signer(path, principal, text, begin, end)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from runbook import layout
+from runbook.archive.exceptions import AuditException, check_exceptions
 from runbook.archive.findings import Problem
 from runbook.controls.evidence import Evidence, read_evidence
-from runbook.controls.exceptions import AuditException, check_exceptions
 from runbook.controls.population import Row, population
 from runbook.errors import ParamsError
 from runbook.params import load_params

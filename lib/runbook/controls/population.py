@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from runbook.archive.exceptions import AuditException
 from runbook.controls.evidence import Evidence, shortfall
-from runbook.controls.exceptions import AuditException
 from runbook.params.calendar import Period
 from runbook.params.controls import Control
 

@@ -6,32 +6,34 @@ signed: what was missed before stays missed.
 
 from __future__ import annotations
 
-import json
-import re
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from runbook import clock, layout
+from runbook import clock
 from runbook.archive.findings import Problem
-from runbook.archive.keys import EXCEPTION, replace_file
-from runbook.archive.review import person_of
-from runbook.archive.signatures import Signers, judge
-from runbook.archive.staging import archive_lock
+from runbook.archive.keys import EXCEPTION
+from runbook.archive.signatures import Signers
+from runbook.archive.statements import (
+    Statement,
+    file_statement,
+    person_of,
+    place_of,
+    read_statement,
+    signer_problem,
+    statement_files,
+)
 from runbook.archive.tree import Tree
 from runbook.errors import OperatorError
-from runbook.gates import signing
-from runbook.model import Frozen
 
 SCHEMA: Literal["runbook.exception/1"] = "runbook.exception/1"
-_FILE = re.compile(r"([a-z0-9][a-z0-9-]*)-(\d+)\.json")
 #: An exception for longer than that is a change of the rules, which belongs into params/controls.yaml.
 _LONGEST = timedelta(days=366)
 
 
-class AuditException(Frozen):
+class AuditException(Statement):
     """`target` None: of every target. It lasts from `at` to the end of the day `expires`, in UTC."""
 
     schema_version: Literal["runbook.exception/1"] = Field(default=SCHEMA, alias="schema", serialization_alias="schema")
@@ -41,9 +43,6 @@ class AuditException(Frozen):
     reason: str = Field(min_length=1)
     expires: date
     signer: str
-    key: str
-    at: datetime
-    user: str = ""
 
     @property
     def end(self) -> datetime:
@@ -53,12 +52,6 @@ class AuditException(Frozen):
     def covers(self, deadline: datetime, period_end: datetime, now: datetime) -> bool:
         """True when the deadline fell into it, and it still holds or held to the period's end: it defers, it does not forgive."""
         return self.at <= deadline < self.end and (now < self.end or period_end <= self.end)
-
-    def canonical(self) -> bytes:
-        """The signed bytes: JSON in ASCII, keys sorted, one newline at the end."""
-        content: dict[str, Any] = self.model_dump(mode="json", by_alias=True)
-        content["at"] = clock.stamp(self.at)
-        return (json.dumps(content, sort_keys=True, indent=1) + "\n").encode("ascii")
 
 
 def sign_exception(
@@ -88,48 +81,25 @@ def sign_exception(
             "An exception lasts a year at most: what shall never be due is a change of params/controls.yaml.",
             next="Give an earlier --until.",
         )
-    signature = signing.sign(made.canonical(), key, EXCEPTION)
-    with archive_lock():
-        taken = [int(match[2]) for _, match in _files(tree) if match[1] == control]
-        path = tree.exceptions / f"{control}-{max(taken, default=0) + 1}.json"
-        replace_file(path.with_name(path.name + ".sig"), signature.encode("ascii"))
-        replace_file(path, made.canonical())
-    return path, made
+    return file_statement(tree.exceptions, control, made, key, EXCEPTION), made
 
 
-def _files(tree: Tree) -> list[tuple[Path, re.Match[str]]]:
-    if not tree.exceptions.is_dir():
-        return []
-    named = [(path, _FILE.fullmatch(path.name)) for path in tree.exceptions.iterdir()]
-    found = [(path, match) for path, match in named if match is not None]
-    return sorted(found, key=lambda one: (one[1][1], int(one[1][2])))
-
-
-def _read(path: Path) -> AuditException | None:
-    try:
-        read = AuditException.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError):
-        return None
-    return read if read.at.tzinfo is not None and read.canonical() == path.read_bytes() else None
-
-
-def check_exceptions(tree: Tree | None = None) -> tuple[list[Problem], list[AuditException]]:
+def check_exceptions(
+    tree: Tree | None = None, signers: Signers | None = None
+) -> tuple[list[Problem], list[AuditException]]:
     """What is wrong with the exceptions, and those that count, oldest first."""
     tree = tree or Tree.own()
-    signers, problems, good = Signers(tree.signers), [], []
-    for path, match in _files(tree):
-        where = layout.short(path)
-        made = None if path.is_symlink() or not path.is_file() else _read(path)
+    problems, good = [], []
+    for path, control, _ in statement_files(tree.exceptions):
+        made = read_statement(path, AuditException)
         if made is None:
-            problems.append(Problem("exception", where, "is no exception"))
+            problems.append(Problem("exception", place_of(path), "is no exception"))
             continue
-        judged = judge(made.canonical(), path.with_name(path.name + ".sig"), EXCEPTION, made.at, signers)
-        if judged.problem is not None:
-            problems.append(Problem("exception", f"{where}.sig", f"{judged.problem} ({judged.kind})"))
-        elif (judged.principal, judged.fingerprint) != (made.signer, made.key):
-            problems.append(Problem("exception", where, f"says {made.signer}, but {judged.principal} has signed it"))
-        elif made.control != match[1]:
-            problems.append(Problem("exception", where, f"is about {made.control}: it was renamed"))
+        wrong = signer_problem(path, made, made.signer, EXCEPTION, signers or Signers(tree.signers), "exception")
+        if wrong is not None:
+            problems.append(wrong)
+        elif made.control != control:
+            problems.append(Problem("exception", place_of(path), f"is about {made.control}: it was renamed"))
         else:
             good.append(made)
     return problems, sorted(good, key=lambda one: one.at)
