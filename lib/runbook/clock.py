@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import UTC, datetime, timedelta
 
@@ -87,6 +88,15 @@ def human_seconds(seconds: float) -> str:
     if seconds < 2 * 86400:
         return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"
     return f"{int(seconds // 86400)} d {int(seconds % 86400 // 3600)} h"
+
+
+def human_days(seconds: float) -> str:
+    """A time of keeping, in days; never longer than it is.
+
+    >>> human_days(30 * 86400), human_days(36 * 3600), human_days(30 * 86400 - 60)
+    ('30 d', '1.5 d', '29.9 d')
+    """
+    return f"{math.floor(seconds / 8640) / 10:g} d"
 
 
 def human_bytes(size: float) -> str:

@@ -21,6 +21,7 @@ from runbook.archive.sums import SUMS, read_sums, sha256
 from runbook.archive.tombstone import Tombstone, read_tombstone
 from runbook.archive.tree import Tree
 from runbook.archive.verify import verify_archive
+from runbook.clock import human_days
 from runbook.errors import OperatorError
 from runbook.gates import signing
 from runbook.model import RunRecord
@@ -104,7 +105,7 @@ def choose(lines: Sequence[Line], numbers: Sequence[int]) -> list[Line]:
         if line.fate is Fate.KEEP and line.rule is not None and line.until is not None:
             raise OperatorError(
                 f"{line.folder.name} must be kept until {clock.stamp(line.until)}: the rule '{line.rule.id}' "
-                f"({days(line.rule.keep)}, {line.rule.source}) asks for it. Nothing was deleted.",
+                f"({human_days(line.rule.keep)}, {line.rule.source}) asks for it. Nothing was deleted.",
                 next="runbook archive prune --dry-run",
             )
         if line.fate is Fate.NO_RULE:
@@ -150,7 +151,7 @@ def _prune_one(line: Line, asked_by: str, now: datetime) -> None:
             at=now,
             signer=key.principal,
             asked_by=asked_by,
-            rule=f"{line.rule.id}, {days(line.rule.keep)}, asked for by {line.rule.asked_by}, {line.rule.source}",
+            rule=f"{line.rule.id}, {human_days(line.rule.keep)}, asked for by {line.rule.asked_by}, {line.rule.source}",
             kept_until=line.until,
             deleted=frozenset(line.payload),
             sums=sha256((folder / SUMS).read_bytes()),
@@ -166,12 +167,3 @@ def _prune_one(line: Line, asked_by: str, now: datetime) -> None:
     for name in read_tombstone(path).deleted:
         (folder / name).unlink(missing_ok=True)
     fsync_folder(folder)
-
-
-def days(seconds: float) -> str:
-    """A retention time for people.
-
-    >>> days(30 * 86400)
-    '30 d'
-    """
-    return f"{seconds / 86400:g} d"

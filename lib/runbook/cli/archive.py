@@ -205,7 +205,7 @@ def prune(
     for heading in ("No", "Record", "Rule", "Kept until (UTC)", "Payload", "Fate"):
         table.add_column(heading, overflow="fold")
     for line in lines if dry_run else chosen:
-        rule = f"{line.rule.id}, {retention.days(line.rule.keep)}" if line.rule is not None else "–"
+        rule = f"{line.rule.id}, {clock.human_days(line.rule.keep)}" if line.rule is not None else "–"
         until = f"{line.until:%Y-%m-%d %H:%M:%S}" if line.until is not None else "–"
         size = clock.human_bytes(line.size)
         table.add_row(f"{line.number:06d}", line.folder.name[7:], rule, until, size, str(line.fate))

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from runbook import clock
+from runbook.clock import human_days
 from runbook.model import Check, Finding, Severity, Status
 from runbook.platforms.cluster.backups import Backup
 
@@ -44,16 +45,7 @@ class Duty:
     @property
     def expected(self) -> str:
         young = ", since this system began" if self.is_young else ""
-        return f"{days(self.keep_seconds)}: from {day(self.since)} on{young}"
-
-
-def days(seconds: float) -> str:
-    """A time of keeping for people.
-
-    >>> days(30 * 86400), days(36 * 3600)
-    ('30 d', '1.5 d')
-    """
-    return f"{round(seconds / 86400, 1):g} d"
+        return f"{human_days(self.keep_seconds)}: from {day(self.since)} on{young}"
 
 
 def day(moment: datetime) -> str:
@@ -92,13 +84,13 @@ def check_backups(duty: Duty, backups: Sequence[Backup], wrong: Sequence[str]) -
         observed=observed,
         object=backup.label,
         reason=f"The oldest base backup is {_age(duty, oldest)} old, and {duty.expected} must be there ({duty.source}).",
-        next=f"Raise the retention of base backups to {days(duty.keep_seconds)} or more, and copy the oldest one elsewhere "
+        next=f"Raise the retention of base backups to {human_days(duty.keep_seconds)} or more, and copy the oldest one elsewhere "
         "before it expires: what is gone cannot be had again.",
     )
 
 
 def _age(duty: Duty, moment: datetime) -> str:
-    return days((duty.now - moment).total_seconds())
+    return human_days((duty.now - moment).total_seconds())
 
 
 @dataclass(frozen=True)
@@ -168,7 +160,7 @@ def check_wal_age(duty: Duty, oldest: str | None, moment: datetime | None, *, fr
         status=Status.FAIL,
         observed=observed,
         reason=f"Archived WAL reaches back {_age(duty, moment)}, to {oldest}, and {duty.expected} must be there ({duty.source}).",
-        next=f"Raise the retention of the WAL archive to {days(duty.keep_seconds)} or more.",
+        next=f"Raise the retention of the WAL archive to {human_days(duty.keep_seconds)} or more.",
     )
 
 
@@ -270,5 +262,5 @@ def check_logs(duty: Duty, files: Sequence[LogFile] | None, unread: Sequence[str
         return Check(**common, status=Status.PASS, observed=observed)
     return Check(
         **common, status=Status.FAIL, observed=observed, reason=" ".join(reasons),
-        next=f"Keep rotated logs for {days(duty.keep_seconds)} or more, and look why nothing was logged.",
+        next=f"Keep rotated logs for {human_days(duty.keep_seconds)} or more, and look why nothing was logged.",
     )  # fmt: skip

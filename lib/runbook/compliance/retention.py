@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from runbook import clock, layout
-from runbook.compliance.kept import Duty, Gap, check_backups, check_logs, check_wal_age, check_wal_gaps, days
+from runbook.clock import human_days
+from runbook.compliance.kept import Duty, Gap, check_backups, check_logs, check_wal_age, check_wal_gaps
 from runbook.compliance.logs import find_logs, read_log
 from runbook.compliance.segments import archived_segments, missing_runs, neighbours
 from runbook.errors import BackupDamaged, NotMeasured, OperatorError, ParamsError
@@ -117,7 +118,12 @@ class RetentionReview:
                 "followed another one names the day in retention.since."
             )
         return [
-            {"what": what, "kept for": days(duty.keep_seconds), "must reach back to": duty.since, "source": duty.source}
+            {
+                "what": what,
+                "kept for": human_days(duty.keep_seconds),
+                "must reach back to": duty.since,
+                "source": duty.source,
+            }
             for what, duty in self._duties().items()
         ]
 

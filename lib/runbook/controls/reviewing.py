@@ -7,7 +7,7 @@ from datetime import date
 from typing import Any
 
 from runbook import clock
-from runbook.archive.retention import days
+from runbook.clock import human_days
 from runbook.controls.counting import Counted, count_controls
 from runbook.controls.evidence import Evidence, shortfall
 from runbook.controls.population import Count, Row, State, completeness
@@ -112,17 +112,17 @@ class PopulationReview:
         common: dict[str, Any] = {
             "id": "retention-records",
             "title": "Records of runs are kept as long as audit logs must be",
-            "expected": days(asked) if asked is not None else "a rule",
+            "expected": human_days(asked) if asked is not None else "a rule",
             "source": longest.source if longest is not None else "params/controls.yaml",
         }
         if longest is None:
             return Check(**common, status=Status.PASS, observed="no rule lets any go: nothing is ever deleted")
-        observed = f"{days(longest.keep)} by the rule {longest.id}"
+        observed = f"{human_days(longest.keep)} by the rule {longest.id}"
         if asked is None or longest.keep >= asked:
             return Check(**common, status=Status.PASS, observed=observed)
         return Check(
             **common, status=Status.FAIL, observed=observed, reason=f"The rule {longest.id} lets records go too early.",
-            next=f"Set keep: {days(asked)} or more in params/controls.yaml.",
+            next=f"Set keep: {human_days(asked)} or more in params/controls.yaml.",
         )  # fmt: skip
 
     def certification_rows(self) -> list[dict[str, Any]]:
