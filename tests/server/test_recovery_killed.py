@@ -37,12 +37,14 @@ def production(sandbox: Sandbox) -> list[psutil.Process]:
 
 
 def strike(recovery: Recovering, sandbox: Sandbox, victim: str, runner: int) -> None:
-    """Who is named dies at once."""
+    """Who is named dies at once; where no server runs, as between the damaged one and its successor, all do."""
     ours = processes(recovery.run)
-    servers = [one for one in ours if "postgres" in one.name()]
-    if victim == "postgres":
-        kill(servers or production(sandbox))
+    servers = [one for one in ours if "postgres" in one.name()] or production(sandbox)
+    if victim == "postgres" and servers:
+        kill(servers)
         return
+    if victim == "postgres":
+        victim = "all"
     if victim in ("kernel", "all"):
         kill([one for one in ours if one.pid != runner])
     if victim in ("runner", "all"):
