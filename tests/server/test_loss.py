@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -287,3 +289,16 @@ def test_folder_that_cannot_be_written_says_what_to_do(aftermath: Aftermath, tmp
     blocked.write_text("")
     with pytest.raises(PlatformError, match="cannot be written"):
         aftermath.write(blocked / "loss")
+
+
+@pytest.mark.timeout(90)
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
+def test_disk_that_fills_is_said(aftermath: Aftermath, tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(small)], check=True)
+    try:
+        with pytest.raises(PlatformError, match="cannot be written"):
+            aftermath.write(small / "loss")
+    finally:
+        subprocess.run(["umount", str(small)], check=True)

@@ -19,11 +19,25 @@ from psycopg.rows import dict_row
 from runbook import redact
 from runbook.errors import NotMeasured, PlatformError
 
-Connection = psycopg.Connection[dict[str, Any]]
 SqlError = psycopg.Error
 identifier = sql.Identifier
 compose = sql.SQL
 literal = sql.Literal
+
+
+class Connection(psycopg.Connection[dict[str, Any]]):
+    """A connection that can always be left.
+
+    A COPY that was left in the middle holds the driver's lock as long as a traceback or a variable keeps its generator: leaving
+    would roll back, and wait for that lock for ever. Then the connection is only closed; the server ends what it was doing.
+    """
+
+    def __exit__(self, *cause: Any) -> None:
+        if self.lock.locked():
+            self.close()
+        else:
+            super().__exit__(*cause)
+
 
 #: What a value's text depends on. Client options win over ALTER ROLE and ALTER DATABASE settings.
 PINNED = {
@@ -96,7 +110,7 @@ def connect(
         "user": user,
     }
     try:
-        return psycopg.connect(
+        return Connection.connect(
             conninfo,
             autocommit=True,
             row_factory=dict_row,

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from runbook.postgres.connect import Connection, compose
+from runbook.postgres.connect import Connection, SqlError, compose
 
 Row = tuple[str | None, ...]
 Key = tuple[str, ...]
@@ -16,9 +16,19 @@ _BATCH = 1000
 
 def copy_rows(connection: Connection, query: str) -> Iterator[Row]:
     """The query's rows as text, streamed; the connection is busy until the last one."""
-    template = query.replace("{", "{{").replace("}", "}}")
-    with connection.cursor() as cursor, cursor.copy(compose("COPY ({}) TO STDOUT").format(compose(template))) as copy:
-        yield from copy.rows()
+    statement = compose("COPY ({}) TO STDOUT").format(compose(query.replace("{", "{{").replace("}", "}}")))
+    is_left = False
+    try:
+        with connection.cursor() as cursor, cursor.copy(statement) as copy:
+            try:
+                yield from copy.rows()
+            except GeneratorExit:
+                is_left = True
+                raise
+    except SqlError:
+        # Left in the middle, after its connection was closed: nobody waits for the rest.
+        if not is_left:
+            raise
 
 
 def key_of(row: Row) -> Key:
