@@ -162,6 +162,8 @@ class WayOn:
         if not self.execution.beside.noted("handed over"):
             by_hand = swap.back_by_hand()
             self.run.undo_first(SWAPPED, f"answer 'back' before it is accepted; by hand, servers down: {by_hand}")
+            if service.is_running(self.cluster):  # since it was stopped a reboot, or somebody, has started it again
+                service.stop(self.cluster)
             swap.forward()
             self.handover().configure()
             self.execution.beside.note(**{"handed over": True})
