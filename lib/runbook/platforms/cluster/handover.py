@@ -233,6 +233,9 @@ class Handover:
                     next="Read the server's log about archiving, mend it, then redo this step.",
                 )
             say(f"waiting for {missing[0]}")
+            # The archiver has ended to load another archive_library. The postmaster starts it no sooner than ten seconds after its
+            # last start, and looks when something wakes it, as a connection does: else up to a minute later.
+            self.live.is_up()
             time.sleep(_POLL_SECONDS)
         return Check(
             **common, status=Status.PASS, observed=", ".join(wanted), seconds=round(time.monotonic() - began, 2)
