@@ -68,6 +68,23 @@ def test_command_that_dies_on_the_way_is_not_taken_for_the_end(shop: Shop, code:
     assert "fetch" in outcome.said
 
 
+def test_command_that_dies_between_a_later_file_and_an_earlier_one_has_no_gap(shop: Shop) -> None:
+    """Several files are asked for at once; what came last before it died may be the later one."""
+    name, later = (shop.segment_of(shop.mark(number)).name for number in (2, 3))
+    assert name < later
+    dead = shop.cluster.home / "state" / "dead"
+    dead.parent.mkdir()
+    dead.parent.chmod(0o777)
+    script = f'''if [ "$1" = {name} ]; then for i in 1 2 3 4 5 6 7 8 9; do if [ -f "{dead}" ]; then exit 1; fi; sleep 0.1; done; fi
+if [ -f "{dead}" ]; then exit 1; fi
+if [ "$1" = {later} ]; then cp "$A/$1" "$2"; touch "{dead}"; exit 0; fi
+{COPY}'''
+    outcome = prove(shop.cluster, fetching(shop, script))
+    assert dead.exists()
+    assert isinstance(outcome.error, CommandFailed) and outcome.verdict == "INCOMPLETE"
+    assert later in outcome.said
+
+
 def test_command_that_says_yes_and_delivers_nothing_never_passes(shop: Shop) -> None:
     outcome = prove(shop.cluster, fetching(shop, "exit 0"))
     assert outcome.verdict != "PASS" and "is not in" in outcome.said

@@ -156,7 +156,11 @@ class Stage:
         return [other for other in candidates if self.archive.lay(other, self.folder)]
 
     def _gap_at(self, missing: str) -> WalDamaged | None:
-        """What to say when a segment is not there and later ones are; None at the archive's end."""
+        """What to say when a segment is not there and later ones are; None at the archive's end.
+
+        Raises:
+            CommandFailed: the command that delivered later ones delivers nothing any more.
+        """
         names = self.archive.names() or frozenset()
         packed = next((missing + suffix for suffix in _PACKED if missing + suffix in names), None)
         if packed is not None:
@@ -174,6 +178,8 @@ class Stage:
         later = self.later_than(missing)
         if not later:
             return None
+        if self.archive.names() is None:  # several are fetched at once: a later one may be from before the command died
+            self.archive.prove_fetching(later[0], self.folder)
         return WalDamaged(
             f"WAL segment {missing} is missing from {self.archive.where()}, and {len(later)} later "
             f"segment{'s are' if len(later) > 1 else ' is'} there ({later[0]} …): nothing behind the gap can be recovered.",
