@@ -15,7 +15,7 @@ from runbook.model import EXIT_CODES, EXIT_REFUSED, Verdict
 from runbook.params import load_params
 from runbook.redact import scrubber
 from runbook.sandbox import backup as backups
-from runbook.sandbox import cluster, traffic_process
+from runbook.sandbox import cluster, problems, traffic_process
 from runbook.sandbox.incidents import apply_incident, find_incidents
 from runbook.sandbox.place import Sandbox, locked, need_sandbox
 from runbook.verification.fence import take_fence
@@ -134,6 +134,23 @@ def incident(
     if kind is None:
         raise OperatorError("No kind of incident is named.", next="runbook sandbox incident --list")
     _tell(apply_incident(kind, seed))
+
+
+@app.command()
+@_exits
+def plant(
+    remove: Annotated[bool, typer.Option("--remove", help="Take them away again.")] = False,
+) -> None:
+    """Plant problems for the daily health look to find, in a schema of their own."""
+    with locked():
+        if remove:
+            problems.uproot(need_sandbox())
+            typer.echo("The planted problems are gone.")
+            return
+        for check, name in problems.plant(need_sandbox()).items():
+            typer.echo(f"{check:<24} {name}")
+    typer.echo("Next: runbook run daily-health")
+    typer.echo("Undo: runbook sandbox plant --remove")
 
 
 def _tell(truth: dict[str, Any]) -> None:

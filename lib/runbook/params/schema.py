@@ -224,6 +224,29 @@ class Approvals(Strict):
     break_glass: bool = True
 
 
+class Threshold(Strict):
+    """Another figure than a check file's own, and who says so."""
+
+    value: Annotated[float, Field(ge=0)]
+    source: str
+
+
+class Health(Strict):
+    """What the daily look at the living server does here.
+
+    `connection`: a role of its own, at best with pg_monitor alone; without it `cluster.connection`. `databases`: those that are looked
+    at, by default all that accept connections. `sample`: how long lies between the two readings of the counters.
+    `statement_timeout`: of each check. `thresholds`: by name, over those that the check files state.
+    """
+
+    connection: Secret | None = None
+    databases: tuple[str, ...] | None = None
+    skip_checks: tuple[str, ...] = ()
+    sample: Duration = 5.0
+    statement_timeout: Duration = 20.0
+    thresholds: dict[str, Threshold] = Field(default_factory=dict)
+
+
 class Params(Strict):
     """One target."""
 
@@ -235,6 +258,7 @@ class Params(Strict):
     budgets: Budgets
     verification: Verification = Verification()
     recovery: Recovery = Recovery()
+    health: Health = Health()
     hooks: Hooks = Hooks()
     retention: Retention | None = None
     approvals: Approvals = Approvals()

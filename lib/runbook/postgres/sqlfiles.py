@@ -30,6 +30,14 @@ KEYS = (
     "suite",
     "database",
     "title",
+    "scope",
+    "rank",
+    "needs",
+    "threshold",
+    "warning",
+    "critical",
+    "any",
+    "exhausts",
 )
 _HEADER = re.compile(r"^--\s*([a-z]+)\s*:\s*(.*)$")
 _TOKEN = re.compile(
@@ -66,7 +74,7 @@ class SqlFile:
             if name not in given:
                 raise ParamsError(
                     f"{layout.short(self.path)} wants :{name}; {nearest(name, given)}",
-                    next="Correct the file, or add the value under verification.thresholds in the params file.",
+                    next="Correct the file, or add the value under the thresholds in the params file.",
                 )
         return [given[name] for name in self.variables]
 

@@ -16,7 +16,7 @@ SMALL_VEHICLES = 12_000
 MEDIUM_GIGABYTES = 1.5
 
 ROLES = ("dealerscope_owner", "dealerscope_app", "dealerscope_readonly")
-EXTENSIONS = ("amcheck", "pg_stat_statements")
+EXTENSIONS = ("amcheck", "pg_stat_statements", "pgstattuple")
 
 _SCHEMA = (
     "create_auction_status",

@@ -1,0 +1,184 @@
+"""Health checks: `sql/health/*.sql`. A DBA adds a check by adding a file.
+
+Each row is an object with a `value` in the file's unit; the higher, the worse. `-- warning: name` and `-- critical: name` give the
+thresholds, which stand in the file with their source (`-- threshold: name = 5 | why`) and may be overridden in params.
+`-- any: warning` says that every row is one. A row whose `unmeasured` says why, or whose value is NULL, was not measured.
+
+`<name>_post_160000.sql` takes the place of `<name>.sql` on servers from that version on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from runbook import layout
+from runbook.errors import ParamsError
+from runbook.health.states import State
+from runbook.params.loading import nearest
+from runbook.params.schema import Threshold
+from runbook.postgres.sqlfiles import SqlFile, parse_sql
+
+FOLDER = "health"
+_THRESHOLD = re.compile(r"([a-z][a-z0-9_]*)\s*=\s*(\d+(?:\.\d+)?)\s*\|\s*(\S.*)")
+_VARIANT = re.compile(r"(.+)_post_(\d{6})")
+_SCOPES = ("cluster", "database")
+
+
+@dataclass(frozen=True)
+class HealthFile:
+    """One check as its file describes it.
+
+    `needs`: predefined roles, and extensions written `extension:name`. `any_state`: what each row is, when no threshold decides.
+    `exhausts`: the value at which the resource is used up, None for others.
+    """
+
+    name: str
+    since_version: int
+    sql: SqlFile
+    per_database: bool
+    rank: int
+    needs: tuple[str, ...]
+    thresholds: Mapping[str, Threshold]
+    warning: str | None
+    critical: str | None
+    any_state: State | None
+    exhausts: float | None
+
+    @property
+    def title(self) -> str:
+        purpose = self.sql.get("purpose")
+        return purpose[:1].upper() + purpose[1:]
+
+    @property
+    def unit(self) -> str:
+        return self.sql.get("unit")
+
+    @property
+    def extensions(self) -> tuple[str, ...]:
+        return tuple(need.removeprefix("extension:") for need in self.needs if need.startswith("extension:"))
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        return tuple(need for need in self.needs if not need.startswith("extension:"))
+
+
+def parse_threshold(line: str, where: str) -> tuple[str, Threshold]:
+    """A threshold's name, its value and who says so.
+
+    >>> name, found = parse_threshold("slow_query_milliseconds = 1000 | the source runbook", "x.sql")
+    >>> name, found.value, found.source
+    ('slow_query_milliseconds', 1000.0, 'the source runbook')
+
+    Raises:
+        ParamsError: it is not of the form `name = number | source`.
+    """
+    match = _THRESHOLD.fullmatch(line.strip())
+    if match is None:
+        raise ParamsError(
+            f"{where}: the threshold '{line}' cannot be understood.",
+            next="Write it as: -- threshold: name = 5 | where the figure comes from",
+        )
+    return match[1], Threshold(value=float(match[2]), source=match[3])
+
+
+def parse_file(path: Path) -> HealthFile:
+    """The check that a file describes.
+
+    Raises:
+        ParamsError: its header or its statement is wrong; with the file's name.
+    """
+    sql, where = parse_sql(path), layout.short(path)
+    variant = _VARIANT.fullmatch(path.stem)
+    thresholds = dict(parse_threshold(line, where) for line in sql.header.get("threshold", ()))
+    scope, word = sql.get("scope"), sql.get("any")
+    if scope not in _SCOPES:
+        raise ParamsError(f"{where}: scope is '{scope}'; {nearest(scope, _SCOPES)}", next="Write: -- scope: database")
+    if word not in ("", State.WARNING, State.CRITICAL):
+        raise ParamsError(f"{where}: any is 'warning' or 'critical', not '{word}'.", next="Correct the header.")
+    limits = {key: sql.get(key) or None for key in ("warning", "critical")}
+    for name in [*filter(None, limits.values()), *sql.variables]:
+        if name not in thresholds:
+            raise ParamsError(
+                f"{where} has no threshold '{name}'; {nearest(name, thresholds)}",
+                next=f"Add: -- threshold: {name} = 5 | where the figure comes from",
+            )
+    if bool(word) == any(limits.values()):
+        raise ParamsError(
+            f"{where} says neither or both of 'any' and a threshold for warning or critical.",
+            next="Write -- any: warning (each row is one), or -- warning: name_of_a_threshold.",
+        )
+    if not sql.get("purpose") or not sql.get("rank").isdigit():
+        raise ParamsError(f"{where} lacks its purpose or its rank.", next="Write: -- rank: 5   (1 is done first)")
+    return HealthFile(
+        name=variant[1] if variant else path.stem,
+        since_version=int(variant[2]) if variant else 0,
+        sql=sql,
+        per_database=scope == "database",
+        rank=int(sql.get("rank")),
+        needs=tuple(part.strip() for part in sql.get("needs").split(",") if part.strip()),
+        thresholds=thresholds,
+        warning=limits["warning"],
+        critical=limits["critical"],
+        any_state=State(word) if word else None,
+        exhausts=float(sql.get("exhausts")) if sql.get("exhausts") else None,
+    )
+
+
+def load_files(folder: Path | None = None) -> list[HealthFile]:
+    """Every check file with its variants, all problems named at once.
+
+    Raises:
+        ParamsError: files that are broken, or none.
+    """
+    found, problems = [], []
+    place = folder or layout.sql() / FOLDER
+    for path in sorted(place.glob("*.sql")):
+        try:
+            found.append(parse_file(path))
+        except ParamsError as problem:
+            problems.append(problem.message)
+    if problems or not found:
+        raise ParamsError(
+            "\n".join(problems) or f"There is no check in {layout.short(place)}.",
+            next="Correct the file; no check runs while one is broken.",
+        )
+    return found
+
+
+def select_files(
+    files: Iterable[HealthFile], wanted: str, skip: Iterable[str], overrides: Mapping[str, Threshold]
+) -> list[HealthFile]:
+    """The checks asked for and not skipped, still with all variants.
+
+    Args:
+        wanted: 'all', or names separated by commas.
+        overrides: thresholds of the params; each must belong to a check.
+
+    Raises:
+        ParamsError: a name that does not exist.
+    """
+    every = list(files)
+    names = {file.name for file in every}
+    asked = None if wanted.strip() in ("all", "") else {word.strip() for word in wanted.split(",") if word.strip()}
+    for name in [*(asked or ()), *skip]:
+        if name not in names:
+            raise ParamsError(f"There is no check '{name}'; {nearest(name, names)}", next="runbook show daily-health")
+    known = {name for file in every for name in file.thresholds}
+    for name in overrides:
+        if name not in known:
+            raise ParamsError(
+                f"health.thresholds: no check has '{name}'; {nearest(name, known)}", next="Correct the params file."
+            )
+    return [file for file in every if (asked is None or file.name in asked) and file.name not in set(skip)]
+
+
+def for_version(files: Iterable[HealthFile], version: int) -> list[HealthFile]:
+    """Of each check the newest variant that this server's version (such as 170002) knows."""
+    best: dict[str, HealthFile] = {}
+    for file in sorted(files, key=lambda file: file.since_version):
+        if file.since_version <= version:
+            best[file.name] = file
+    return list(best.values())

@@ -1,0 +1,228 @@
+"""Runs health checks on the living server: read only, each with its timeout, in one connection a database."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from runbook import layout
+from runbook.errors import PlatformError
+from runbook.health.checkfiles import HealthFile
+from runbook.health.states import Looked, Seen, State
+from runbook.params.schema import Threshold
+from runbook.postgres.connect import Connection, SqlError, quote, rows
+from runbook.postgres.sqlfiles import load_sql
+
+Open = Callable[[str | None], Connection]
+
+
+@dataclass(frozen=True)
+class Rights:
+    """Who we are to the server."""
+
+    role: str
+    version: str
+    version_number: int
+    system_identifier: str | None
+    roles: frozenset[str]
+
+
+@dataclass
+class Load:
+    """What the look cost the target."""
+
+    queries: int = 0
+    seconds: float = 0.0
+
+    def ask(self, connection: Connection, text: str, values: list[Any]) -> list[dict[str, Any]]:
+        began = time.monotonic()
+        try:
+            return rows(connection, text, values)
+        finally:
+            self.queries += 1
+            self.seconds += time.monotonic() - began
+
+
+@dataclass
+class Look:
+    """One look at a server.
+
+    Args:
+        open_: a read-only connection with a statement timeout to a database, None for the connection string's own.
+        overrides: thresholds of the params.
+    """
+
+    open_: Open
+    overrides: Mapping[str, Threshold]
+    load: Load = field(default_factory=Load)
+
+    def rights(self) -> Rights:
+        """Who we are; nothing is judged.
+
+        Raises:
+            PlatformError: the server cannot be reached.
+        """
+        with self.open_(None) as connection:
+            found = self.load.ask(connection, load_sql("rates/read_rights").text, [])[0]
+            return Rights(
+                found["role"],
+                found["version"],
+                connection.info.server_version,
+                found["system_identifier"],
+                frozenset(found["rights"]),
+            )
+
+    def databases(self, named: tuple[str, ...] | None) -> list[dict[str, Any]]:
+        """The databases to look at: name, and whether we may enter. One that is named and not there may not be entered."""
+        with self.open_(None) as connection:
+            found = self.load.ask(connection, load_sql("rates/list_databases").text, [])
+        if named is None:
+            return found
+        may = {row["name"]: row["may"] for row in found}
+        return [{"name": name, "may": may.get(name, False)} for name in named]
+
+    def run(self, files: list[HealthFile], databases: list[dict[str, Any]], rights: Rights) -> list[Looked]:
+        """Every check has been made, or says why not; in the order of their ranks."""
+        looked: list[Looked] = []
+        waiting = [file for file in files if not file.per_database]
+        for row in databases:
+            name = str(row["name"])
+            try:
+                if not row["may"]:
+                    raise PlatformError(
+                        f"no database {name} that {rights.role} may enter: GRANT CONNECT, or correct health.databases"
+                    )
+                connection = self.open_(name)
+            except PlatformError as problem:
+                looked += [self._unmeasured(file, name, problem.message) for file in files if file.per_database]
+                continue
+            with connection:
+                try:
+                    extensions = self._extensions(connection)
+                except SqlError as problem:
+                    why = _first_line(problem)
+                    looked += [self._unmeasured(file, name, why) for file in files if file.per_database]
+                    continue
+                # A check of the whole server is made in the first database that has what it needs.
+                ready = [file for file in waiting if set(file.extensions) <= set(extensions)]
+                waiting = [file for file in waiting if file not in ready]
+                looked += [self._look(file, connection, None, extensions, rights) for file in ready]
+                looked += [
+                    self._look(file, connection, name, extensions, rights) for file in files if file.per_database
+                ]
+        looked += [self._unmeasured(file, None, _missing(file, {})) for file in waiting]
+        return sorted(looked, key=lambda one: (one.rank, one.name, one.database or ""))
+
+    def _extensions(self, connection: Connection) -> dict[str, str]:
+        """The extensions of the connection's database, with their schemas."""
+        found = self.load.ask(connection, load_sql("rates/list_extensions").text, [])
+        return {str(one["name"]): str(one["schema"]) for one in found}
+
+    def _look(
+        self,
+        file: HealthFile,
+        connection: Connection,
+        database: str | None,
+        extensions: Mapping[str, str],
+        rights: Rights,
+    ) -> Looked:
+        lacking = [role for role in file.roles if role not in rights.roles]
+        if lacking:
+            return self._unmeasured(file, database, f"{rights.role} lacks {', '.join(lacking)}: GRANT pg_monitor TO it")
+        if not set(file.extensions) <= set(extensions):
+            return self._unmeasured(file, database, _missing(file, extensions))
+        began = time.monotonic()
+        path = ", ".join(["pg_catalog", *(quote(extensions[name]) for name in file.extensions)])
+        limits = self.limits(file)
+        values = file.sql.values({name: limit.value for name, limit in limits.items()})
+        try:
+            connection.execute("BEGIN READ ONLY")
+            connection.execute(f"SET LOCAL search_path = {path}")
+            found = self.load.ask(connection, file.sql.text, values)
+            if found and not {"object", "value"} <= set(found[0]):
+                where = layout.short(file.sql.path)
+                return self._unmeasured(file, database, f"{where} returns no column 'object' or no column 'value'")
+            seen = tuple(judge(file, database, row, limits) for row in found)
+        except SqlError as problem:
+            return self._unmeasured(file, database, _first_line(problem), time.monotonic() - began)
+        finally:
+            if not connection.closed:
+                connection.execute("ROLLBACK")
+        return self._looked(file, database, seen, time.monotonic() - began)
+
+    def limits(self, file: HealthFile) -> dict[str, Threshold]:
+        """The thresholds in force: the file's own unless the params say others."""
+        return {name: self.overrides.get(name, own) for name, own in file.thresholds.items()}
+
+    def _unmeasured(self, file: HealthFile, database: str | None, why: str, seconds: float = 0.0) -> Looked:
+        seen = Seen(file.name, file.rank, database, "all", State.NOT_MEASURED, None, file.unit, None, why)
+        return self._looked(file, database, (seen,), seconds)
+
+    def _looked(self, file: HealthFile, database: str | None, seen: tuple[Seen, ...], seconds: float) -> Looked:
+        limits = self.limits(file)
+        said = [
+            f"{word} from {limits[name].value:g} {file.unit} ({limits[name].source})"
+            for word, name in (("warning", file.warning), ("critical", file.critical))
+            if name
+        ]
+        return Looked(
+            name=file.name,
+            title=file.title,
+            rank=file.rank,
+            database=database,
+            expected="; ".join(said) or "none",
+            seen=seen,
+            seconds=seconds,
+            next=file.sql.get("next"),
+            source=layout.short(file.sql.path),
+            exhausts=file.exhausts,
+        )
+
+
+def _first_line(problem: SqlError) -> str:
+    return str(problem).strip().splitlines()[0]
+
+
+def _missing(file: HealthFile, extensions: Mapping[str, str]) -> str:
+    absent = [name for name in file.extensions if name not in extensions]
+    return (
+        f"the extension {', '.join(absent)} is not installed: CREATE EXTENSION {absent[0]}"
+        if absent
+        else "no database could be entered"
+    )
+
+
+def judge(file: HealthFile, database: str | None, row: Mapping[str, Any], limits: Mapping[str, Threshold]) -> Seen:
+    """What a row means. A row without a figure, or one that is no number, was not measured."""
+    value = row.get("value")
+    figure = None if value is None or not math.isfinite(float(value)) else float(value)
+    why = row.get("unmeasured")
+    state, limit = State.OK, None
+    if why or figure is None:
+        state, why = State.NOT_MEASURED, why or "the check returned no figure for it"
+    elif file.any_state is not None:
+        state = file.any_state
+    else:
+        for name, worse in ((file.warning, State.WARNING), (file.critical, State.CRITICAL)):
+            if name is None:
+                continue
+            if limit is None:
+                limit = limits[name].value
+            if figure >= limits[name].value:
+                state, limit = worse, limits[name].value
+    return Seen(
+        check=file.name,
+        rank=file.rank,
+        database=database,
+        object=str(row["object"]),
+        state=state,
+        value=figure,
+        unit=file.unit,
+        limit=limit,
+        note=str(why or row.get("note") or ""),
+        change=row.get("change") or None,
+        undo=row.get("undo") or None,
+    )

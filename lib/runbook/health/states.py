@@ -1,0 +1,157 @@
+"""States of health: what a row of a check means. Pure.
+
+An object that could not be measured is never ok, and a check with one is UNKNOWN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from runbook.model import Check, Finding, Severity, Status
+
+#: More findings of one check say the same once more; their number is always told.
+MOST_FINDINGS = 50
+
+
+class State(StrEnum):
+    """How an object is."""
+
+    OK = "ok"
+    WARNING = "warning"
+    CRITICAL = "critical"
+    NOT_MEASURED = "not measured"
+
+
+_WORSE = (State.OK, State.NOT_MEASURED, State.WARNING, State.CRITICAL)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One object as a check saw it. `note` explains the figure; for NOT_MEASURED it says why."""
+
+    check: str
+    rank: int
+    database: str | None
+    object: str
+    state: State
+    value: float | None
+    unit: str
+    limit: float | None
+    note: str
+    change: str | None = None
+    undo: str | None = None
+
+    @property
+    def key(self) -> str:
+        """The same in each run."""
+        return f"{self.check}@{self.database or ''}/{self.object}"
+
+    @property
+    def is_finding(self) -> bool:
+        return self.state in (State.WARNING, State.CRITICAL)
+
+    @property
+    def observed(self) -> str:
+        return "not measured" if self.value is None else f"{self.value:g} {self.unit}"
+
+    @property
+    def expected(self) -> str:
+        return "none" if self.limit is None else f"below {self.limit:g} {self.unit}"
+
+
+@dataclass(frozen=True)
+class Looked:
+    """One check in one place: what it saw, and what it cost."""
+
+    name: str
+    title: str
+    rank: int
+    database: str | None
+    expected: str
+    seen: tuple[Seen, ...]
+    seconds: float
+    next: str
+    source: str
+    exhausts: float | None = None
+
+    @property
+    def state(self) -> State:
+        return max((one.state for one in self.seen), key=_WORSE.index, default=State.OK)
+
+    @property
+    def unmeasured(self) -> list[Seen]:
+        return [one for one in self.seen if one.state is State.NOT_MEASURED]
+
+    @property
+    def findings(self) -> list[Seen]:
+        return [one for one in self.seen if one.is_finding]
+
+
+def in_order(seen: Iterable[Seen]) -> list[Seen]:
+    """Findings by what to do first: critical before warning, then by the check's rank, then the largest figure."""
+    found = [one for one in seen if one.is_finding]
+    return sorted(found, key=lambda one: (-_WORSE.index(one.state), one.rank, one.check, -(one.value or 0), one.object))
+
+
+def as_check(looked: Looked, fail_on: State) -> Check:
+    """The check for the run: FAIL from `fail_on` on, UNKNOWN while anything was not measured, else PASS.
+
+    A warning that does not fail the run still stands in its findings.
+    """
+    unmeasured, findings = looked.unmeasured, in_order(looked.seen)
+    failing = [one for one in findings if _WORSE.index(one.state) >= _WORSE.index(fail_on)]
+    status, reason, next_step = Status.PASS, None, None
+    if failing:
+        status, next_step = Status.FAIL, looked.next
+        reason = f"{failing[0].object}: {failing[0].observed}, expected {failing[0].expected}. {failing[0].note}"
+    elif unmeasured:
+        status = Status.UNKNOWN
+        reason = f"Not measured: {unmeasured[0].object}: {unmeasured[0].note}"
+        next_step = "Grant or install what is missing; where that cannot be, a signed exception says so."
+    place = f"@{looked.database}" if looked.database else ""
+    return Check(
+        id=f"health/{looked.name}{place}",
+        title=looked.title,
+        status=status,
+        expected=looked.expected,
+        observed=_observed(looked, findings, unmeasured),
+        object=looked.database,
+        severity=Severity.CRITICAL if looked.state is State.CRITICAL else Severity.WARNING,
+        reason=reason,
+        next=next_step,
+        source=looked.source,
+        seconds=looked.seconds,
+        findings=tuple(_finding(one, looked) for one in [*findings, *unmeasured][:MOST_FINDINGS]),
+    )
+
+
+def _observed(looked: Looked, findings: Sequence[Seen], unmeasured: Sequence[Seen]) -> str:
+    parts = []
+    for state in (State.CRITICAL, State.WARNING):
+        number = sum(one.state is state for one in findings)
+        if number:
+            parts.append(f"{number} {state}")
+    if findings:
+        parts[-1] += f" (first {findings[0].object}: {findings[0].observed})"
+    if unmeasured:
+        parts.append(f"{len(unmeasured)} not measured")
+    if parts:
+        return ", ".join(parts)
+    highest = max((one for one in looked.seen if one.value is not None), key=lambda one: one.value or 0, default=None)
+    return f"ok; highest {highest.object}: {highest.observed}" if highest else "ok"
+
+
+def _finding(one: Seen, looked: Looked) -> Finding:
+    severity = {State.CRITICAL: Severity.CRITICAL, State.WARNING: Severity.WARNING}.get(one.state, Severity.INFO)
+    return Finding(
+        id=f"health/{one.check}",
+        object=f"{one.database}: {one.object}" if one.database else one.object,
+        severity=severity,
+        observed=one.observed,
+        expected=one.expected,
+        unit=one.unit,
+        message=one.note,
+        next=one.change or looked.next,
+    )

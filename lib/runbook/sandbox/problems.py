@@ -1,0 +1,58 @@
+"""Problems for the daily look to find, in a schema of their own. Nothing of the application's data is touched."""
+
+from __future__ import annotations
+
+from runbook.errors import PlatformError
+from runbook.postgres.connect import SqlError
+from runbook.sandbox.data import run_file
+from runbook.sandbox.place import Sandbox
+
+SCHEMA = "practice"
+#: What is found, by check and object; everything else in the schema is healthy.
+PLANTED = {
+    "sequence_exhaustion": "practice.ticket",
+    "invalid_indexes": "practice.half_built",
+    "bloated_tables": "practice.swollen",
+    "unused_indexes": "practice.never_used",
+    "duplicate_indexes": "practice.twin_of_key",
+}
+_FILES = (
+    "remove_problems",
+    "create_practice",
+    "create_swollen",
+    "delete_swollen",
+    "flush_counters",
+    "vacuum_swollen",
+    "create_roomy",
+    "index_unused",
+    "index_key",
+    "index_twin",
+    "create_sequence",
+    "create_narrow",
+    "advance_sequence",
+)
+
+
+def plant(sandbox: Sandbox) -> dict[str, str]:
+    """The problems are there, made anew; which ones, by the check that finds them. Safe twice.
+
+    Raises:
+        PlatformError: the index that must fail was built.
+    """
+    with sandbox.connect() as connection:
+        for file in _FILES:
+            run_file(connection, f"problems/{file}")
+        try:
+            run_file(connection, "problems/index_half_built")
+        except SqlError as expected:
+            if expected.sqlstate != "23505":  # unique_violation
+                raise
+        else:
+            raise PlatformError("The unique index on values that repeat was built.", next="runbook sandbox plant")
+    return dict(PLANTED)
+
+
+def uproot(sandbox: Sandbox) -> None:
+    """The problems are gone. Safe twice."""
+    with sandbox.connect() as connection:
+        run_file(connection, "problems/remove_problems")

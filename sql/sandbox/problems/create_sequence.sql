@@ -1,0 +1,2 @@
+-- purpose: a bigint sequence
+CREATE SEQUENCE practice.ticket AS bigint;

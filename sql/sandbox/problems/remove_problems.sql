@@ -1,0 +1,2 @@
+-- purpose: the planted problems are gone
+DROP SCHEMA IF EXISTS practice CASCADE;

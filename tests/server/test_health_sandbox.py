@@ -1,0 +1,79 @@
+"""The whole runbook on the sandbox: healthy it passes; each planted problem is found once; after the changes it says fixed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from runbook.sandbox import problems
+from runbook.sandbox.place import need_sandbox
+
+pytestmark = pytest.mark.server
+
+
+def run_health(home: Path, *words: str) -> tuple[int, dict[str, Any]]:
+    """The exit code, and run.json."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "runbook.cli.main", "run", "daily-health", *words],
+        env={**os.environ, "RUNBOOK_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    last = json.loads(ended.stdout.strip().splitlines()[-1])
+    assert last.get("record"), ended.stderr
+    return ended.returncode, json.loads((home / last["record"] / "run.json").read_text())
+
+
+def planted_findings(record: dict[str, Any]) -> dict[str, list[str]]:
+    """Objects of the practice schema, by check."""
+    found: dict[str, list[str]] = {}
+    for check in record["checks"]:
+        for one in check["findings"]:
+            if "practice." in one["object"]:
+                found.setdefault(one["id"].removeprefix("health/"), []).append(one["object"].partition(": ")[2])
+    return found
+
+
+def test_health_finds_what_is_planted_once_and_says_fixed_after_its_changes(live_home: Path) -> None:
+    code, record = run_health(live_home)
+    wrong = [(check["id"], check["reason"]) for check in record["checks"] if check["status"] != "PASS"]
+    assert (code, record["verdict"], wrong) == (0, "PASS", [])
+
+    sandbox = need_sandbox()
+    assert problems.plant(sandbox) == problems.plant(sandbox), "planting twice is planting once"
+    code, record = run_health(live_home)
+    assert (code, record["verdict"]) == (1, "FAIL")
+    assert planted_findings(record) == {check: [name] for check, name in problems.PLANTED.items()}
+    figures = {one["object"]: one["observed"] for check in record["checks"] for one in check["findings"]}
+    assert figures["dealerscope: practice.ticket"] == "93 %"
+
+    folder = live_home / "var" / "runs" / record["run"] / "changes"
+    for path in sorted(folder.glob("*.sql")):
+        if ".undo." in path.name or "practice" not in path.name:
+            continue
+        with sandbox.connect() as connection:
+            for line in path.read_text().splitlines():
+                if not line.startswith("--"):
+                    connection.execute(line)  # type: ignore[call-overload]  # as a person would run it
+    code, record = run_health(live_home)
+    assert planted_findings(record) == {}
+    assert (code, record["verdict"]) == (0, "PASS")
+    report = (live_home / "reports").rglob("report.html")
+    assert "fixed" in max(report, key=lambda path: path.stat().st_mtime).read_text()
+
+
+def test_health_refuses_a_check_that_does_not_exist(live_home: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "runbook.cli.main", "run", "daily-health", "-p", "checks", "slow_querys"],
+        env={**os.environ, "RUNBOOK_HOME": str(live_home)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ended.returncode == 2 and "did you mean 'slow_queries'" in ended.stdout + ended.stderr
