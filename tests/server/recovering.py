@@ -53,11 +53,12 @@ class Recovering:
 
     answers: Mapping[str, str] = field(default_factory=lambda: dict(ANSWERS))
     run: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     def command(self, *words: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [*RUNBOOK, *words],
-            env={**os.environ, "RUNBOOK_HOME": str(layout.home())},
+            env={**os.environ, "RUNBOOK_HOME": str(layout.home()), **self.environment},
             cwd=layout.home(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

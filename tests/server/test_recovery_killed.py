@@ -61,6 +61,7 @@ def come_to(recovery: Recovering, step: str) -> Any:
         deadline = time.monotonic() + 180
         while process.poll() is None and time.monotonic() < deadline:
             if started(recovery, step) != before:
+                assert process.poll() is None, f"nobody was left to be killed in {step}"
                 return process
             time.sleep(0.02)
         stdout, stderr = process.communicate(timeout=60)
@@ -75,7 +76,7 @@ def come_to(recovery: Recovering, step: str) -> Any:
 @pytest.mark.timeout(3000)
 def test_recovery_survives_kill_at_every_step(live_home: Path) -> None:
     sandbox, truth = suffer()
-    recovery = Recovering()
+    recovery = Recovering(environment={"PYTHONPATH": str(Path(__file__).with_name("striking"))})
     said = recovery.start()
     assert said.code == 3, said.stderr
     for number, step in enumerate(STEPS):

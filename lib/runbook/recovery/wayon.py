@@ -242,19 +242,25 @@ class WayOn:
         self.execution.beside.remove()
         return self.telling.tell(lifted)
 
-    def finish(self) -> None:
-        """The target is free for others: all was accepted, or taken back.
+    def finish(self) -> Seen:
+        """The target is free for others: all was accepted, or taken back, and production answers.
 
         Raises:
-            PlatformError: a part of the lock-down could not be lifted.
+            PlatformError: a part of the lock-down could not be lifted, or production has ended meanwhile.
         """
         if self.recovery.dry_run:
-            return
+            return Seen()
         left = [act for act in LIFTED if self.lockdown.is_begun(act)]
         if left:
             raise PlatformError(f"Not taken back: {', '.join(left)}.", next="Undo it by hand, then resume.")
+        if not self.live.is_up():
+            raise PlatformError(
+                "Production does not answer, at the end of its recovery.",
+                next="Read its log, start it with its service manager, then resume.",
+            )
         self.course.reach("done")
         self.run.effects(None)
+        return Seen([judge("recovery-answers", "Production answers at the end", "accepts connections", "accepts them")])
 
 
 def _discarded(loss: dict[str, Any]) -> str:
