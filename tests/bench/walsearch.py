@@ -18,8 +18,8 @@ from pathlib import Path
 from runbook.postgres import server
 from runbook.postgres.osuser import give, service_user
 from runbook.postgres.tools import find_tools
-from runbook.postgres.wal import parse_lsn
-from runbook.recovery.forensics import waldump_argv
+from runbook.postgres.wal import parse_lsn, waldump_argv
+from runbook.recovery.waltally import RMGRS
 
 MEGABYTES = int(os.environ.get("MEGABYTES", "600"))
 ROUNDS = 5
@@ -98,7 +98,7 @@ class Bench:
         return begin, self.position()
 
     def dump(self, begin: int, end: int) -> float:
-        argv = waldump_argv(self.tools, self.data / "pg_wal", 1, begin, end)
+        argv = waldump_argv(self.tools, self.data / "pg_wal", 1, begin, end, RMGRS)
         began = time.monotonic()
         subprocess.run(argv, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         return time.monotonic() - began

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from runbook.postgres.tools import Tools
 
 PAGE = 8192
 _PAGE_HEADERS = (24, 40)  # short, and the long one at a segment's start
+_RECORD_HEADER = 24
 
 SEGMENT_NAME = re.compile(r"^[0-9A-F]{24}$")
 PARTIAL_NAME = re.compile(r"^[0-9A-F]{24}\.partial$")
@@ -163,6 +164,35 @@ def parse_commit(record: WalRecord) -> Commit | None:
     return Commit(int(match[2] or record.xid), record.lsn, clock.parse(match[3] + "+00:00"))
 
 
+def waldump_argv(
+    tools: Tools, folder: Path, timeline: int, start: int, end: int | None, rmgrs: Iterable[str] = ()
+) -> list[str]:
+    """pg_waldump for the records of these resource managers (none named: of all) that begin at or after `start` and end by `end`."""
+    argv = [tools.path("pg_waldump"), "-p", str(folder), "-t", str(timeline), "-s", format_lsn(start)]
+    if end is not None:
+        size = next((path.stat().st_size for path in folder.iterdir() if SEGMENT_NAME.match(path.name)), 1)
+        argv += ["-e", format_lsn(waldump_end(end, size))]
+    return argv + [f"--rmgr={name}" for name in rmgrs]
+
+
+def waldump_end(end: int, segment_size: int) -> int:
+    """The end to give to pg_waldump: near a page's first record it takes left-over bytes for a record and calls WAL damaged.
+
+    It reads no byte behind the end, and looks at the header of a page's first record (24 bytes) nevertheless (PostgreSQL 17,
+    XLogDecodeNextRecord). Exactly at that record it must end at the page's start; inside the header, behind it, where no record
+    can have its whole length.
+
+    >>> [f"{waldump_end(end, 16 << 20):X}" for end in (0x1B000028, 0x1B002018, 0x1B002020, 0x1B002030, 0x1B002000)]
+    ['1B000000', '1B002000', '1B002030', '1B002030', '1B002000']
+    """
+    within = end % PAGE
+    page = end - within
+    header = _PAGE_HEADERS[1] if page % segment_size == 0 else _PAGE_HEADERS[0]
+    if within == header:
+        return page
+    return page + header + _RECORD_HEADER if header < within < header + _RECORD_HEADER else end
+
+
 def read_records(
     tools: Tools, folder: Path, timeline: int, start: int, end: int, *, rmgrs: tuple[str, ...], timeout: float
 ) -> Iterator[WalRecord | str]:
@@ -179,19 +209,7 @@ def read_records(
     Yields:
         WalRecord items; finally one str: "" when the range was read to its end, else pg_waldump's error.
     """
-    argv = [
-        tools.path("pg_waldump"),
-        "-p",
-        str(folder),
-        "-t",
-        str(timeline),
-        "-s",
-        format_lsn(start),
-        "-e",
-        format_lsn(end),
-    ]
-    for rmgr in rmgrs:
-        argv.append(f"--rmgr={rmgr}")
+    argv = waldump_argv(tools, folder, timeline, start, end, rmgrs)
     with commands.lines(argv, timeout=timeout) as output:
         for line in output:
             record = parse_record(line)

@@ -15,7 +15,7 @@ from runbook.errors import WalDamaged
 from runbook.outside import commands
 from runbook.platforms.cluster.walstage import Stage
 from runbook.postgres.tools import Tools
-from runbook.postgres.wal import Timeline, format_lsn
+from runbook.postgres.wal import Timeline, waldump_argv
 from runbook.recovery.transactions import RelFile
 
 _CHANGE = re.compile(
@@ -156,8 +156,7 @@ def find_deletions(
         stop = end if timeline.end is None else min(end, timeline.end)
         if begin >= stop:
             continue
-        argv = [tools.path("pg_waldump"), "-p", str(folder), "-t", str(timeline.number), "--rmgr=Heap"]
-        argv += ["-s", format_lsn(begin), "-e", format_lsn(stop)]
+        argv = waldump_argv(tools, folder, timeline.number, begin, stop, ["Heap"])
         with commands.lines(argv, timeout=timeout) as output:
             for block in output.blocks():
                 _follow(fates, block, xids, damage, wanted)

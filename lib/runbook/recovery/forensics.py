@@ -18,7 +18,7 @@ from runbook.outside import commands
 from runbook.platforms.cluster.walscan import end_of, lay_aliases, refuse_damage
 from runbook.platforms.cluster.walstage import Stage
 from runbook.postgres.tools import Tools
-from runbook.postgres.wal import SEGMENT_NAME, Commit, Timeline, format_lsn, segment_start
+from runbook.postgres.wal import SEGMENT_NAME, Commit, Timeline, segment_start, waldump_argv
 from runbook.recovery.transactions import RelFile, Transaction
 from runbook.recovery.walsummary import Activity, RelationTotals, Summary, commit_of
 from runbook.recovery.waltally import RMGRS, Tally
@@ -159,18 +159,6 @@ def _written_to(folder: Path, lineage: tuple[Timeline, ...]) -> int | None:
     return max(segment_start(path.name, size)[1] for path in found) + size
 
 
-def waldump_argv(tools: Tools, folder: Path, timeline: int, begin: int, end: int | None) -> list[str]:
-    """pg_waldump for the records that tell what transactions did.
-
-    >>> waldump_argv(Tools(Path("/bin"), 17), Path("/wal"), 1, 16777256, None)[:7]
-    ['/bin/pg_waldump', '-p', '/wal', '-t', '1', '-s', '0/1000028']
-    """
-    argv = [tools.path("pg_waldump"), "-p", str(folder), "-t", str(timeline), "-s", format_lsn(begin)]
-    if end is not None:
-        argv += ["-e", format_lsn(end)]
-    return argv + [f"--rmgr={name}" for name in RMGRS]
-
-
 def _read(
     tally: Tally,
     tools: Tools,
@@ -183,7 +171,7 @@ def _read(
     timeout: float,
 ) -> None:
     known = f"lsn: {begin >> 32:X}/{begin & 0xFFFFFFFF:08X}, ".encode() if begin == tally.position else None
-    with commands.lines(waldump_argv(tools, folder, timeline, begin, end), timeout=timeout) as output:
+    with commands.lines(waldump_argv(tools, folder, timeline, begin, end, RMGRS), timeout=timeout) as output:
         for block in output.blocks():
             if known is not None and known in block[: block.find(b"\n")]:
                 block = block[block.find(b"\n") + 1 :]
