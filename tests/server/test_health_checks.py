@@ -73,6 +73,21 @@ PLANTED = (
     "ANALYZE bare, served",
     "ALTER TABLE bare ADD CONSTRAINT late CHECK (x > 0) NOT VALID",
     "ALTER TABLE served DISABLE TRIGGER ALL",
+    # an index that a longer one begins with, in use; its twins differ in their order or predicate
+    "CREATE TABLE ranged (id int PRIMARY KEY, a int, b int)",
+    "INSERT INTO ranged SELECT g, g, g FROM generate_series(1, 5000) AS g",
+    "CREATE INDEX ranged_a ON ranged (a)",
+    "CREATE INDEX ranged_b ON ranged (b DESC)",
+    "CREATE INDEX ranged_ba ON ranged (b, a) WHERE a > 5",
+    "ANALYZE ranged",
+    # no key, beside one whose unique columns may be NULL, and one whose unique columns may not
+    "CREATE TABLE keyless AS SELECT g AS id FROM generate_series(1, 2000) AS g",
+    "CREATE TABLE half_keyed AS SELECT g AS id FROM generate_series(1, 2000) AS g",
+    "CREATE UNIQUE INDEX ON half_keyed (id)",
+    "CREATE TABLE keyed AS SELECT g AS id FROM generate_series(1, 2000) AS g",
+    "ALTER TABLE keyed ALTER id SET NOT NULL",
+    "CREATE UNIQUE INDEX ON keyed (id)",
+    "ANALYZE keyless, half_keyed, keyed",
     # dead rows behind a table's own threshold
     "CREATE TABLE dead (id int) WITH (autovacuum_vacuum_scale_factor = 0.1)",
     "INSERT INTO dead SELECT generate_series(1, 40000)",
@@ -233,6 +248,35 @@ def test_idle_transaction_and_root_blocker_are_found(planted: OwnCluster) -> Non
     assert findings(planted, "idle_transactions") == {}
 
 
+def test_beginning_of_a_longer_index_is_redundant_and_another_order_is_not(planted: OwnCluster) -> None:
+    with planted.connect("shop") as connection:
+        connection.execute("SET enable_seqscan = off")
+        for column in ("a", "b"):
+            connection.execute(f"SELECT * FROM ranged WHERE {column} = 7")
+        connection.execute("SELECT pg_stat_force_next_flush()")
+    planted.sql("CREATE INDEX ranged_ab ON ranged (a, b)", database="shop")
+    found = findings(planted, "redundant_indexes", redundant_index_least_mebibytes=0.01)
+    assert list(found) == ["public.ranged_a"] and "ranged_ab begins with" in found["public.ranged_a"].note
+    assert found["public.ranged_a"].change == "DROP INDEX CONCURRENTLY public.ranged_a;"
+
+
+def test_table_without_a_key_is_found_and_unique_columns_that_are_not_null_are_a_key(planted: OwnCluster) -> None:
+    found = findings(planted, "tables_without_key")
+    assert {"public.keyless", "public.half_keyed"} <= set(found)
+    assert {"public.keyed", "public.ranged", "public.parent", '"Odd ""schema"."Tab%le"'}.isdisjoint(found)
+    assert found["public.keyless"].value == 2000
+
+
+def test_statements_are_ranked_by_what_they_took_in_this_look(planted: OwnCluster) -> None:
+    look = health(planted)
+    for _ in range(2):
+        planted.sql("SELECT 7 AS since_the_first_reading, pg_sleep(0.11)", database="shop")
+    with at_home(planted.home):
+        first = look.statements()[0]
+    assert "since_the_first_reading" in first["statement"] and first["calls"] == 2
+    assert 200 <= first["ms in all"] < 1000
+
+
 def test_healthy_server_checks_are_ok(planted: OwnCluster) -> None:
     for name in (
         "wraparound",
@@ -241,6 +285,8 @@ def test_healthy_server_checks_are_ok(planted: OwnCluster) -> None:
         "checksum_failures",
         "lost_slots",
         "collation_mismatch",
+        "waiting_wal",
+        "replication_lag",
     ):
         assert looked(planted, name).state is State.OK, name
 
@@ -297,6 +343,8 @@ def test_failing_archiver_is_critical_until_it_archives_again() -> None:
             assert time.monotonic() < deadline
             time.sleep(0.1)
         assert findings(cluster, "failing_archiver")["archiver"].state is State.CRITICAL
+        waiting = findings(cluster, "waiting_wal", waiting_wal_warning_segments=1)["archive_status"]
+        assert (waiting.value, waiting.state) == (1, State.WARNING) and "0000000100000000" in waiting.note
         cluster.sql("ALTER SYSTEM SET archive_command = 'true'", "SELECT pg_reload_conf()", "SELECT pg_switch_wal()")
         while not cluster.sql("SELECT archived_count FROM pg_stat_archiver")[0][0]:
             assert time.monotonic() < deadline + 60
@@ -310,7 +358,7 @@ def test_nothing_is_written_and_each_check_is_one_query(planted: OwnCluster) -> 
     found = checked(look, planted.home)
     with at_home(planted.home):
         look.rates()
-    assert look.look.load.queries <= len(found) + 6
+    assert look.look.load.queries <= len(found) + 8
     assert planted.sql("SELECT count(*) FROM pg_class", database="shop") == before
     with at_home(planted.home), look._open("shop") as connection, pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
         connection.execute("CREATE TABLE written (a int)")
@@ -345,8 +393,9 @@ def test_after_the_changes_the_next_look_says_fixed(planted: OwnCluster, tmp_pat
     assert {row["became"] for row in became} == {"fixed"} and len(became) == len(first.findings())
 
 
-def test_every_check_runs_on_postgresql_15() -> None:
-    with own_cluster(major=15) as cluster:
+@pytest.mark.parametrize("major", [15, 18])
+def test_every_check_runs_on_other_versions(major: int) -> None:
+    with own_cluster(*(["--no-data-checksums"] if major == 18 else []), major=major) as cluster:
         cluster.sql("CREATE DATABASE shop")
         cluster.sql("CREATE TABLE t (id serial PRIMARY KEY, a int)", "CREATE INDEX unused ON t (a)",
                     "INSERT INTO t (a) SELECT generate_series(1, 5000)", database="shop")  # fmt: skip
@@ -356,4 +405,5 @@ def test_every_check_runs_on_postgresql_15() -> None:
     allowed = {"health/slow_queries", "health/bloated_tables", "health/bloated_indexes", "health/checksum_failures"}
     assert absent == allowed, [check.reason for check in found.values() if check.status is Status.UNKNOWN]
     unused = next(one for one in look.looked if one.name == "unused_indexes")
-    assert unused.source.endswith("unused_indexes.sql") and [one.object for one in unused.findings] == ["public.unused"]
+    name = "unused_indexes.sql" if major == 15 else "unused_indexes_post_160000.sql"
+    assert unused.source.endswith(name) and [one.object for one in unused.findings] == ["public.unused"]

@@ -13,7 +13,7 @@ from runbook.errors import NotMeasured, OperatorError, ParamsError
 from runbook.health.changes import Change, make_changes, write_changes
 from runbook.health.checkfiles import for_version, load_files, select_files
 from runbook.health.looking import Look, Rights
-from runbook.health.rates import rates
+from runbook.health.rates import rates, statement_rates
 from runbook.health.states import Looked, State, as_check, in_order
 from runbook.health.trend import compare, exhaustion, remember
 from runbook.model import Check
@@ -85,7 +85,7 @@ class DailyHealth:
         """
         self.rights: Rights = self.look.rights()
         self.databases = self.look.databases(self.health.databases)
-        self.first = self._counters()
+        self.first, self.first_statements = self._counters(), self._statements()
         names = [str(row["name"]) for row in self.databases]
         return [
             {"what": "role", "value": self.rights.role},
@@ -182,6 +182,19 @@ class DailyHealth:
         passed = (clock.now() - self.at).total_seconds()
         time.sleep(max(0.0, self.health.sample - passed))
         return rates(self.first, self._counters())
+
+    def statements(self) -> list[dict[str, Any]]:
+        """The statements that took most time since the first reading; why they were not measured, where they were not."""
+        second = self._statements()
+        if isinstance(self.first_statements, str) or isinstance(second, str):
+            return [{"statement": f"not measured: {second if isinstance(second, str) else self.first_statements}"}]
+        return statement_rates(self.first_statements, second) or [{"statement": "none ran meanwhile"}]
+
+    def _statements(self) -> list[dict[str, Any]] | str:
+        try:
+            return self.look.statements(self.databases)
+        except NotMeasured as why:
+            return why.message
 
     def cost(self) -> list[dict[str, Any]]:
         """What this look has cost the target."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from runbook import layout
-from runbook.errors import PlatformError
+from runbook.errors import NotMeasured, PlatformError
 from runbook.health.checkfiles import HealthFile
 from runbook.health.states import Looked, Seen, State
 from runbook.params.schema import Threshold
@@ -17,6 +17,7 @@ from runbook.postgres.connect import Connection, SqlError, quote, rows
 from runbook.postgres.sqlfiles import load_sql
 
 Open = Callable[[str | None], Connection]
+_STATEMENTS = "pg_stat_statements"
 
 
 @dataclass(frozen=True)
@@ -135,23 +136,45 @@ class Look:
         if not set(file.extensions) <= set(extensions):
             return self._unmeasured(file, database, _missing(file, extensions))
         began = time.monotonic()
-        path = ", ".join(["pg_catalog", *(quote(extensions[name]) for name in file.extensions)])
         limits = self.limits(file)
         values = file.sql.values({name: limit.value for name, limit in limits.items()})
         try:
-            connection.execute("BEGIN READ ONLY")
-            connection.execute(f"SET LOCAL search_path = {path}")
-            found = self.load.ask(connection, file.sql.text, values)
+            found = self._ask(connection, [extensions[name] for name in file.extensions], file.sql.text, values)
             if found and not {"object", "value"} <= set(found[0]):
                 where = layout.short(file.sql.path)
                 return self._unmeasured(file, database, f"{where} returns no column 'object' or no column 'value'")
             seen = tuple(judge(file, database, row, limits) for row in found)
         except SqlError as problem:
             return self._unmeasured(file, database, _first_line(problem), time.monotonic() - began)
+        return self._looked(file, database, seen, time.monotonic() - began)
+
+    def _ask(self, connection: Connection, schemas: list[str], text: str, values: list[Any]) -> list[dict[str, Any]]:
+        """The rows, in a read-only transaction that sees these schemas."""
+        try:
+            connection.execute("BEGIN READ ONLY")
+            connection.execute(f"SET LOCAL search_path = {', '.join(['pg_catalog', *map(quote, schemas)])}")
+            return self.load.ask(connection, text, values)
         finally:
             if not connection.closed:
                 connection.execute("ROLLBACK")
-        return self._looked(file, database, seen, time.monotonic() - began)
+
+    def statements(self, databases: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """What each statement has taken so far, from the first database that can tell.
+
+        Raises:
+            NotMeasured: none can.
+        """
+        why = "no database could be entered"
+        for name in (str(row["name"]) for row in databases if row["may"]):
+            try:
+                with self.open_(name) as connection:
+                    schema = self._extensions(connection).get(_STATEMENTS)
+                    if schema is not None:
+                        return self._ask(connection, [schema], load_sql("rates/read_statements").text, [])
+                    why = f"the extension {_STATEMENTS} is not installed"
+            except (PlatformError, SqlError) as problem:
+                why = str(problem).strip().splitlines()[0]
+        raise NotMeasured(f"Statements cannot be told apart: {why}.", next=f"CREATE EXTENSION {_STATEMENTS}")
 
     def limits(self, file: HealthFile) -> dict[str, Threshold]:
         """The thresholds in force: the file's own unless the params say others."""

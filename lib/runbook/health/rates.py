@@ -27,6 +27,28 @@ def rates(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[dict[str,
     return rows
 
 
+def statement_rates(first: list[dict[str, Any]], second: list[dict[str, Any]], most: int = 10) -> list[dict[str, Any]]:
+    """The statements that took most time between two readings, a row each; one whose counters began anew is left out."""
+    before = {row["key"]: row for row in first}
+    taken = []
+    for row in second:
+        earlier = before.get(row["key"], {"calls": 0, "milliseconds": 0.0})
+        calls = row["calls"] - earlier["calls"]
+        if calls > 0 and row["milliseconds"] >= earlier["milliseconds"]:
+            taken.append((row["milliseconds"] - earlier["milliseconds"], calls, row["text"]))
+    whole = sum(milliseconds for milliseconds, _, _ in taken)
+    return [
+        {
+            "statement": text,
+            "calls": calls,
+            "ms in all": round(milliseconds, 1),
+            "ms a call": round(milliseconds / calls, 2),
+            "share of the time, %": round(100 * milliseconds / whole, 1) if whole else 0.0,
+        }
+        for milliseconds, calls, text in sorted(taken, key=lambda one: -one[0])[:most]
+    ]
+
+
 def _rate(before: float | None, after: float | None, factor: float, seconds: float) -> float | None:
     if before is None or after is None or after < before or seconds <= 0:
         return None

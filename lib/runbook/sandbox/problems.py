@@ -23,6 +23,7 @@ _FILES = (
     "delete_swollen",
     "flush_counters",
     "vacuum_swollen",
+    "key_swollen",
     "create_roomy",
     "index_unused",
     "index_key",

@@ -1,0 +1,11 @@
+-- purpose: what each statement has taken so far, for a difference between two readings
+-- columns: key text; text text; calls int8; milliseconds float8
+-- needs: extension:pg_stat_statements
+-- source: PostgreSQL 17, F.30; a statement is (userid, dbid, queryid, toplevel). Text that names a password is withheld
+SELECT format('%s %s %s %s', s.userid, s.dbid, s.queryid, s.toplevel) AS key,
+       CASE WHEN s.query ~* 'password' THEN '(text withheld)'
+            ELSE left(regexp_replace(s.query, '\s+', ' ', 'g'), 160) END AS text,
+       s.calls, s.total_exec_time AS milliseconds
+FROM pg_stat_statements AS s
+ORDER BY s.total_exec_time DESC
+LIMIT 5000;

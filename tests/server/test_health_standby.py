@@ -1,0 +1,62 @@
+"""A standby that does not replay is seen from the primary and from itself, also while its measured delay stands still."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from own_cluster import PORT, OwnCluster, own_cluster
+from runbook.health.states import Seen, State
+from runbook.postgres.osuser import give
+from test_health_checks import looked
+
+pytestmark = pytest.mark.server
+SMALL = {"replication_lag_warning_mebibytes": 1.0, "replication_lag_critical_mebibytes": 1000.0}
+
+
+def standby_of(primary: OwnCluster) -> OwnCluster:
+    """A streaming standby, running."""
+    standby = OwnCluster(primary.home / "second", primary.tools, primary.user)
+    for folder in (standby.home, standby.log.parent, standby.home / "params"):
+        folder.mkdir(mode=0o755)
+        give(folder, primary.user)
+    way = f"host={primary.socket} port={PORT} user=postgres application_name=second"
+    primary.run("pg_basebackup", "-D", str(standby.data), "-R", "-X", "stream", "-c", "fast", "-d", way)
+    standby.start()
+    return standby
+
+
+def caught_up(primary: OwnCluster) -> None:
+    deadline = time.monotonic() + 30
+    behind = "SELECT count(*) FROM pg_stat_replication WHERE replay_lsn = pg_current_wal_lsn()"
+    while not primary.sql(behind)[0][0]:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def lag_of(cluster: OwnCluster) -> Seen:
+    return looked(cluster, "replication_lag", **SMALL).seen[0]
+
+
+def test_standby_that_does_not_replay_is_seen_and_one_that_does_is_ok() -> None:
+    with own_cluster() as primary:
+        primary.sql("CREATE DATABASE shop")
+        standby = standby_of(primary)
+        try:
+            caught_up(primary)
+            assert (lag_of(primary).state, lag_of(standby).state) == (State.OK, State.OK)
+            standby.sql("SELECT pg_wal_replay_pause()")
+            primary.sql("SELECT pg_logical_emit_message(false, 'test', repeat('x', 5000000))")
+            time.sleep(2)  # the delay that PostgreSQL measures is gone or old by now
+            seen = lag_of(primary)
+            assert seen.object == "standby second at a socket" and seen.state is State.WARNING
+            assert 4.5 < (seen.value or 0) < 7 and lag_of(standby).state is State.WARNING
+            standby.sql("SELECT pg_wal_replay_resume()")
+            caught_up(primary)
+            assert lag_of(primary).state is State.OK
+            primary.stop("immediate")
+            time.sleep(1)
+            alone = lag_of(standby)
+            assert alone.state is State.NOT_MEASURED and "not connected to its primary" in alone.note
+        finally:
+            standby.stop("immediate")
