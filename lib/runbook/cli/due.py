@@ -114,6 +114,9 @@ def exception(
     reason: Annotated[str, typer.Option(help="Why the control is not kept.")] = "",
     until: Annotated[str | None, typer.Option(metavar="DATE", help="Its last day: 2026-12-31.")] = None,
     target: Annotated[str | None, typer.Option(help="Of this target only.")] = None,
+    finding: Annotated[
+        str | None, typer.Option(help="Only this finding of the control's runbook, by its key; the control stays due.")
+    ] = None,
 ) -> int:
     """Sign that a control is not kept for a time: who answers for it, why, until when. Without a key: list them."""
     from runbook import layout
@@ -128,7 +131,7 @@ def exception(
         for one in good:
             if control in (None, one.control):
                 say(
-                    f"{one.control} of {one.target or 'every target'}, until {one.expires}: {one.reason} "
+                    f"{one.control} of {one.target or 'every target'}{_only(one.finding)}, until {one.expires}: {one.reason} "
                     f"(owner {one.owner}, signed by {one.signer})"
                 )
         for problem in problems:
@@ -136,7 +139,7 @@ def exception(
         say("Next: runbook exception CONTROL --owner PERSON --reason TEXT --until DATE --key KEY")
         return 1 if problems else 0
     found = find_control(load_controls(), control)
-    known = targets_of(found, read_targets())
+    known = list(read_targets()) if finding is not None else targets_of(found, read_targets())
     if target is not None and target not in known:
         raise OperatorError(f"{control} is not due of '{target}'.", next=f"Its targets: {', '.join(known) or 'none'}.")
     try:
@@ -144,10 +147,15 @@ def exception(
     except ValueError:
         raise OperatorError("An exception ends: --until names its last day.", next="--until 2026-12-31") from None
     path, made = sign_exception(
-        control, target, owner=owner, reason=reason, expires=last, key=key.expanduser(), user=identity.operator()
-    )
+        control, target, owner=owner, reason=reason, expires=last, key=key.expanduser(), user=identity.operator(),
+        finding=finding,
+    )  # fmt: skip
     say(
-        f"{made.signer} has excepted {control} of {target or 'every target'} until {made.expires}: {layout.short(path)}"
+        f"{made.signer} has excepted {control} of {target or 'every target'}{_only(finding)} until {made.expires}: {layout.short(path)}"
     )
     say("Next: runbook due")
     return 0
+
+
+def _only(finding: str | None) -> str:
+    return f", {finding} alone" if finding is not None else ""

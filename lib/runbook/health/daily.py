@@ -10,18 +10,20 @@ from typing import Any
 
 from runbook import clock, layout
 from runbook.errors import NotMeasured, OperatorError, ParamsError
-from runbook.health.changes import Change, make_changes, write_changes
-from runbook.health.checkfiles import for_version, load_files, select_files
-from runbook.health.looking import Look, Rights
 from runbook.health.rates import rates
-from runbook.health.states import Looked, State, as_check, in_order
 from runbook.health.trend import compare, exhaustion, remember
+from runbook.inspection.changes import Change, make_changes, write_changes
+from runbook.inspection.checkfiles import for_version, load_files, select_files
+from runbook.inspection.looking import Look, Rights
+from runbook.inspection.states import Looked, State, as_check, in_order
 from runbook.model import Check
 from runbook.params.loading import nearest, resolve_secret
 from runbook.params.schema import Params
 from runbook.postgres.connect import Connection, SqlError, connect
 from runbook.postgres.sqlfiles import load_sql
 
+#: The folder of its check files below `sql/`.
+AREA = "health"
 _MOST_BARS = 12
 
 
@@ -57,7 +59,7 @@ class DailyHealth:
                 next="Name a connection under health.connection (env: or file:); a role with pg_monitor will do.",
             )
         self.fail_on, self.application = State(fail_on), application
-        self.files = select_files(load_files(), checks, self.health.skip_checks, self.health.thresholds)
+        self.files = select_files(load_files(AREA), checks, self.health.skip_checks, self.health.thresholds)
         narrowed = [
             *([f"Only these checks were asked for: {checks}."] if checks.strip() not in ("all", "") else []),
             *([f"Params leave out: {', '.join(self.health.skip_checks)}."] if self.health.skip_checks else []),

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from runbook import clock
-from runbook.health.states import Looked, in_order
+from runbook.inspection.states import Looked, in_order
 
 #: A figure that moved less than this share is called the same.
 _SAME = 0.05

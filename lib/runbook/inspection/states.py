@@ -1,12 +1,12 @@
-"""States of health: what a row of a check means. Pure.
+"""States: what a row of a check means. Pure.
 
 An object that could not be measured is never ok, and a check with one is UNKNOWN.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from runbook.model import Check, Finding, Severity, Status
@@ -63,8 +63,9 @@ class Seen:
 
 @dataclass(frozen=True)
 class Looked:
-    """One check in one place: what it saw, and what it cost."""
+    """One check in one place: what it saw, and what it cost. `excepted`: findings that a signed exception covers."""
 
+    area: str
     name: str
     title: str
     rank: int
@@ -75,6 +76,7 @@ class Looked:
     next: str
     source: str
     exhausts: float | None = None
+    excepted: tuple[Seen, ...] = ()
 
     @property
     def state(self) -> State:
@@ -95,6 +97,13 @@ def in_order(seen: Iterable[Seen]) -> list[Seen]:
     return sorted(found, key=lambda one: (-_WORSE.index(one.state), one.rank, one.check, -(one.value or 0), one.object))
 
 
+def except_findings(looked: Looked, keys: Collection[str]) -> Looked:
+    """The same without what a signed exception covers, by its key; what is ok needs none."""
+    covered = tuple(one for one in looked.seen if one.state is not State.OK and one.key in keys)
+    left = tuple(one for one in looked.seen if one not in covered)
+    return replace(looked, seen=left, excepted=covered)
+
+
 def as_check(looked: Looked, fail_on: State) -> Check:
     """The check for the run: FAIL from `fail_on` on, UNKNOWN while anything was not measured, else PASS.
 
@@ -112,7 +121,7 @@ def as_check(looked: Looked, fail_on: State) -> Check:
         next_step = "Grant or install what is missing; where that cannot be, a signed exception says so."
     place = f"@{looked.database}" if looked.database else ""
     return Check(
-        id=f"health/{looked.name}{place}",
+        id=f"{looked.area}/{looked.name}{place}",
         title=looked.title,
         status=status,
         expected=looked.expected,
@@ -137,6 +146,8 @@ def _observed(looked: Looked, findings: Sequence[Seen], unmeasured: Sequence[See
         parts[-1] += f" (first {findings[0].object}: {findings[0].observed})"
     if unmeasured:
         parts.append(f"{len(unmeasured)} not measured")
+    if looked.excepted:
+        parts.append(f"{len(looked.excepted)} excepted")
     if parts:
         return ", ".join(parts)
     highest = max((one for one in looked.seen if one.value is not None), key=lambda one: one.value or 0, default=None)
@@ -146,7 +157,7 @@ def _observed(looked: Looked, findings: Sequence[Seen], unmeasured: Sequence[See
 def _finding(one: Seen, looked: Looked) -> Finding:
     severity = {State.CRITICAL: Severity.CRITICAL, State.WARNING: Severity.WARNING}.get(one.state, Severity.INFO)
     return Finding(
-        id=f"health/{one.check}",
+        id=f"{looked.area}/{one.check}",
         object=f"{one.database}: {one.object}" if one.database else one.object,
         severity=severity,
         observed=one.observed,
