@@ -13,7 +13,7 @@ import pytest
 from homes import at_home
 from own_cluster import PORT, OwnCluster, own_cluster
 from runbook.health.daily import DailyHealth
-from runbook.health.states import Looked, Seen, State
+from runbook.inspection.states import Looked, Seen, State
 from runbook.model import Check, Status
 
 pytestmark = pytest.mark.server

@@ -77,3 +77,39 @@ def test_health_refuses_a_check_that_does_not_exist(live_home: Path) -> None:
         timeout=120,
     )
     assert ended.returncode == 2 and "did you mean 'slow_queries'" in ended.stdout + ended.stderr
+
+
+def test_lack_of_privilege_is_excepted_once_by_a_second_person_and_then_a_limitation(live_home: Path) -> None:
+    sandbox = need_sandbox()
+    with sandbox.connect() as connection:
+        connection.execute("CREATE ROLE onlooker LOGIN; GRANT pg_monitor TO onlooker")
+    way = live_home / "onlooker"
+    way.write_text(sandbox.conninfo(user="onlooker") + "\n")
+    way.chmod(0o600)
+    params = live_home / "params" / "sandbox.yaml"
+    params.write_text(params.read_text().replace("health:\n", f"health:\n  connection: {{file: {way}}}\n", 1))
+    code, record = run_health(live_home)
+    assert (code, record["verdict"]) == (4, "INCOMPLETE") and "sequence_exhaustion" in record["reason"] + str(record)
+
+    def command(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "runbook.cli.main", *words],
+            env={**os.environ, "RUNBOOK_HOME": str(live_home)}, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+
+    key = live_home / "ann"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    added = command("keys", "add", "ann@example.org", f"{key}.pub", "--witness")
+    assert added.returncode == 0, added.stderr
+    words = ["--owner", "olaf@example.org", "--reason", "sequences belong to another team", "--until", "2026-12-31"]
+    refused = command("exception", "backup-verification", "--finding", "amcheck", *words, "--key", str(key))
+    assert refused.returncode == 2 and "No finding of backup-verification can be excepted" in refused.stderr
+    signed = command("exception", "daily-health", "--finding", "sequence_exhaustion", *words, "--key", str(key))
+    assert signed.returncode == 0, signed.stderr
+    code, record = run_health(live_home)
+    assert (code, record["verdict"]) == (0, "PASS"), record["reason"]
+    limits = [one for one in record["limitations"] if "sequences belong to another team" in one]
+    assert len(limits) == 1 and "signed by ann@example.org" in limits[0]
+    with sandbox.connect() as connection:
+        connection.execute("REVOKE pg_monitor FROM onlooker")
+    assert run_health(live_home)[0] == 4, "what else cannot be measured is not covered"

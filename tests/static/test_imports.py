@@ -17,6 +17,8 @@ MODEL = BOTTOM | {"model"}
 PARAMS = MODEL | {"params"}
 SEAMS = PARAMS | {"postgres", "outside", "gates"}
 PLACES = SEAMS | {"sandbox", "platforms"}
+#: What two subjects need.
+SHARED = {"inspection", "inventory", "retention"}
 SUBJECTS = {"recovery", "verification", "migrations", "health", "access", "compliance", "escalation"}
 HALL = {"report", "archive", "controls", "schedule"}
 ALLOWED: dict[str, set[str]] = {
@@ -31,15 +33,16 @@ ALLOWED: dict[str, set[str]] = {
     "gates": PARAMS | {"outside"},
     "sandbox": PLACES,
     "platforms": PLACES,
-    **dict.fromkeys(SUBJECTS, PLACES),
-    "report": PLACES | SUBJECTS,
-    "archive": PLACES | SUBJECTS,
+    **dict.fromkeys(SHARED, PLACES | SHARED),
+    **dict.fromkeys(SUBJECTS, PLACES | SHARED),
+    "report": PLACES | SHARED | SUBJECTS,
+    "archive": PLACES | SHARED | SUBJECTS,
     "controls": PLACES | {"archive"},
-    "schedule": PLACES | SUBJECTS | {"controls"},
+    "schedule": PLACES | SHARED | SUBJECTS | {"controls"},
     "session": PARAMS | {"gates"},
-    "index": PLACES | SUBJECTS | HALL,
-    "runner": PLACES | SUBJECTS | HALL | {"session", "index"},
-    "cli": PLACES | SUBJECTS | HALL | {"session", "index", "runner"},
+    "index": PLACES | SHARED | SUBJECTS | HALL,
+    "runner": PLACES | SHARED | SUBJECTS | HALL | {"session", "index"},
+    "cli": PLACES | SHARED | SUBJECTS | HALL | {"session", "index", "runner"},
 }
 #: A library that only one module may import, so that its errors and timeouts are handled in one place.
 DOORS = {

@@ -11,6 +11,7 @@ import pytest
 from archivehouse import House, make_key, overwrite, resign, resum
 from controlhouse import a_control, add_person, add_record, at, write_params
 from runbook import clock
+from runbook.archive.exceptions import excepted_findings
 from runbook.cli.main import run_cli
 from runbook.controls.counting import count_controls
 from runbook.controls.population import State
@@ -137,9 +138,11 @@ def test_removing_a_record_before_it_does_not_void_the_later_one_but_the_month_i
     assert rows[0].state is State.MISSED
 
 
-def except_it(house: House, key: Path, *more: str, owner: str = "olaf@example.org") -> int:
+def except_it(
+    house: House, key: Path, *more: str, owner: str = "olaf@example.org", what: str = "backup-verification"
+) -> int:
     return run_cli(
-        ["exception", "backup-verification", "--owner", owner, "--reason", "the robot is being replaced",
+        ["exception", what, "--owner", owner, "--reason", "the robot is being replaced",
          "--until", "2027-04-30", "--key", str(key), *more]
     )  # fmt: skip
 
@@ -156,6 +159,25 @@ def test_exception_signed_by_a_second_person_counts_from_its_signing(
     assert "the robot is being replaced (owner olaf@example.org, signed by ann@example.org)" in capsys.readouterr().out
     monkeypatch.setattr(clock, "now", lambda: at("2027-05-20T00:00:00"))
     assert run_cli(["due"]) == 1, "it has expired"
+
+
+def test_exception_of_one_finding_covers_it_until_its_day_and_never_the_control(
+    house: House, later: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = add_person(house)
+    assert except_it(house, key, "--finding", "superusers@/ann", what="access-audit") == 0
+    assert except_it(house, key, "--finding", "amcheck") == 2, "a restore is proven, or not"
+    assert except_it(house, key, "--finding", "superuser@/ann", what="access-audit") == 2
+    found, problems = excepted_findings("access-audit", "billing", NOW)
+    assert (list(found), problems) == (["superusers@/ann"], [])
+    assert excepted_findings("backup-verification", "billing", NOW)[0] == {}
+    assert excepted_findings("access-audit", "billing", at("2027-05-20T00:00:00"))[0] == {}
+    monkeypatch.setattr(clock, "now", lambda: at("2027-03-20T00:00:00"))
+    assert run_cli(["due"]) == 1, "the control itself is due as before"
+    path = house.reports / "exceptions" / "access-audit-1.json"
+    overwrite(path, path.read_text().replace("superusers", "row_security"))
+    found, problems = excepted_findings("access-audit", "billing", NOW)
+    assert found == {} and len(problems) == 1
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 from runbook.errors import ParamsError
-from runbook.health.changes import make_changes, write_changes
-from runbook.health.checkfiles import for_version, load_files, parse_file, select_files
-from runbook.health.looking import judge
 from runbook.health.rates import rates
-from runbook.health.states import Looked, Seen, State, as_check, in_order
 from runbook.health.trend import compare, exhaustion, remember
+from runbook.inspection.changes import make_changes, write_changes
+from runbook.inspection.checkfiles import for_version, load_files, parse_file, select_files
+from runbook.inspection.looking import judge
+from runbook.inspection.states import Looked, Seen, State, as_check, in_order
 from runbook.model import Status
 from runbook.params.schema import Threshold
 
@@ -28,7 +28,9 @@ def seen(name: str, state: State = State.WARNING, value: float | None = 5.0, **g
 
 
 def looked(*found: Seen, name: str = "swollen", exhausts: float | None = None) -> Looked:
-    return Looked(name, "No swelling", 5, "shop", "below 4 %", found, 0.1, "mend it", "sql/health/x.sql", exhausts)
+    return Looked(
+        "health", name, "No swelling", 5, "shop", "below 4 %", found, 0.1, "mend it", "sql/health/x.sql", exhausts
+    )
 
 
 def write(folder: Path, text: str, name: str = "check.sql") -> Path:
@@ -72,13 +74,13 @@ def test_variant_takes_the_place_from_its_version_on(tmp_path: Path) -> None:
 
 
 def test_every_shipped_threshold_says_its_source() -> None:
-    assert all(limit.source for file in load_files() for limit in file.thresholds.values())
+    assert all(limit.source for file in load_files("health") for limit in file.thresholds.values())
 
 
 @pytest.mark.parametrize(("wanted", "override"), [("swollen_tables", "x"), ("all", "no_such_threshold")])
 def test_name_that_does_not_exist_is_refused(wanted: str, override: str) -> None:
     with pytest.raises(ParamsError, match="swollen_tables" if wanted != "all" else "no_such_threshold"):
-        select_files(load_files(), wanted, (), {override: Threshold(value=1, source="me")})
+        select_files(load_files("health"), wanted, (), {override: Threshold(value=1, source="me")})
 
 
 @pytest.mark.parametrize(
@@ -94,7 +96,7 @@ def test_name_that_does_not_exist_is_refused(wanted: str, override: str) -> None
     ],
 )
 def test_row_without_a_figure_is_never_ok(value: float | None, unmeasured: str | None, state: State) -> None:
-    file = next(file for file in load_files() if file.name == "sequence_exhaustion")
+    file = next(file for file in load_files("health") if file.name == "sequence_exhaustion")
     row = {"object": "s", "value": value, "note": "", "unmeasured": unmeasured}
     assert judge(file, "shop", row, file.thresholds).state is state
 

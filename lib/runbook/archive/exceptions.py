@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -34,11 +34,15 @@ _LONGEST = timedelta(days=366)
 
 
 class AuditException(Statement):
-    """`target` None: of every target. It lasts from `at` to the end of the day `expires`, in UTC."""
+    """`target` None: of every target. It lasts from `at` to the end of the day `expires`, in UTC.
+
+    `finding` names one finding of the control's runbook; then it excepts that finding alone, never the control.
+    """
 
     schema_version: Literal["runbook.exception/1"] = Field(default=SCHEMA, alias="schema", serialization_alias="schema")
     control: str
     target: str | None = None
+    finding: str | None = None
     owner: str = Field(min_length=1)
     reason: str = Field(min_length=1)
     expires: date
@@ -49,13 +53,30 @@ class AuditException(Statement):
         """The first moment after it."""
         return datetime.combine(self.expires + timedelta(days=1), time(), UTC)
 
+    def _content(self) -> dict[str, Any]:
+        """Without the finding where there is none, as it was signed before there were findings."""
+        content = super()._content()
+        if self.finding is None:
+            del content["finding"]
+        return content
+
     def covers(self, deadline: datetime, period_end: datetime, now: datetime) -> bool:
         """True when the deadline fell into it, and it still holds or held to the period's end: it defers, it does not forgive."""
+        if self.finding is not None:
+            return False
         return self.at <= deadline < self.end and (now < self.end or period_end <= self.end)
 
 
 def sign_exception(
-    control: str, target: str | None, *, owner: str, reason: str, expires: date, key: Path, user: str = ""
+    control: str,
+    target: str | None,
+    *,
+    owner: str,
+    reason: str,
+    expires: date,
+    key: Path,
+    user: str = "",
+    finding: str | None = None,
 ) -> tuple[Path, AuditException]:
     """The exception is signed and lies in the archive. Returns its file. The caller has found control and target in order.
 
@@ -71,7 +92,7 @@ def sign_exception(
             f"{owner} cannot answer for an exception and sign it too.", next="Ask a second person to sign it."
         )
     made = AuditException(
-        control=control, target=target, owner=owner.strip(), reason=reason.strip(), expires=expires,
+        control=control, target=target, finding=finding, owner=owner.strip(), reason=reason.strip(), expires=expires,
         signer=person, key=fingerprint, at=now, user=user,
     )  # fmt: skip
     if made.end <= now:
@@ -103,3 +124,17 @@ def check_exceptions(
         else:
             good.append(made)
     return problems, sorted(good, key=lambda one: one.at)
+
+
+def excepted_findings(control: str, target: str, now: datetime) -> tuple[dict[str, AuditException], list[Problem]]:
+    """The findings of that control's runbook that exceptions cover now, by the finding's key; and exceptions that count for nothing."""
+    problems, good = check_exceptions()
+    found = {
+        one.finding: one
+        for one in good
+        if one.finding is not None
+        and one.control == control
+        and one.target in (target, None)
+        and one.at <= now < one.end
+    }
+    return found, problems

@@ -34,9 +34,13 @@ class Statement(Frozen):
     at: datetime
     user: str = ""
 
+    def _content(self) -> dict[str, Any]:
+        content: dict[str, Any] = self.model_dump(mode="json", by_alias=True)
+        return content
+
     def canonical(self) -> bytes:
         """The signed bytes: JSON in ASCII, keys sorted, one newline at the end."""
-        content: dict[str, Any] = self.model_dump(mode="json", by_alias=True)
+        content = self._content()
         content["at"] = clock.stamp(self.at)
         return (json.dumps(content, sort_keys=True, indent=1) + "\n").encode("ascii")
 

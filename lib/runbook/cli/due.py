@@ -114,6 +114,12 @@ def exception(
     reason: Annotated[str, typer.Option(help="Why the control is not kept.")] = "",
     until: Annotated[str | None, typer.Option(metavar="DATE", help="Its last day: 2026-12-31.")] = None,
     target: Annotated[str | None, typer.Option(help="Of this target only.")] = None,
+    finding: Annotated[
+        str | None,
+        typer.Option(
+            help="CONTROL is a runbook, and only this finding of it, by its key, or what this check cannot measure; controls stay due."
+        ),
+    ] = None,
 ) -> int:
     """Sign that a control is not kept for a time: who answers for it, why, until when. Without a key: list them."""
     from runbook import layout
@@ -128,15 +134,17 @@ def exception(
         for one in good:
             if control in (None, one.control):
                 say(
-                    f"{one.control} of {one.target or 'every target'}, until {one.expires}: {one.reason} "
+                    f"{one.control} of {one.target or 'every target'}{_only(one.finding)}, until {one.expires}: {one.reason} "
                     f"(owner {one.owner}, signed by {one.signer})"
                 )
         for problem in problems:
             say(f"BAD   {problem}: it excepts nothing")
         say("Next: runbook exception CONTROL --owner PERSON --reason TEXT --until DATE --key KEY")
         return 1 if problems else 0
-    found = find_control(load_controls(), control)
-    known = targets_of(found, read_targets())
+    if finding is not None:
+        control, known = _runbook_of(control, finding), sorted(read_targets())
+    else:
+        known = targets_of(find_control(load_controls(), control), read_targets())
     if target is not None and target not in known:
         raise OperatorError(f"{control} is not due of '{target}'.", next=f"Its targets: {', '.join(known) or 'none'}.")
     try:
@@ -144,10 +152,37 @@ def exception(
     except ValueError:
         raise OperatorError("An exception ends: --until names its last day.", next="--until 2026-12-31") from None
     path, made = sign_exception(
-        control, target, owner=owner, reason=reason, expires=last, key=key.expanduser(), user=identity.operator()
-    )
+        control, target, owner=owner, reason=reason, expires=last, key=key.expanduser(), user=identity.operator(),
+        finding=finding,
+    )  # fmt: skip
     say(
-        f"{made.signer} has excepted {control} of {target or 'every target'} until {made.expires}: {layout.short(path)}"
+        f"{made.signer} has excepted {control} of {target or 'every target'}{_only(finding)} until {made.expires}: {layout.short(path)}"
     )
     say("Next: runbook due")
     return 0
+
+
+def _runbook_of(name: str, finding: str) -> str:
+    """The runbook's name; its findings may be excepted, and one of its checks finds this.
+
+    Raises:
+        ParamsError: no such runbook, one that proves or changes what no signature can make up for, or no such check.
+    """
+    from runbook.cli.catalog import check_files
+    from runbook.errors import ParamsError
+    from runbook.params.loading import nearest
+    from runbook.session import notebook
+
+    path = notebook.find_notebook(name)
+    content = notebook.read_notebook(path)
+    if not content.get("metadata", {}).get("runbook", {}).get("excepts_findings", False):
+        raise ParamsError(f"No finding of {name} can be excepted.", next="runbook show daily-health")
+    checks = {Path(file).stem.partition("_post_")[0] for file in check_files(content)}
+    check = finding.partition("@")[0].partition("/")[0]
+    if check not in checks:
+        raise ParamsError(f"{name} has no check '{check}'; {nearest(check, checks)}", next=f"runbook show {name}")
+    return notebook.slug_of(path)
+
+
+def _only(finding: str | None) -> str:
+    return f", {finding} alone" if finding is not None else ""

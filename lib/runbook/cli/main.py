@@ -21,6 +21,7 @@ _GROUPS = {
     "fence": "runbook.cli.fence",
     "doctor": "runbook.cli.doctor",
     "keys": "runbook.cli.keys",
+    "access": "runbook.cli.access",
     "archive": "runbook.cli.archive",
     "schedule": "runbook.cli.schedule",
 }

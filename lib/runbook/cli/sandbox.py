@@ -141,15 +141,15 @@ def incident(
 def plant(
     remove: Annotated[bool, typer.Option("--remove", help="Take them away again.")] = False,
 ) -> None:
-    """Plant problems for the daily health look to find, in a schema of their own."""
+    """Plant problems for the daily look and the access audit to find, in a schema of their own and a role."""
     with locked():
         if remove:
             problems.uproot(need_sandbox())
             typer.echo("The planted problems are gone.")
             return
-        for check, name in problems.plant(need_sandbox()).items():
+        for check, name in {**problems.plant(need_sandbox()), **problems.PLANTED_ACCESS}.items():
             typer.echo(f"{check:<24} {name}")
-    typer.echo("Next: runbook run daily-health")
+    typer.echo("Next: runbook run daily-health, or: runbook run access-audit")
     typer.echo("Undo: runbook sandbox plant --remove")
 
 

@@ -10,18 +10,20 @@ from typing import Any
 
 from runbook import clock, layout
 from runbook.errors import NotMeasured, OperatorError, ParamsError
-from runbook.health.changes import Change, make_changes, write_changes
-from runbook.health.checkfiles import for_version, load_files, select_files
-from runbook.health.looking import Look, Rights
 from runbook.health.rates import rates, statement_rates
-from runbook.health.states import Looked, State, as_check, in_order
 from runbook.health.trend import compare, exhaustion, remember
+from runbook.inspection.changes import Change, make_changes, write_changes
+from runbook.inspection.checkfiles import for_version, load_files, select_files
+from runbook.inspection.looking import Look, Rights
+from runbook.inspection.states import Looked, SignedException, State, accepted, as_check, except_findings, in_order
 from runbook.model import Check
 from runbook.params.loading import nearest, resolve_secret
 from runbook.params.schema import Params
 from runbook.postgres.connect import Connection, SqlError, connect
 from runbook.postgres.sqlfiles import load_sql
 
+#: The folder of its check files below `sql/`.
+AREA = "health"
 _MOST_BARS = 12
 
 
@@ -41,12 +43,21 @@ class DailyHealth:
         application: shows in pg_stat_activity; the run id.
         checks: 'all', or names separated by commas.
         fail_on: the state from which on a check fails the run, 'warning' or 'critical'.
+        excepted: signed exceptions that hold now, by the finding's key.
 
     Raises:
         OperatorError, ParamsError: a parameter or a check file is wrong; the server has not been asked.
     """
 
-    def __init__(self, params: Params, application: str, *, checks: str = "all", fail_on: str = "critical") -> None:
+    def __init__(
+        self,
+        params: Params,
+        application: str,
+        *,
+        checks: str = "all",
+        fail_on: str = "critical",
+        excepted: Mapping[str, SignedException] | None = None,
+    ) -> None:
         if fail_on not in (State.WARNING, State.CRITICAL):
             raise ParamsError(f"fail_on is '{fail_on}'; {nearest(fail_on, ('warning', 'critical'))}")
         self.health = params.health
@@ -57,7 +68,8 @@ class DailyHealth:
                 next="Name a connection under health.connection (env: or file:); a role with pg_monitor will do.",
             )
         self.fail_on, self.application = State(fail_on), application
-        self.files = select_files(load_files(), checks, self.health.skip_checks, self.health.thresholds)
+        self.excepted = dict(excepted or {})
+        self.files = select_files(load_files(AREA), checks, self.health.skip_checks, self.health.thresholds)
         narrowed = [
             *([f"Only these checks were asked for: {checks}."] if checks.strip() not in ("all", "") else []),
             *([f"Params leave out: {', '.join(self.health.skip_checks)}."] if self.health.skip_checks else []),
@@ -103,16 +115,14 @@ class DailyHealth:
         """Every check, by its rank."""
         self.at = clock.now()
         files = for_version(self.files, self.rights.version_number)
-        self.looked = self.look.run(files, self.databases, self.rights)
+        found = self.look.run(files, self.databases, self.rights)
+        self.looked = [except_findings(one, self.excepted) for one in found]
         return [as_check(one, self.fail_on) for one in self.looked]
 
     @property
-    def warnings(self) -> str | None:
-        """What a PASS must not hide: the number of findings below `fail_on`."""
-        found = [seen for one in self.looked for seen in one.findings if seen.state is not self.fail_on]
-        if self.fail_on is State.WARNING or not found:
-            return None
-        return f"{len(found)} warnings do not fail this run; the first: {in_order(found)[0].object}."
+    def accepted(self) -> list[str]:
+        """What a PASS must not hide: what signed exceptions cover, and how many warnings there are."""
+        return accepted(self.looked, self.excepted, self.fail_on)
 
     def findings(self) -> list[dict[str, Any]]:
         """Findings by what to do first."""
@@ -126,6 +136,7 @@ class DailyHealth:
                 "observed": one.observed,
                 "expected": one.expected,
                 "why it is so": one.note,
+                "key": one.key,
             }
             for number, one in enumerate(in_order(seen for look in self.looked for seen in look.seen), start=1)
         ]

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from runbook import clock
-from runbook.health.states import Looked, in_order
+from runbook.inspection.states import Looked, in_order
 
 #: A figure that moved less than this share is called the same.
 _SAME = 0.05
@@ -22,17 +22,18 @@ def remember(looked: Iterable[Looked], at: datetime) -> dict[str, Any]:
     looked = list(looked)
     return {
         "at": clock.stamp(at),
-        "measured": sorted({f"{one.name}@{one.database or ''}" for one in looked if not one.unmeasured}),
+        "measured": sorted({f"{one.name}@{one.database or ''}" for one in looked if one.is_whole}),
         "findings": {
             seen.key: {"state": str(seen.state), "value": seen.value, "unit": seen.unit}
             for one in looked
-            for seen in one.findings
+            for seen in one.everything
+            if seen.is_finding
         },
         "figures": {
             seen.key: seen.value
             for one in looked
             if one.exhausts is not None
-            for seen in one.seen
+            for seen in one.everything
             if seen.value is not None
         },
     }
@@ -43,7 +44,7 @@ def compare(looked: Iterable[Looked], earlier: Mapping[str, Any] | None) -> list
     looked = list(looked)
     known: Mapping[str, Any] = earlier["findings"] if earlier else {}
     rows, present = [], set()
-    for seen in in_order(seen for one in looked for seen in one.seen):
+    for seen in in_order(seen for one in looked for seen in one.everything):
         present.add(seen.key)
         place = f"{seen.check}@{seen.database or ''}"
         before = known.get(seen.key)
@@ -54,7 +55,7 @@ def compare(looked: Iterable[Looked], earlier: Mapping[str, Any] | None) -> list
             else ("new" if was_measured else "seen for the first time")
         )
         rows.append(_row(seen.check, seen.database, seen.object, became, before, seen.observed))
-    measured = {f"{one.name}@{one.database or ''}" for one in looked if not one.unmeasured}
+    measured = {f"{one.name}@{one.database or ''}" for one in looked if one.is_whole}
     for key, before in known.items():
         if key in present:
             continue
@@ -93,7 +94,7 @@ def exhaustion(looked: Iterable[Looked], earlier: Mapping[str, Any] | None, at: 
     rows = []
     days_between = (at - clock.parse(earlier["at"])).total_seconds() / _DAY if earlier else 0.0
     for one in looked:
-        for seen in one.seen:
+        for seen in one.everything:
             if one.exhausts is None or seen.value is None:
                 continue
             before = earlier["figures"].get(seen.key) if earlier else None

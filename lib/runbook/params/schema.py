@@ -247,6 +247,29 @@ class Health(Strict):
     thresholds: dict[str, Threshold] = Field(default_factory=dict)
 
 
+class Leaver(Strict):
+    """A person who has left, on which day, and the roles that were theirs."""
+
+    person: Annotated[str, Field(min_length=1)]
+    left: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+    roles: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class Access(Strict):
+    """What the quarterly access audit does here.
+
+    `connection`, `databases`, `skip_checks`, `statement_timeout`, `thresholds` as in `Health`, whose connection is taken when there is none here.
+    `leavers`: who has left; an empty list says that nobody has, none at all that nobody knows.
+    """
+
+    connection: Secret | None = None
+    databases: tuple[str, ...] | None = None
+    skip_checks: tuple[str, ...] = ()
+    statement_timeout: Duration = 60.0
+    thresholds: dict[str, Threshold] = Field(default_factory=dict)
+    leavers: tuple[Leaver, ...] | None = None
+
+
 class Params(Strict):
     """One target."""
 
@@ -259,6 +282,7 @@ class Params(Strict):
     verification: Verification = Verification()
     recovery: Recovery = Recovery()
     health: Health = Health()
+    access: Access = Access()
     hooks: Hooks = Hooks()
     retention: Retention | None = None
     approvals: Approvals = Approvals()

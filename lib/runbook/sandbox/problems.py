@@ -1,4 +1,4 @@
-"""Problems for the daily look to find, in a schema of their own. Nothing of the application's data is touched."""
+"""Problems for the daily look and the access audit to find, in a schema of their own and a role. Nothing of the application's data is touched."""
 
 from __future__ import annotations
 
@@ -16,8 +16,15 @@ PLANTED = {
     "unused_indexes": "practice.never_used",
     "duplicate_indexes": "practice.twin_of_key",
 }
+#: The same for the access audit.
+PLANTED_ACCESS = {
+    "superusers": "practice_admin",
+    "row_security_off": "practice.open_table",
+    "definer_search_path": "practice.look_up(wanted bigint)",
+}
+_REMOVE = ("remove_problems", "remove_strong_role")
 _FILES = (
-    "remove_problems",
+    *_REMOVE,
     "create_practice",
     "create_swollen",
     "delete_swollen",
@@ -31,11 +38,15 @@ _FILES = (
     "create_sequence",
     "create_narrow",
     "advance_sequence",
+    "create_strong_role",
+    "create_open_table",
+    "grant_open_table",
+    "create_definer",
 )
 
 
 def plant(sandbox: Sandbox) -> dict[str, str]:
-    """The problems are there, made anew; which ones, by the check that finds them. Safe twice.
+    """The problems are there, made anew; which ones the daily look finds, by its checks. Safe twice.
 
     Raises:
         PlatformError: the index that must fail was built.
@@ -56,4 +67,5 @@ def plant(sandbox: Sandbox) -> dict[str, str]:
 def uproot(sandbox: Sandbox) -> None:
     """The problems are gone. Safe twice."""
     with sandbox.connect() as connection:
-        run_file(connection, "problems/remove_problems")
+        for file in _REMOVE:
+            run_file(connection, f"problems/{file}")

@@ -1,18 +1,32 @@
-"""States of health: what a row of a check means. Pure.
+"""States: what a row of a check means. Pure.
 
 An object that could not be measured is never ok, and a check with one is UNKNOWN.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any, Protocol
 
 from runbook.model import Check, Finding, Severity, Status
 
 #: More findings of one check say the same once more; their number is always told.
 MOST_FINDINGS = 50
+
+
+class SignedException(Protocol):
+    """What is needed to know of a signed exception."""
+
+    @property
+    def owner(self) -> str: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def signer(self) -> str: ...
+    @property
+    def expires(self) -> Any: ...
 
 
 class State(StrEnum):
@@ -63,8 +77,9 @@ class Seen:
 
 @dataclass(frozen=True)
 class Looked:
-    """One check in one place: what it saw, and what it cost."""
+    """One check in one place: what it saw, and what it cost. `excepted`: findings that a signed exception covers."""
 
+    area: str
     name: str
     title: str
     rank: int
@@ -75,6 +90,17 @@ class Looked:
     next: str
     source: str
     exhausts: float | None = None
+    excepted: tuple[Seen, ...] = ()
+
+    @property
+    def everything(self) -> tuple[Seen, ...]:
+        """With what is excepted: an exception mends nothing."""
+        return (*self.seen, *self.excepted)
+
+    @property
+    def is_whole(self) -> bool:
+        """True when all was measured, whatever is excepted."""
+        return all(one.state is not State.NOT_MEASURED for one in self.everything)
 
     @property
     def state(self) -> State:
@@ -95,6 +121,42 @@ def in_order(seen: Iterable[Seen]) -> list[Seen]:
     return sorted(found, key=lambda one: (-_WORSE.index(one.state), one.rank, one.check, -(one.value or 0), one.object))
 
 
+def exception_key(one: Seen, keys: Collection[str]) -> str | None:
+    """The key of the signed exception that covers it: its own, or for what is not measured its check's, in one database or in all."""
+    if one.state is State.OK:
+        return None
+    mine = [one.key]
+    if one.state is State.NOT_MEASURED:
+        mine += [f"{one.check}@{one.database}"] * bool(one.database) + [one.check]
+    return next((key for key in mine if key in keys), None)
+
+
+def except_findings(looked: Looked, keys: Collection[str]) -> Looked:
+    """The same without what a signed exception covers."""
+    covered = tuple(one for one in looked.seen if exception_key(one, keys) is not None)
+    left = tuple(one for one in looked.seen if one not in covered)
+    return replace(looked, seen=left, excepted=covered)
+
+
+def accepted(looked: Iterable[Looked], exceptions: Mapping[str, SignedException], fail_on: State) -> list[str]:
+    """What a PASS must not hide: each exception with what it covers, and how many warnings there are."""
+    said, listed = [], list(looked)
+    by: dict[str, list[Seen]] = {}
+    for one in (seen for place in listed for seen in place.excepted):
+        by.setdefault(exception_key(one, exceptions) or "", []).append(one)
+    for key, covered in by.items():
+        signed = exceptions[key]
+        first, more = covered[0], f", and {len(covered) - 1} more" if len(covered) > 1 else ""
+        said.append(
+            f"Excepted until {signed.expires} ({signed.reason}; owner {signed.owner}, signed by {signed.signer}): "
+            f"{first.check}: {first.state}: {first.object}: {first.note}{more}"
+        )
+    found = [seen for one in listed for seen in one.findings if seen.state is not fail_on]
+    if fail_on is State.CRITICAL and found:
+        said.append(f"{len(found)} warnings do not fail this run; the first: {in_order(found)[0].object}.")
+    return said
+
+
 def as_check(looked: Looked, fail_on: State) -> Check:
     """The check for the run: FAIL from `fail_on` on, UNKNOWN while anything was not measured, else PASS.
 
@@ -109,10 +171,13 @@ def as_check(looked: Looked, fail_on: State) -> Check:
     elif unmeasured:
         status = Status.UNKNOWN
         reason = f"Not measured: {unmeasured[0].object}: {unmeasured[0].note}"
-        next_step = "Grant or install what is missing; where that cannot be, a signed exception says so."
+        next_step = (
+            "Grant or install what is missing; where that cannot be, a second person signs it: runbook exception RUNBOOK --finding "
+            + looked.name
+        )
     place = f"@{looked.database}" if looked.database else ""
     return Check(
-        id=f"health/{looked.name}{place}",
+        id=f"{looked.area}/{looked.name}{place}",
         title=looked.title,
         status=status,
         expected=looked.expected,
@@ -137,6 +202,8 @@ def _observed(looked: Looked, findings: Sequence[Seen], unmeasured: Sequence[See
         parts[-1] += f" (first {findings[0].object}: {findings[0].observed})"
     if unmeasured:
         parts.append(f"{len(unmeasured)} not measured")
+    if looked.excepted:
+        parts.append(f"{len(looked.excepted)} excepted")
     if parts:
         return ", ".join(parts)
     highest = max((one for one in looked.seen if one.value is not None), key=lambda one: one.value or 0, default=None)
@@ -146,7 +213,7 @@ def _observed(looked: Looked, findings: Sequence[Seen], unmeasured: Sequence[See
 def _finding(one: Seen, looked: Looked) -> Finding:
     severity = {State.CRITICAL: Severity.CRITICAL, State.WARNING: Severity.WARNING}.get(one.state, Severity.INFO)
     return Finding(
-        id=f"health/{one.check}",
+        id=f"{looked.area}/{one.check}",
         object=f"{one.database}: {one.object}" if one.database else one.object,
         severity=severity,
         observed=one.observed,

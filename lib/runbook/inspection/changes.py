@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from runbook.errors import PlatformError
-from runbook.health.states import Seen
+from runbook.inspection.states import Seen
 
 _OUTSIDE = re.compile(r"\b(CONCURRENTLY|VACUUM|ALTER SYSTEM)\b")
 

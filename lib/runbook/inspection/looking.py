@@ -1,4 +1,4 @@
-"""Runs health checks on the living server: read only, each with its timeout, in one connection a database."""
+"""Runs check files on the living server: read only, each with its timeout, in one connection a database."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 from runbook import layout
 from runbook.errors import NotMeasured, PlatformError
-from runbook.health.checkfiles import HealthFile
-from runbook.health.states import Looked, Seen, State
+from runbook.inspection.checkfiles import CheckFile
+from runbook.inspection.states import Looked, Seen, State
 from runbook.params.schema import Threshold
 from runbook.postgres.connect import Connection, SqlError, quote, rows
 from runbook.postgres.sqlfiles import load_sql
@@ -85,7 +85,7 @@ class Look:
         may = {row["name"]: row["may"] for row in found}
         return [{"name": name, "may": may.get(name, False)} for name in named]
 
-    def run(self, files: list[HealthFile], databases: list[dict[str, Any]], rights: Rights) -> list[Looked]:
+    def run(self, files: list[CheckFile], databases: list[dict[str, Any]], rights: Rights) -> list[Looked]:
         """Every check has been made, or says why not; in the order of their ranks."""
         looked: list[Looked] = []
         waiting = [file for file in files if not file.per_database]
@@ -94,7 +94,7 @@ class Look:
             try:
                 if not row["may"]:
                     raise PlatformError(
-                        f"no database {name} that {rights.role} may enter: GRANT CONNECT, or correct health.databases"
+                        f"no database {name} that {rights.role} may enter: GRANT CONNECT, or correct the databases in params"
                     )
                 connection = self.open_(name)
             except PlatformError as problem:
@@ -124,7 +124,7 @@ class Look:
 
     def _look(
         self,
-        file: HealthFile,
+        file: CheckFile,
         connection: Connection,
         database: str | None,
         extensions: Mapping[str, str],
@@ -176,15 +176,15 @@ class Look:
                 why = str(problem).strip().splitlines()[0]
         raise NotMeasured(f"Statements cannot be told apart: {why}.", next=f"CREATE EXTENSION {_STATEMENTS}")
 
-    def limits(self, file: HealthFile) -> dict[str, Threshold]:
+    def limits(self, file: CheckFile) -> dict[str, Threshold]:
         """The thresholds in force: the file's own unless the params say others."""
         return {name: self.overrides.get(name, own) for name, own in file.thresholds.items()}
 
-    def _unmeasured(self, file: HealthFile, database: str | None, why: str, seconds: float = 0.0) -> Looked:
+    def _unmeasured(self, file: CheckFile, database: str | None, why: str, seconds: float = 0.0) -> Looked:
         seen = Seen(file.name, file.rank, database, "all", State.NOT_MEASURED, None, file.unit, None, why)
         return self._looked(file, database, (seen,), seconds)
 
-    def _looked(self, file: HealthFile, database: str | None, seen: tuple[Seen, ...], seconds: float) -> Looked:
+    def _looked(self, file: CheckFile, database: str | None, seen: tuple[Seen, ...], seconds: float) -> Looked:
         limits = self.limits(file)
         said = [
             f"{word} from {limits[name].value:g} {file.unit} ({limits[name].source})"
@@ -192,6 +192,7 @@ class Look:
             if name
         ]
         return Looked(
+            area=file.area,
             name=file.name,
             title=file.title,
             rank=file.rank,
@@ -209,7 +210,7 @@ def _first_line(problem: SqlError) -> str:
     return str(problem).strip().splitlines()[0]
 
 
-def _missing(file: HealthFile, extensions: Mapping[str, str]) -> str:
+def _missing(file: CheckFile, extensions: Mapping[str, str]) -> str:
     absent = [name for name in file.extensions if name not in extensions]
     return (
         f"the extension {', '.join(absent)} is not installed: CREATE EXTENSION {absent[0]}"
@@ -218,7 +219,7 @@ def _missing(file: HealthFile, extensions: Mapping[str, str]) -> str:
     )
 
 
-def judge(file: HealthFile, database: str | None, row: Mapping[str, Any], limits: Mapping[str, Threshold]) -> Seen:
+def judge(file: CheckFile, database: str | None, row: Mapping[str, Any], limits: Mapping[str, Threshold]) -> Seen:
     """What a row means. A row without a figure, or one that is no number, was not measured."""
     value = row.get("value")
     figure = None if value is None or not math.isfinite(float(value)) else float(value)

@@ -1,4 +1,4 @@
-"""Health checks: `sql/health/*.sql`. A DBA adds a check by adding a file.
+"""Check files of an area, such as `sql/health/*.sql`. A DBA adds a check by adding a file.
 
 Each row is an object with a `value` in the file's unit; the higher, the worse. `-- warning: name` and `-- critical: name` give the
 thresholds, which stand in the file with their source (`-- threshold: name = 5 | why`) and may be overridden in params.
@@ -16,25 +16,25 @@ from pathlib import Path
 
 from runbook import layout
 from runbook.errors import ParamsError
-from runbook.health.states import State
+from runbook.inspection.states import State
 from runbook.params.loading import nearest
 from runbook.params.schema import Threshold
 from runbook.postgres.sqlfiles import SqlFile, parse_sql
 
-FOLDER = "health"
 _THRESHOLD = re.compile(r"([a-z][a-z0-9_]*)\s*=\s*(\d+(?:\.\d+)?)\s*\|\s*(\S.*)")
 _VARIANT = re.compile(r"(.+)_post_(\d{6})")
 _SCOPES = ("cluster", "database")
 
 
 @dataclass(frozen=True)
-class HealthFile:
+class CheckFile:
     """One check as its file describes it.
 
-    `needs`: predefined roles, and extensions written `extension:name`. `any_state`: what each row is, when no threshold decides.
+    `area`: the folder it lies in, health or access. `needs`: predefined roles, and extensions written `extension:name`. `any_state`: what each row is, when no threshold decides.
     `exhausts`: the value at which the resource is used up, None for others.
     """
 
+    area: str
     name: str
     since_version: int
     sql: SqlFile
@@ -84,7 +84,7 @@ def parse_threshold(line: str, where: str) -> tuple[str, Threshold]:
     return match[1], Threshold(value=float(match[2]), source=match[3])
 
 
-def parse_file(path: Path) -> HealthFile:
+def parse_file(path: Path) -> CheckFile:
     """The check that a file describes.
 
     Raises:
@@ -112,7 +112,8 @@ def parse_file(path: Path) -> HealthFile:
         )
     if not sql.get("purpose") or not sql.get("rank").isdigit():
         raise ParamsError(f"{where} lacks its purpose or its rank.", next="Write: -- rank: 5   (1 is done first)")
-    return HealthFile(
+    return CheckFile(
+        area=path.parent.name,
         name=variant[1] if variant else path.stem,
         since_version=int(variant[2]) if variant else 0,
         sql=sql,
@@ -127,14 +128,14 @@ def parse_file(path: Path) -> HealthFile:
     )
 
 
-def load_files(folder: Path | None = None) -> list[HealthFile]:
-    """Every check file with its variants, all problems named at once.
+def load_files(area: str | Path) -> list[CheckFile]:
+    """Every check file of an area (its name below `sql/`, or a folder) with its variants, all problems named at once.
 
     Raises:
         ParamsError: files that are broken, or none.
     """
     found, problems = [], []
-    place = folder or layout.sql() / FOLDER
+    place = layout.sql() / area
     for path in sorted(place.glob("*.sql")):
         try:
             found.append(parse_file(path))
@@ -149,8 +150,8 @@ def load_files(folder: Path | None = None) -> list[HealthFile]:
 
 
 def select_files(
-    files: Iterable[HealthFile], wanted: str, skip: Iterable[str], overrides: Mapping[str, Threshold]
-) -> list[HealthFile]:
+    files: Iterable[CheckFile], wanted: str, skip: Iterable[str], overrides: Mapping[str, Threshold]
+) -> list[CheckFile]:
     """The checks asked for and not skipped, still with all variants.
 
     Args:
@@ -161,23 +162,24 @@ def select_files(
         ParamsError: a name that does not exist.
     """
     every = list(files)
+    area = every[0].area
     names = {file.name for file in every}
     asked = None if wanted.strip() in ("all", "") else {word.strip() for word in wanted.split(",") if word.strip()}
     for name in [*(asked or ()), *skip]:
         if name not in names:
-            raise ParamsError(f"There is no check '{name}'; {nearest(name, names)}", next="runbook show daily-health")
+            raise ParamsError(f"There is no check '{name}'; {nearest(name, names)}", next=f"Choose one of sql/{area}/.")
     known = {name for file in every for name in file.thresholds}
     for name in overrides:
         if name not in known:
             raise ParamsError(
-                f"health.thresholds: no check has '{name}'; {nearest(name, known)}", next="Correct the params file."
+                f"{area}.thresholds: no check has '{name}'; {nearest(name, known)}", next="Correct the params file."
             )
     return [file for file in every if (asked is None or file.name in asked) and file.name not in set(skip)]
 
 
-def for_version(files: Iterable[HealthFile], version: int) -> list[HealthFile]:
+def for_version(files: Iterable[CheckFile], version: int) -> list[CheckFile]:
     """Of each check the newest variant that this server's version (such as 170002) knows."""
-    best: dict[str, HealthFile] = {}
+    best: dict[str, CheckFile] = {}
     for file in sorted(files, key=lambda file: file.since_version):
         if file.since_version <= version:
             best[file.name] = file

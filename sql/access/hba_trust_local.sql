@@ -1,0 +1,16 @@
+-- purpose: nobody gets in by a socket or an unused address without a proof
+-- scope: cluster
+-- unit: rules
+-- rank: 4
+-- any: warning
+-- why: whoever can enter the socket's folder is whoever they say they are
+-- next: use peer or scram-sha-256; else keep the folder closed
+-- columns: object text; value float8; note text
+-- privilege: SELECT on pg_hba_file_rules and EXECUTE on pg_hba_file_rules(); pg_monitor has neither
+-- source: PostgreSQL 17, 20.1 pg_hba.conf
+SELECT format('%s %s %s%s %s', type, array_to_string(database, ','), array_to_string(user_name, ','),
+              coalesce(' ' || address, '') || coalesce(' ' || netmask, ''), auth_method) AS object,
+       1::float8 AS value, format('line %s: %s', line_number, CASE WHEN type = 'local' THEN 'sockets in ' || pg_catalog.current_setting('unix_socket_directories') ELSE 'the server listens to no address now' END) AS note
+FROM pg_catalog.pg_hba_file_rules
+WHERE auth_method = 'trust' AND (type = 'local' OR pg_catalog.current_setting('listen_addresses') = '')
+ORDER BY line_number;

@@ -1,0 +1,33 @@
+-- purpose: views that others may read ask as who reads them
+-- scope: database
+-- unit: of 2 (1 granted to others, 2 and it reads a table with row-level security)
+-- rank: 3
+-- threshold: view_rights_warning = 1 | judgement: it may be meant so; then somebody should have said so
+-- threshold: view_rights_critical = 2 | PostgreSQL 17, CREATE VIEW: the policies of the view's owner count, not the reader's
+-- warning: view_rights_warning
+-- critical: view_rights_critical
+-- why: without security_invoker a view reads with its owner's rights, past the reader's policies
+-- next: set security_invoker, and grant the reader what the view reads
+-- columns: object text; value float8; note text; change text; undo text
+-- source: PostgreSQL 17, CREATE VIEW: security_invoker
+SELECT format('%I.%I', n.nspname, c.relname) AS object,
+       (CASE WHEN EXISTS (
+          SELECT FROM pg_catalog.pg_rewrite AS w
+          JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_rewrite'::regclass AND d.objid = w.oid
+               AND d.refclassid = 'pg_catalog.pg_class'::regclass
+          JOIN pg_catalog.pg_class AS t ON t.oid = d.refobjid AND t.oid <> c.oid AND t.relrowsecurity
+          WHERE w.ev_class = c.oid) THEN 2 ELSE 1 END)::float8 AS value,
+       format('owned by %I, granted to %s', o.rolname,
+              string_agg(DISTINCT CASE e.grantee WHEN 0 THEN 'PUBLIC' ELSE format('%I', coalesce(r.rolname::text, e.grantee::text)) END, ', ')) AS note,
+       format('ALTER VIEW %I.%I SET (security_invoker = true);', n.nspname, c.relname) AS change,
+       format('ALTER VIEW %I.%I RESET (security_invoker);', n.nspname, c.relname) AS undo
+FROM pg_catalog.pg_class AS c
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+JOIN pg_catalog.pg_roles AS o ON o.oid = c.relowner
+CROSS JOIN LATERAL pg_catalog.aclexplode(c.relacl) AS e
+LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = e.grantee
+WHERE c.relkind = 'v' AND e.grantee <> c.relowner
+  AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+  AND NOT coalesce(c.reloptions, '{}') && ARRAY['security_invoker=true', 'security_invoker=on', 'security_invoker=1', 'security_invoker=yes']
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend AS d WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+GROUP BY c.oid, n.nspname, c.relname, o.rolname ORDER BY 2 DESC, 1;
