@@ -19,7 +19,7 @@ SEAMS = PARAMS | {"postgres", "outside", "gates"}
 PLACES = SEAMS | {"sandbox", "platforms"}
 #: What two subjects need.
 SHARED = {"inspection", "inventory", "retention"}
-SUBJECTS = {"recovery", "verification", "migrations", "health", "access", "compliance", "escalation"}
+SUBJECTS = {"recovery", "verification", "migrations", "health", "access", "compliance", "escalation", "architecture"}
 HALL = {"report", "archive", "controls", "schedule"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),

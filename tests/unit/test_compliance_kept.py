@@ -7,7 +7,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from runbook.compliance.kept import (
+from runbook.compliance.logs import find_logs, read_log
+from runbook.model import Status
+from runbook.platforms.cluster.backups import Backup
+from runbook.postgres.wal import Timeline, segment_name
+from runbook.retention.kept import (
     Duty,
     Gap,
     LogFile,
@@ -17,11 +21,7 @@ from runbook.compliance.kept import (
     check_wal_gaps,
     silences,
 )
-from runbook.compliance.logs import find_logs, read_log
-from runbook.compliance.segments import missing_runs, neighbours
-from runbook.model import Status
-from runbook.platforms.cluster.backups import Backup
-from runbook.postgres.wal import Timeline, segment_name
+from runbook.retention.segments import missing_runs, neighbours
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 SIZE = 16 << 20

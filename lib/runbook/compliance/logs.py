@@ -13,7 +13,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from runbook import layout
-from runbook.compliance.kept import LogFile
+from runbook.retention.kept import LogFile
 
 #: So much is read at each end of a file.
 _END_BYTES = 256 << 10

@@ -73,17 +73,18 @@ def as_items(rows: Iterable[Mapping[str, Any]]) -> Items:
     return items
 
 
-def take_inventory(look: Look, databases: list[dict[str, Any]], rights: Rights) -> Inventory:
+def take_inventory(look: Look, databases: list[dict[str, Any]], rights: Rights, area: str = "inventory") -> Inventory:
     """What is there, and what could not be seen and why.
 
     Args:
         databases: as `Look.databases` gives them.
+        area: the folder of the kinds' files below `sql/`.
 
     Raises:
         PlatformError: the server cannot be reached.
         ParamsError: a file is broken.
     """
-    files = load_kinds(rights.version_number)
+    files = load_kinds(rights.version_number, layout.sql() / area)
     unseen: dict[str, str] = {}
     with look.open_(None) as connection:
         server = _read(look, connection, [file for file in files if not file.per_database], None, rights, unseen)

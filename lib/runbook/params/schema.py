@@ -270,6 +270,22 @@ class Access(Strict):
     leavers: tuple[Leaver, ...] | None = None
 
 
+class Architecture(Strict):
+    """What no database shows, as people declare it; 'none' and why, where there is none.
+
+    `backup_retention`: what the provider's plan keeps. `cross_region_export`: where backups go outside of the region.
+    """
+
+    provider: str | None = None
+    location: str | None = None
+    instance_type: str | None = None
+    pooler: str | None = None
+    backup_method: str | None = None
+    backup_frequency: str | None = None
+    backup_retention: Duration | None = None
+    cross_region_export: str | None = None
+
+
 class Params(Strict):
     """One target."""
 
@@ -283,6 +299,7 @@ class Params(Strict):
     recovery: Recovery = Recovery()
     health: Health = Health()
     access: Access = Access()
+    architecture: Architecture = Architecture()
     hooks: Hooks = Hooks()
     retention: Retention | None = None
     approvals: Approvals = Approvals()
