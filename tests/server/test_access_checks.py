@@ -9,8 +9,10 @@ import pytest
 from homes import at_home
 from own_cluster import PORT, OwnCluster, own_cluster
 from runbook.access.audit import AccessAudit
+from runbook.errors import RunbookError
 from runbook.inspection.states import Looked, Seen, State
 from runbook.model import Check, Status
+from runbook.postgres.tools import find_tools
 
 pytestmark = pytest.mark.server
 
@@ -271,3 +273,27 @@ def test_nothing_is_written_and_each_check_is_one_query(planted: OwnCluster) -> 
     found = checked(made, planted)
     assert made.look.load.queries <= len(found) + 4
     assert planted.sql("SELECT count(*) FROM pg_class", database="shop") == before
+
+
+@pytest.mark.parametrize("major", [15, 18])
+def test_other_major_versions_are_audited_whole(major: int) -> None:
+    try:
+        find_tools(major)
+    except RunbookError:
+        pytest.skip(f"PostgreSQL {major} is not on this machine")
+    with own_cluster(major=major) as cluster:
+        cluster.sql(
+            "CREATE DATABASE shop",
+            "CREATE ROLE team",
+            "CREATE ROLE ann LOGIN IN ROLE team",
+            "CREATE ROLE bob SUPERUSER",
+        )
+        made = audit(cluster)
+        found = checked(made, cluster)
+        with at_home(cluster.home):
+            made.take()
+        assert made.inventory.unseen == {}
+        assert any(name.startswith("ann in team") for name in made.inventory.server["memberships"])
+        assert found["access/superusers"].status is Status.FAIL
+        unknown = {name for name, check in found.items() if check.status is Status.UNKNOWN}
+        assert unknown == {"access/dormant_roles"}, "it wants pg_stat_statements"
