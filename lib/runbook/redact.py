@@ -58,6 +58,27 @@ def secret_parts(value: str) -> list[str]:
     return list(dict.fromkeys(parts))
 
 
+def address_parts(address: str) -> list[str]:
+    """The tokens in a notification address, which services write into paths, hosts and queries; names of hosts, mail addresses and
+    ordinary words are none.
+
+    >>> address_parts("slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7F/#incidents")
+    ['T1JJ3T3L2', 'A1BRTD4JD', 'TIiajkdnlazkcOXrIdevi7F']
+    >>> address_parts("json://hooks.corp.net:8080/services/on-call/?to=dba%40corp.net")
+    []
+    """
+    _, _, rest = address.partition("://")
+    place = re.split(r"[/?#]", rest, maxsplit=1)[0].rpartition("@")[2].partition(":")[0]
+    found = []
+    for part in re.split(r"[/?&=:@#,\s]+", rest):
+        plain = unquote(part)
+        is_host = part == place and ("." in part or part == "localhost")
+        is_word = len(plain) < 16 and re.fullmatch(r"[a-z._-]*", plain) is not None
+        if len(plain) >= SHORTEST and not (is_host or is_word or "@" in plain):
+            found += [plain, part]
+    return list(dict.fromkeys(found))
+
+
 def base64_forms(text: str) -> list[str]:
     """What base64 makes of the text wherever it stands in a longer one: whole, and what is sure of it at each offset.
 

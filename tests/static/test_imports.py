@@ -48,6 +48,7 @@ ALLOWED: dict[str, set[str]] = {
 DOORS = {
     "psycopg": {"postgres/connect.py"},
     "httpx": {"outside/http.py"},
+    "apprise": {"outside/notify.py"},
     "subprocess": {"outside/commands.py", "runner/kernel.py", "runner/interactive.py"},
 }
 
