@@ -24,12 +24,13 @@ _GROUPS = {
     "access": "runbook.cli.access",
     "archive": "runbook.cli.archive",
     "schedule": "runbook.cli.schedule",
+    "page": "runbook.cli.page",
 }
 
 _HELP = """Executable runbooks for PostgreSQL.
 
 Exit codes: 0 PASS, 1 FAIL, 2 refused before anything started, 3 WAITING for a decision, 4 INCOMPLETE, 5 target locked. The
-last line on standard output of run, resume, redo, close, abort, answer, approve, countersign and gates is one JSON object.
+last line on standard output of run, resume, redo, close, abort, answer, approve, countersign, gates and page is one JSON object.
 """
 
 

@@ -108,6 +108,8 @@ def show_state(folder: Path, state: RunState) -> None:
             say(f"  ASKED {asked['id']}: {asked['text']}")
             for option, meaning in (asked["options"] or {}).items():
                 say(f"    {option}{' VALUE' if option in asked['needs_value'] else ''}: {meaning}")
+    for page in state.pages:
+        say(f"  PAGED {page['role']} at {page['at']}: {page['outcome']}")
     for act, undo in state.undos.items():
         say(f"  NOT TAKEN BACK: {act}. Undo: {undo}")
     if state.effects is not None:

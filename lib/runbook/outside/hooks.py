@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
@@ -56,6 +57,17 @@ def fact_variables(facts: Mapping[str, str]) -> dict[str, str]:
     return {"RUNBOOK_" + re.sub(r"[^A-Z0-9]+", "_", name.upper()): value for name, value in facts.items()}
 
 
+def hook_argv(words: tuple[str, ...]) -> list[str]:
+    """The command as it is started; the word `runbook` at its start is this very program, on no PATH as it may be.
+
+    >>> hook_argv(("runbook", "page", "dba"))[1:]
+    ['-m', 'runbook.cli.main', 'page', 'dba']
+    """
+    if words[0] == "runbook":
+        return [sys.executable, "-m", "runbook.cli.main", *words[1:]]
+    return [shutil.which(words[0]) or words[0], *words[1:]]
+
+
 def call_hook(name: str, hook: Hook, facts: Mapping[str, str]) -> HookResult:
     """The hook was called once, and ended by itself or after its time.
 
@@ -76,9 +88,8 @@ def call_hook(name: str, hook: Hook, facts: Mapping[str, str]) -> HookResult:
         return HookResult(name, what, reply.ok, reply.said[:_KEPT], reply.seconds)
     assert hook.command is not None
     env = {**layout.PRODUCTION_ENV, "RUNBOOK_HOME": str(layout.home()), **fact_variables(facts)}
-    program = shutil.which(hook.command[0]) or hook.command[0]
     try:
-        result = commands.run_and_leave([program, *hook.command[1:]], timeout=hook.timeout, env=env)
+        result = commands.run_and_leave(hook_argv(hook.command), timeout=hook.timeout, env=env)
     except CommandTimedOut as cause:
         return HookResult(name, what, False, scrubber.text(cause.message), hook.timeout)
     except CommandFailed as cause:

@@ -8,10 +8,9 @@ from runbook import layout
 from runbook.archive.sums import SUMS, sha256_of_file
 from runbook.errors import OperatorError
 from runbook.gates.decision import Kind
-from runbook.runner.closing import close_attempt, read_state
+from runbook.runner.anew import archive_anew
+from runbook.runner.closing import read_state
 from runbook.session.deciding import Decided, OpenGate, decide
-from runbook.session.journal import Journal
-from runbook.session.request import JOURNAL, SOURCE, start_attempt
 from runbook.session.state import RunState
 
 
@@ -41,20 +40,6 @@ def countersign_run(
     decided = decide(gate, Kind.COUNTERSIGN, key=key, principal=principal, comment=comment, record=about)
     after = read_state(gate.folder)
     if after.concluded and after.closed:
-        _archive_anew(gate.folder, after)
+        archive_anew(gate.folder, after)
         after = read_state(gate.folder)
     return decided, after
-
-
-def _archive_anew(folder: Path, state: RunState) -> None:
-    """The attempt that was concluded has another record, with the countersignature in it."""
-    start_attempt(
-        Journal(folder / JOURNAL),
-        folder,
-        state.attempt + 1,
-        by="runbook run",  # so that the next command archives it if this process dies now
-        source=str(state.sitting.get("source", SOURCE)),
-        continues=True,
-        executed_attempt=state.sitting.get("executed_attempt", state.attempt),
-    )
-    close_attempt(folder)

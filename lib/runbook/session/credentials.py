@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from runbook import layout
 from runbook.errors import RunbookError
+from runbook.params.contacts import load_contacts, resolve_address
 from runbook.params.loading import load_params, resolve_secret
 from runbook.params.schema import Params, Secret
 
@@ -42,11 +43,29 @@ def register_secrets(params: Params) -> None:
         ParamsError: a secret is too short to scrub, or its file is readable by others.
     """
     for name, secret in known_secrets(params):
-        if secret.env is not None:
-            if os.environ.get(secret.env):
-                resolve_secret(secret, name)
-        elif secret.file is not None and os.access(layout.resolve(secret.file), os.R_OK):
+        if _is_there(secret):
             resolve_secret(secret, name)
+    register_addresses()
+
+
+def register_addresses() -> None:
+    """The addresses of all contacts that can be had now are scrubbed, in every run: a pager's key is worth as much as a password.
+
+    A file, or an address, that is in disorder is passed over: the escalation runbook tells.
+    """
+    with contextlib.suppress(RunbookError):
+        for roster in load_contacts().rosters:
+            for person in roster.people:
+                for channel in person.channels:
+                    if channel.address is not None and _is_there(channel.address):
+                        with contextlib.suppress(RunbookError):
+                            resolve_address(channel, channel.id)
+
+
+def _is_there(secret: Secret) -> bool:
+    if secret.env is not None:
+        return bool(os.environ.get(secret.env))
+    return secret.file is not None and os.access(layout.resolve(secret.file), os.R_OK)
 
 
 def register_all_secrets() -> None:

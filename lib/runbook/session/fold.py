@@ -10,7 +10,7 @@ from typing import Any
 from runbook import clock
 from runbook.errors import PlatformError
 from runbook.model import Check, Measure, Status, StepRecord, StepState
-from runbook.session import gatebook, questions
+from runbook.session import gatebook, pagebook, questions
 from runbook.session.journal import Event
 from runbook.session.state import OnceState, Problem, RunState
 from runbook.session.verdict import judge
@@ -23,15 +23,17 @@ _AFTERWARDS = (
     {"attempt-ended", "attempt-closed", "notified", "aborted", "step-redo", "change-accepted"}
     | gatebook.AFTERWARDS
     | questions.AFTERWARDS
+    | pagebook.AFTERWARDS
 )
 
 
-class _Folding(gatebook.GateFolding, questions.QuestionFolding):
+class _Folding(gatebook.GateFolding, questions.QuestionFolding, pagebook.PageFolding):
     """What is known after the events so far."""
 
     def __init__(self) -> None:
         gatebook.GateFolding.__init__(self)
         questions.QuestionFolding.__init__(self)
+        pagebook.PageFolding.__init__(self)
         self.request: dict[str, Any] = {}
         self.once: dict[str, OnceState] = {}
         self.records: list[str] = []
@@ -210,7 +212,7 @@ def fold(events: Iterable[Event]) -> RunState:
     checks = tuple(known.checks.values())
     gates = known.settled_gates()
     glasses = tuple(known.glasses.values())
-    limits = (*(glass.limitation() for glass in glasses), *known.limits)
+    limits = (*(glass.limitation() for glass in glasses), *known.limits, *known.page_limits())
     for change in known.accepted:
         limits += (f"Changed during the run ({', '.join(change['what'])}), accepted: {change['reason']}",)
     aborted = known.aborted
@@ -252,6 +254,7 @@ def fold(events: Iterable[Event]) -> RunState:
         answers={name: tuple(given) for name, given in known.answers.items()},
         memory=dict(known.memory),
         undos=dict(known.undos),
+        pages=tuple(known.pages.values()),
         problems=tuple(known.problems),
         concluded=known.concluded,
         ended=known.ended,

@@ -39,7 +39,7 @@ class Problem:
 @dataclass(frozen=True)
 class RunState:
     """A pure fold of the journal. Steps, checks, measures, facts, questions and problems are those of the latest attempt; what
-    was ever asked, answers, what is remembered, and the undos of acts that nobody took back (act → how) are those of the whole run."""
+    was ever asked, answers, what is remembered, pages, and the undos of acts that nobody took back (act → how) are those of the whole run."""
 
     request: dict[str, Any]
     attempt: int
@@ -63,6 +63,7 @@ class RunState:
     answers: dict[str, tuple[Answer, ...]]
     memory: dict[str, Any]
     undos: dict[str, str]
+    pages: tuple[dict[str, Any], ...]
     problems: tuple[Problem, ...]
     concluded: bool
     ended: bool

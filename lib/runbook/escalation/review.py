@@ -1,0 +1,217 @@
+"""`ContactsReview`: what the notebook steps through. Nothing is changed; without dry_run a test message goes out."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+from runbook import clock, layout
+from runbook.clock import human_seconds
+from runbook.errors import ParamsError
+from runbook.escalation import entries
+from runbook.escalation.calling import deliver
+from runbook.escalation.oncall import find_gaps, on_duty
+from runbook.escalation.wording import check_body, check_title
+from runbook.model import Check, Severity, Status
+from runbook.outside.notify import address_problems
+from runbook.params.contacts import FILE, Channel, Person, Role, contacts_file, load_contacts, resolve_address
+from runbook.params.schema import Params
+
+
+def check_parameters(params: Params, values: Mapping[str, Any]) -> None:
+    """The contacts can be read and hold the roles that were asked for; nothing is started.
+
+    Raises:
+        ParamsError: they cannot, or do not.
+    """
+    ContactsReview(params, "preflight", values["roles"])
+
+
+class ContactsReview:
+    """The state between the steps of one review.
+
+    Args:
+        run: the run id, for the test message.
+        roles: 'all', or names separated by commas: whose people get a test message.
+
+    Raises:
+        ParamsError: params/contacts.yaml is wrong, or has no such role or environment.
+    """
+
+    def __init__(self, params: Params, run: str, roles: str = "all") -> None:
+        self.contacts, self.params, self.run = load_contacts(), params, run
+        self.roster = self.contacts.roster_of(params.environment)
+        asked = [] if roles.strip() == "all" else [name.strip() for name in roles.split(",")]
+        self.roles: list[Role] = [self.roster.role(name) for name in asked] or list(self.roster.roles)
+        for level in self.contacts.escalation:
+            self.roster.role(level.role)
+        self.now = clock.now()
+
+    @property
+    def file_facts(self) -> dict[str, str]:
+        """Which file was read."""
+        path = contacts_file()
+        return {"path": layout.short(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+    @property
+    def limitations(self) -> list[str]:
+        """What stands at the top."""
+        found = [
+            f"{role.title}: hours in which nobody is on duty are accepted: {role.gaps_accepted}"
+            for role in self.roster.roles if role.gaps_accepted is not None and find_gaps(self.roster, role, self.now)
+        ]  # fmt: skip
+        found += [
+            f"{person.id} has no channel and cannot be paged, only reached by hand: {person.by_hand}."
+            for person in self.roster.people if not person.channels
+        ]  # fmt: skip
+        if any(person.practice for person in self.roster.people):
+            found.append("Practice contacts: nobody is behind them, and nobody is called.")
+        if len(self.roles) < len(self.roster.roles):
+            found.append(f"Test messages were asked for {', '.join(role.id for role in self.roles)} only.")
+        return found
+
+    def contact_rows(self) -> list[dict[str, Any]]:
+        """Every role with its people, in the order in which they are called."""
+        return [
+            {
+                "role": role.title, "called": "first" if n == 0 else f"deputy {n}", "who": person.name,
+                "channels": ", ".join(f"{one.id}: {one.shown}" for one in person.channels) or "none",
+                "by hand": person.by_hand, "hours": f"{', '.join(person.hours)} {person.time_zone}",
+                "confirmed": person.confirmed or ("practice" if person.practice else "never"),
+            }
+            for role in self.roster.roles for n, person in enumerate(self.roster.people_of(role))
+        ]  # fmt: skip
+
+    def check_entries(self) -> list[Check]:
+        """Roles, and placeholders."""
+        return [entries.check_roles(self.roster), *entries.check_placeholders(self.roster)]
+
+    def check_confirmed(self) -> list[Check]:
+        """How long ago each entry was confirmed; none for practice people."""
+        return entries.check_confirmed(self.roster, self.contacts.confirmation, self.now.date())
+
+    def on_call_rows(self) -> list[dict[str, Any]]:
+        """Who is on call now for each role."""
+        rows = []
+        for role in self.roster.roles:
+            found = on_duty(self.roster, role, self.now)
+            first = found[0] if found else None
+            local = f"{self.now.astimezone(first.duty.zone):%a %H:%M} {first.time_zone}" if first else "–"
+            rows.append(
+                {
+                    "role": role.title, "on call now": first.name if first else "NOBODY",
+                    "instead of": self.roster.person(role.person).name if first and first.id != role.person else "–",
+                    "their time": local, "then": ", ".join(one.name for one in found[1:]) or "–",
+                    "by hand": first.by_hand if first else self.roster.person(role.person).by_hand,
+                }
+            )  # fmt: skip
+        return rows
+
+    def check_cover(self) -> list[Check]:
+        """Somebody is on duty at every hour."""
+        return entries.check_cover(self.roster, self.now)
+
+    def gap_rows(self) -> list[dict[str, Any]]:
+        """The coming seven days' gaps."""
+        gaps = [gap for role in self.roster.roles for gap in find_gaps(self.roster, role, self.now)]
+        return [
+            {"role": gap.role, "nobody from": f"{gap.begin:%a %Y-%m-%d %H:%M} UTC",
+             "to": f"{gap.end:%a %Y-%m-%d %H:%M} UTC", "long": human_seconds(gap.seconds)}
+            for gap in gaps
+        ] or [{"role": "every role", "nobody from": "–", "to": "–", "long": "no gap in 7 days"}]  # fmt: skip
+
+    def level_rows(self) -> list[dict[str, Any]]:
+        """The levels of the escalation, with who is on call for each now."""
+        rows = []
+        for number, level in enumerate(self.contacts.escalation, start=1):
+            role = self.roster.role(level.role)
+            found = on_duty(self.roster, role, self.now)
+            rows.append(
+                {
+                    "level": number, "after": f"{level.after_minutes:g} min", "role": role.title, "when": level.when,
+                    "now": found[0].name if found else "NOBODY", "command": f"runbook page {role.id} --run RUN",
+                    "source": level.source,
+                }
+            )  # fmt: skip
+        return rows
+
+    # -- channels -----------------------------------------------------------------------------------------
+
+    def _channels(self) -> list[tuple[Person, Channel]]:
+        names = dict.fromkeys(name for role in self.roles for name in role.chain)
+        people = [self.roster.person(name) for name in names]
+        return [(person, channel) for person in people for channel in person.channels]
+
+    def check_addresses(self) -> list[Check]:
+        """Each channel's secret can be had and is an address; nothing is sent."""
+        found: dict[str, str] = {}
+        checks = {}
+        for person, channel in self._channels():
+            key = f"{person.id}-{channel.id}"
+            common: dict[str, Any] = {
+                "id": f"address-{key}", "title": f"{person.id}, {channel.id}: the address can be used",
+                "expected": "an address", "object": channel.shown, "source": f"params/{FILE}",
+            }  # fmt: skip
+            if channel.practice is not None:
+                checks[key] = Check(**common, status=Status.PASS, observed=f"practice file {channel.practice}")
+                continue
+            try:
+                found[key] = resolve_address(channel, f"{person.id}, {channel.id}")
+            except ParamsError as cause:
+                checks[key] = Check(
+                    **common, status=Status.UNKNOWN, observed="no secret", reason=cause.message, next=cause.next
+                )
+                continue
+            checks[key] = Check(**common, status=Status.PASS, observed="an address")
+        for key, problem in zip(found, address_problems(list(found.values())), strict=True):
+            if problem is None and entries.is_placeholder(found[key].partition("://")[2]):
+                problem = "the address holds a placeholder"
+            if problem is not None:
+                checks[key] = checks[key].model_copy(
+                    update={
+                        "status": Status.FAIL, "observed": problem, "reason": f"{problem[0].upper()}{problem[1:]}.",
+                        "next": "Correct the secret; https://appriseit.com lists the forms of addresses.",
+                    }
+                )  # fmt: skip
+        return list(checks.values())
+
+    def send_test(self, dry_run: bool) -> list[Check]:
+        """A test message went to each channel, in a dry run to none; how each took it."""
+        self.sent_rows: list[dict[str, Any]] = []
+        checks = []
+        for person, channel in self._channels():
+            row = {"who": person.name, "channel": channel.id, "to": channel.shown}
+            if dry_run:
+                self.sent_rows.append({**row, "outcome": "dry run: nothing was sent", "said": "–"})
+                continue
+            roles = ", ".join(role.id for role in self.roster.roles if person.id in role.chain)
+            who, host = getpass.getuser(), socket.gethostname()
+            body = check_body(person.name, roles, self.run, who, host)
+            done = deliver(person, channel, check_title(self.params.target), body)
+            words = {
+                Status.PASS: "accepted by the channel, not: read",
+                Status.FAIL: "refused",
+                Status.UNKNOWN: "not sent",
+            }
+            self.sent_rows.append({**row, "outcome": words[done.status], "said": done.said, "s": done.seconds})
+            failed = done.status is not Status.PASS
+            checks.append(
+                Check(
+                    id=f"delivery-{person.id}-{channel.id}",
+                    title=f"{person.id}, {channel.id}: a test message is accepted",
+                    status=done.status,
+                    severity=Severity.CRITICAL,
+                    expected="accepted by the channel",
+                    observed=words[done.status],
+                    object=channel.shown,
+                    reason=f"{words[done.status].capitalize()}: {done.said}" if failed else None,
+                    next=f"Correct the channel {channel.id} of {person.id}; until then: {person.by_hand}."
+                    if failed
+                    else None,
+                    seconds=done.seconds,
+                )
+            )
+        return checks
