@@ -15,6 +15,7 @@ from runbook import layout
 
 GATE = 'run.ask("Choose the way", "Which?", {"left": "there", "right": "here"})'
 CANARY = "kT9rVw3xQz7LmN2p"
+TOKEN = "Zq8xW2vTn5LkRd7m"
 
 CONTACTS = """\
 confirmation: {{within: 90 d, source: the tests}}
@@ -222,19 +223,18 @@ def test_one_channel_of_two_decides_the_verdict(house: House, bob: str, code: in
 
 def test_secrets_of_addresses_are_found_nowhere(house: House) -> None:
     with web_server() as web:
-        secret = f"json://dba:{CANARY}pw@127.0.0.1:{web.port}/{CANARY}/500"
+        secret = f"json://dba:{CANARY}pw@127.0.0.1:{web.port}/{TOKEN}/500"
         add_contacts(house, channel("ANN_HOOK"), channel("BOB_MAIL"), ANN_HOOK=secret,
                      BOB_MAIL=f"mailtos://bob:{CANARY}@127.0.0.1:{free_port()}/?to=bob@corp.net")  # fmt: skip
         run = waiting_run(house)
-        house.add_notebook(
-            "leak", 'import os\nprint(os.environ["ANN_HOOK"], os.environ["BOB_MAIL"])', CONCLUDE, number=2
-        )
+        leak = 'import os\nhook = os.environ["ANN_HOOK"]\nprint(hook, hook.split("/")[-2], os.environ["BOB_MAIL"])'
+        house.add_notebook("leak", leak, CONCLUDE, number=2)
         results = [house.runbook("page", "dba", "--run", run), review(house, "-p", "dry_run", "false")]
         results.append(house.runbook("run", "leak"))
     assert [result.code for result in results][:2] == [1, 1], results
     for result in results:
-        assert CANARY not in result.stdout + result.stderr
-    assert holding(house.home, CANARY) == []
+        assert CANARY not in result.stdout + result.stderr and TOKEN not in result.stdout + result.stderr
+    assert holding(house.home, CANARY) + holding(house.home, TOKEN) == []
 
 
 def holding(folder: Path, text: str) -> list[str]:
