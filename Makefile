@@ -32,7 +32,7 @@ lint: $(READY)  ## style, imports, types
 	@$(BIN)/ruff format --check -q lib tests
 	@$(BIN)/mypy
 
-faults: $(READY)  ## the campaign: every planted fault against a real restore
+faults: $(READY)  ## the campaign: planted faults, deaths, gates and whole runbooks on real clusters
 	@$(PYTEST) -n $(WORKERS) -m faults tests
 
 killed: $(READY)  ## a recovery that is killed at every step, and ends well

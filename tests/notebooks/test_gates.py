@@ -8,9 +8,12 @@ import subprocess
 import sys
 from typing import Any
 
+import pytest
 from homes import at_home
 from house import CONCLUDE, House, Result
 from runbook.gates import signers, signing
+
+pytestmark = pytest.mark.faults
 
 OBSERVE = (
     "from pathlib import Path\nfrom runbook.gates import Plan\n"

@@ -9,6 +9,8 @@ import time
 import pytest
 from house import CONCLUDE, PASSING, House, finish, marked, wait_until
 
+pytestmark = pytest.mark.faults
+
 WAIT = (
     "import subprocess, time\nfrom pathlib import Path\n"
     'run.on_cleanup("tidy", lambda: Path("tidied").touch())\n'

@@ -12,6 +12,8 @@ import yaml
 from controlhouse import a_control
 from house import CONCLUDE, FAILING, PASSING, House, wait_until
 
+pytestmark = pytest.mark.faults
+
 SLOW = 'import pathlib, time\npathlib.Path("started").touch()\nwhile not pathlib.Path("go").exists(): time.sleep(0.1)'
 BROKEN_ONCE = 'import pathlib\nseen = pathlib.Path("seen")\nif not seen.exists():\n    seen.touch()\n    raise OSError("disk is away")'
 RUN = ("schedule", "run", "task", "--target", "billing")

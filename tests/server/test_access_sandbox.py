@@ -13,7 +13,7 @@ import pytest
 from runbook.sandbox import problems
 from runbook.sandbox.place import need_sandbox
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.faults]
 
 
 def runbook(home: Path, *words: str) -> tuple[int, dict[str, Any]]:

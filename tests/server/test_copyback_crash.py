@@ -17,7 +17,7 @@ from runbook.errors import OperatorError, PlatformError
 from runbook.recovery.copybackplan import CHANGED, EXISTS, KEPT_OUT, NOT_SET_BACK, CopyBackPlan
 from undoing import Undoing, damaged, reasons, table
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.faults]
 
 SECRET = "ann@example.org"
 MADE = (

@@ -6,7 +6,7 @@ import time
 
 import pytest
 from own_cluster import PORT, OwnCluster, own_cluster
-from runbook.health.states import Seen, State
+from runbook.inspection.states import Seen, State
 from runbook.postgres.osuser import give
 from test_health_checks import looked
 

@@ -10,7 +10,7 @@ from recovering import ANSWERS, Recovering, figure, suffer
 from runbook import layout
 from runbook.sandbox.place import need_sandbox
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.faults]
 
 VEHICLES = "SELECT count(*) FROM public.vehicles"
 

@@ -10,11 +10,14 @@ import tempfile
 import time
 from pathlib import Path
 
+import pytest
 from archivehouse import House, fill, run_id
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from runbook.archive.records import list_records
 from runbook.archive.verify import verify_archive
+
+pytestmark = pytest.mark.faults
 
 #: A process of its own, so that a kill is a kill: it opens its runs and archives them, one after the other.
 _WRITER = "import sys; from pathlib import Path; from archivehouse import fill; fill(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))"
