@@ -14,6 +14,7 @@ from homes import at_home
 from own_cluster import PORT, OwnCluster, own_cluster
 from runbook.health.daily import DailyHealth
 from runbook.inspection.states import Looked, Seen, State
+from runbook.inspection.visit import open_read_only
 from runbook.model import Check, Status
 
 pytestmark = pytest.mark.server
@@ -366,7 +367,8 @@ def test_nothing_is_written_and_each_check_is_one_query(planted: OwnCluster) -> 
 
 def test_slow_check_ends_at_its_timeout_and_is_not_measured(planted: OwnCluster) -> None:
     look = health(planted, checks="bloated_tables")
-    look.health = look.health.model_copy(update={"statement_timeout": 0.001})
+    hasty = look.settings.model_copy(update={"statement_timeout": 0.001})
+    look.look.open_ = open_read_only(look.params, "health", hasty, "test-health")
     found = checked(look, planted.home)["health/bloated_tables@shop"]
     assert found.status is Status.UNKNOWN and "statement timeout" in (found.reason or "")
 

@@ -7,15 +7,13 @@ from typing import Any
 
 from runbook import clock
 from runbook.architecture import declared
-from runbook.errors import OperatorError
 from runbook.inspection.looking import Look, Rights
+from runbook.inspection.visit import open_read_only
 from runbook.inventory.differences import compare, not_comparable
 from runbook.inventory.items import Inventory
 from runbook.inventory.reading import take_inventory
 from runbook.model import Check, Status
-from runbook.params.loading import resolve_secret
 from runbook.params.schema import Params
-from runbook.postgres.connect import Connection, connect
 from runbook.retention.measuring import Kept
 
 #: Kinds of the inventory that say how the system is built; who may do what is the access audit's.
@@ -43,26 +41,11 @@ class ArchitectureRecord:
     """
 
     def __init__(self, params: Params, application: str) -> None:
-        self.params, self.application = params, application
-        self.secret = params.health.connection or (params.cluster.connection if params.cluster else None)
-        if self.secret is None:
-            raise OperatorError(
-                f"The params of '{params.target}' say no way into the running server.",
-                next="Name a connection under health.connection (env: or file:); a role with pg_monitor will do.",
-            )
+        self.params = params
+        self._open = open_read_only(params, "health", params.health, application)
         self.look = Look(self._open, {})
         self.limitations: list[str] = []
         self.kept: Kept | None = None
-
-    def _open(self, database: str | None) -> Connection:
-        assert self.secret is not None
-        return connect(
-            conninfo=resolve_secret(self.secret, "health.connection"),
-            database=database,
-            application=self.application,
-            statement_timeout=self.params.health.statement_timeout,
-            lock_timeout=1,
-        )
 
     def clean_up(self) -> None:
         """Nothing that was laid ready is left."""

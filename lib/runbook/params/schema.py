@@ -231,20 +231,25 @@ class Threshold(Strict):
     source: str
 
 
-class Health(Strict):
-    """What the daily look at the living server does here.
+class Inspection(Strict):
+    """How a living server is looked at.
 
     `connection`: a role of its own, at best with pg_monitor alone; without it `cluster.connection`. `databases`: those that are looked
-    at, by default all that accept connections. `sample`: how long lies between the two readings of the counters.
-    `statement_timeout`: of each check. `thresholds`: by name, over those that the check files state.
+    at, by default all that accept connections. `statement_timeout`: of each check. `thresholds`: by name, over those that the check
+    files state.
     """
 
     connection: Secret | None = None
     databases: tuple[str, ...] | None = None
     skip_checks: tuple[str, ...] = ()
-    sample: Duration = 5.0
     statement_timeout: Duration = 20.0
     thresholds: dict[str, Threshold] = Field(default_factory=dict)
+
+
+class Health(Inspection):
+    """The daily look. `sample`: how long lies between the two readings of the counters."""
+
+    sample: Duration = 5.0
 
 
 class Leaver(Strict):
@@ -255,18 +260,13 @@ class Leaver(Strict):
     roles: Annotated[tuple[str, ...], Field(min_length=1)]
 
 
-class Access(Strict):
-    """What the quarterly access audit does here.
+class Access(Inspection):
+    """The quarterly access audit, by health's connection when there is none here.
 
-    `connection`, `databases`, `skip_checks`, `statement_timeout`, `thresholds` as in `Health`, whose connection is taken when there is none here.
     `leavers`: who has left; an empty list says that nobody has, none at all that nobody knows.
     """
 
-    connection: Secret | None = None
-    databases: tuple[str, ...] | None = None
-    skip_checks: tuple[str, ...] = ()
     statement_timeout: Duration = 60.0
-    thresholds: dict[str, Threshold] = Field(default_factory=dict)
     leavers: tuple[Leaver, ...] | None = None
 
 
