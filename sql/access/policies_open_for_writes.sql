@@ -1,12 +1,12 @@
 -- purpose: no policy lets every row be written
 -- scope: database
--- unit: of 2 (1 for named roles, 2 for everybody)
+-- unit: of 2
 -- rank: 2
 -- threshold: open_policy_warning = 1 | judgement: a named role may be trusted with every row, somebody should have said so
 -- threshold: open_policy_critical = 2 | judgement: PUBLIC, anon and authenticated are everybody
 -- warning: open_policy_warning
 -- critical: open_policy_critical
--- why: USING (true) and WITH CHECK (true) are row-level security that keeps nothing
+-- why: USING (true) and WITH CHECK (true) are row-level security that keeps nothing; 1 for named roles, 2 for everybody
 -- next: name the condition by which a row belongs to who writes it
 -- columns: object text; value float8; note text
 -- source: PostgreSQL 17, CREATE POLICY: without WITH CHECK, USING is what rows are checked by

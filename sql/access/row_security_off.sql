@@ -1,12 +1,12 @@
 -- purpose: no table that others may reach is without row-level security
 -- scope: database
--- unit: of 2 (1 roles reach it beside tables of its schema that have row-level security, 2 everybody reaches it)
+-- unit: of 2
 -- rank: 1
 -- threshold: row_security_off_warning = 1 | judgement: a schema that uses row-level security means it for all of its tables
 -- threshold: row_security_off_critical = 2 | judgement: PUBLIC, anon and authenticated are everybody
 -- warning: row_security_off_warning
 -- critical: row_security_off_critical
--- why: whoever holds the grant sees and changes every row
+-- why: whoever holds the grant sees and changes every row; 1 roles reach it beside tables of its schema that have row-level security, 2 everybody reaches it
 -- next: write the policies first, then ENABLE ROW LEVEL SECURITY; or revoke the grant
 -- columns: object text; value float8; note text; change text; undo text
 -- source: PostgreSQL 17, 5.9 row security policies; tables that only named roles reach in a schema without row-level security are left in peace

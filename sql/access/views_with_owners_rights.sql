@@ -1,12 +1,12 @@
 -- purpose: views that others may read ask as who reads them
 -- scope: database
--- unit: of 2 (1 granted to others, 2 and it reads a table with row-level security)
+-- unit: of 2
 -- rank: 3
 -- threshold: view_rights_warning = 1 | judgement: it may be meant so; then somebody should have said so
 -- threshold: view_rights_critical = 2 | PostgreSQL 17, CREATE VIEW: the policies of the view's owner count, not the reader's
 -- warning: view_rights_warning
 -- critical: view_rights_critical
--- why: without security_invoker a view reads with its owner's rights, past the reader's policies
+-- why: without security_invoker a view reads with its owner's rights, past the reader's policies; 1 granted to others, 2 and it reads a table with row-level security
 -- next: set security_invoker, and grant the reader what the view reads
 -- columns: object text; value float8; note text; change text; undo text
 -- source: PostgreSQL 17, CREATE VIEW: security_invoker

@@ -1,12 +1,12 @@
 -- purpose: the way in is encrypted, and passwords are kept well
 -- scope: cluster
--- unit: of 2 (2 it is open now)
+-- unit: of 2
 -- rank: 2
 -- threshold: way_in_warning = 1 | judgement: a setting that would be wrong as soon as the server listens
 -- threshold: way_in_critical = 2 | PostgreSQL 17, 18.9 and 20.5
 -- warning: way_in_warning
 -- critical: way_in_critical
--- why: without TLS everything can be read on the way; an MD5 verifier is as good as the password
+-- why: without TLS everything can be read on the way; an MD5 verifier is as good as the password; 2 it is open now
 -- next: set it as said; certificates first
 -- columns: object text; value float8; note text
 -- source: PostgreSQL 17, ssl, ssl_min_protocol_version, password_encryption

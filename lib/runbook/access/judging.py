@@ -15,9 +15,16 @@ _HOW = "runbook run access-audit --target NAME -p dry_run false, then: runbook a
 
 
 def _looked(
-    name: str, title: str, rank: int, expected: str, seen: Iterable[Seen], next_step: str, source: str
+    name: str,
+    title: str,
+    rank: int,
+    expected: str,
+    seen: Iterable[Seen],
+    next_step: str,
+    source: str,
+    lacking: str = "",
 ) -> Looked:
-    return Looked(AREA, name, title, rank, None, expected, tuple(seen), 0.0, next_step, source)
+    return Looked(AREA, name, title, rank, None, expected, tuple(seen), 0.0, next_step, source, lacking=lacking)
 
 
 def _seen(name: str, rank: int, database: str | None, item: str, state: State, unit: str, note: str) -> Seen:
@@ -37,7 +44,7 @@ def look_at_list(approved: Approved, system_identifier: str | None) -> Looked:
         state, note = State.CRITICAL, f"it is of another system, {approved.list.system_identifier}"
     seen = _seen("approved_list", 0, None, approved.where, state, "lists that do not count", note)
     title = "The list to compare with was approved by another person, and is as it was approved"
-    return _looked("approved_list", title, 0, "an approval that counts", [seen], _HOW, approved.where)
+    return _looked("approved_list", title, 0, "an approval that counts", [seen], _HOW, approved.where, _HOW)
 
 
 def differences(approved: Approved, now: Inventory) -> tuple[list[Difference], Looked]:
@@ -48,7 +55,7 @@ def differences(approved: Approved, now: Inventory) -> tuple[list[Difference], L
     if approved.list is None:
         why = f"nothing to compare with: {approved.problem}"
         seen = [_seen(name, 1, None, "all", State.NOT_MEASURED, "differences", why)]
-        return [], _looked(name, title, 1, "none", seen, _HOW, source)
+        return [], _looked(name, title, 1, "none", seen, _HOW, source, _HOW)
     before = approved.list.inventory
     found = compare(before, now)
     seen = [
@@ -87,4 +94,5 @@ def leavers(people: tuple[Leaver, ...] | None, roles: dict[str, Facts] | None, q
                 # VALID UNTIL is no comfort: it ends passwords alone.
                 note = f"{person.person} left on {person.left}; {'the role can log in' if may else gone}"
                 seen.append(_seen(name, 1, None, quoted.get(role, role), state, "roles", note))
-    return _looked(name, title, 1, "none", seen, next_step, "access.leavers")
+    lacking = "Name them under access.leavers in the params file; [] when nobody has left" if people is None else ""
+    return _looked(name, title, 1, "none", seen, next_step, "access.leavers", lacking)

@@ -77,7 +77,10 @@ class Seen:
 
 @dataclass(frozen=True)
 class Looked:
-    """One check in one place: what it saw, and what it cost. `excepted`: findings that a signed exception covers."""
+    """One check in one place: what it saw, and what it cost.
+
+    `excepted`: findings that a signed exception covers. `lacking`: what to do about what is not measured; empty: grant or install.
+    """
 
     area: str
     name: str
@@ -91,6 +94,7 @@ class Looked:
     source: str
     exhausts: float | None = None
     excepted: tuple[Seen, ...] = ()
+    lacking: str = ""
 
     @property
     def everything(self) -> tuple[Seen, ...]:
@@ -153,7 +157,8 @@ def accepted(looked: Iterable[Looked], exceptions: Mapping[str, SignedException]
         )
     found = [seen for one in listed for seen in one.findings if seen.state is not fail_on]
     if fail_on is State.CRITICAL and found:
-        said.append(f"{len(found)} warnings do not fail this run; the first: {in_order(found)[0].object}.")
+        many = "1 warning does" if len(found) == 1 else f"{len(found)} warnings do"
+        said.append(f"{many} not fail this run; the first: {in_order(found)[0].object}.")
     return said
 
 
@@ -171,9 +176,9 @@ def as_check(looked: Looked, fail_on: State) -> Check:
     elif unmeasured:
         status = Status.UNKNOWN
         reason = f"Not measured: {unmeasured[0].object}: {unmeasured[0].note}"
-        next_step = (
-            "Grant or install what is missing; where that cannot be, a second person signs it: runbook exception RUNBOOK --finding "
-            + looked.name
+        next_step = looked.lacking or (
+            "Grant or install what is missing; where that cannot be, a second person signs it: "
+            f"runbook exception RUNBOOK --finding {looked.name}"
         )
     place = f"@{looked.database}" if looked.database else ""
     return Check(
