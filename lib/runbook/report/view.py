@@ -67,7 +67,7 @@ def key_facts(record: RunRecord) -> list[Pair]:
     known = [part for part in system if part]
     facts = [
         Pair("Target", f"{target.name} ({target.environment} environment, platform {target.platform})"),
-        Pair("System", ", ".join(known) if known else "not observed: the run ended before it was asked"),
+        Pair("System", ", ".join(known) or _unasked(record)),
         Pair("When", span_text(record.started_at, record.ended_at, record.seconds)),
         Pair("Who", f"{record.operator} on {record.host}, by {record.started_by}"),
         Pair("Controls", controls_text(record)),
@@ -77,6 +77,13 @@ def key_facts(record: RunRecord) -> list[Pair]:
     if record.scheduled_for is not None:
         facts.insert(4, Pair("Scheduled", time_text(record.scheduled_for)))
     return facts
+
+
+def _unasked(record: RunRecord) -> str:
+    """Why no system is named: some runbooks ask none, others ended before."""
+    if record.verdict is Verdict.PASS:
+        return "no server was asked"
+    return "not observed: the run ended before it was asked"
 
 
 def controls_text(record: RunRecord) -> str:
