@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import sys
 
+import pytest
 from house import CONCLUDE, House, Result, finish
+
+pytestmark = pytest.mark.faults
 
 WAY = (
     'way = run.ask("Choose the way", "How does it go on?", {"swap": "swap it in", "later": "move the point"},\n'
