@@ -170,8 +170,9 @@ def waldump_argv(
     """pg_waldump for the records of these resource managers (none named: of all) that begin at or after `start` and end by `end`."""
     argv = [tools.path("pg_waldump"), "-p", str(folder), "-t", str(timeline), "-s", format_lsn(start)]
     if end is not None:
-        size = next((path.stat().st_size for path in folder.iterdir() if SEGMENT_NAME.match(path.name)), 1)
-        argv += ["-e", format_lsn(waldump_end(end, size))]
+        # The largest is a whole one: others may be truncated, even to nothing.
+        size = max((path.stat().st_size for path in folder.iterdir() if SEGMENT_NAME.match(path.name)), default=0)
+        argv += ["-e", format_lsn(waldump_end(end, size or PAGE))]
     return argv + [f"--rmgr={name}" for name in rmgrs]
 
 
