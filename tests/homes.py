@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from runbook import layout
 
@@ -60,3 +63,19 @@ def at_home(home: Path) -> Iterator[None]:
 def copy_tree(source: Path, target: Path) -> None:
     """A copy with owners and modes; WAL segments are mostly zeros, which take neither time nor room as holes."""
     subprocess.run(["cp", "-a", "--sparse=always", str(source), str(target)], check=True)
+
+
+def runbook(home: Path, *words: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+    """The command as an operator of that home gives it, ended."""
+    return subprocess.run(
+        [sys.executable, "-m", "runbook.cli.main", *words],
+        env={**os.environ, "RUNBOOK_HOME": str(home)}, capture_output=True, text=True, timeout=timeout,
+    )  # fmt: skip
+
+
+def recorded(home: Path, *words: str) -> tuple[int, dict[str, Any]]:
+    """The exit code of a run, and its run.json."""
+    ended = runbook(home, "run", *words)
+    last = json.loads(ended.stdout.strip().splitlines()[-1])
+    assert last.get("record"), ended.stderr
+    return ended.returncode, json.loads((home / last["record"] / "run.json").read_text())

@@ -3,6 +3,7 @@
 -- unit: MiB
 -- rank: 8
 -- threshold: redundant_index_least_mebibytes = 1 | judgement: a smaller one costs next to nothing
+-- threshold: unused_index_window_days = 35 | judgement: jobs at a month's end have run once
 -- any: warning
 -- why: each write pays twice, and the longer one serves the same queries
 -- next: compare the plans of its queries without it, on staging; then drop it
@@ -19,7 +20,10 @@ JOIN pg_catalog.pg_am AS m ON m.oid = i.relam AND m.amname = 'btree'
 JOIN pg_catalog.pg_namespace AS n ON n.oid = i.relnamespace
 JOIN pg_catalog.pg_class AS t ON t.oid = x.indrelid
 JOIN pg_catalog.pg_namespace AS tn ON tn.oid = t.relnamespace
-JOIN pg_catalog.pg_stat_all_indexes AS s ON s.indexrelid = x.indexrelid AND s.idx_scan > 0  -- else unused_indexes names it
+JOIN pg_catalog.pg_stat_all_indexes AS s ON s.indexrelid = x.indexrelid
+  -- One that is not used is named by unused_indexes, once.
+  AND s.idx_scan > 0
+  AND coalesce((to_jsonb(s) ->> 'last_idx_scan')::timestamptz, now()) >= now() - make_interval(days => :unused_index_window_days::int)
 JOIN pg_catalog.pg_index AS k ON k.indrelid = x.indrelid AND k.indexrelid <> x.indexrelid AND k.indisvalid
 JOIN pg_catalog.pg_class AS ki ON ki.oid = k.indexrelid AND ki.relam = i.relam
 WHERE x.indisvalid AND NOT x.indisunique AND NOT x.indisreplident AND NOT x.indisclustered

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import homes
 import pytest
 from runbook.sandbox import problems
 from runbook.sandbox.place import need_sandbox
@@ -18,13 +16,7 @@ pytestmark = [pytest.mark.server, pytest.mark.faults]
 
 def runbook(home: Path, *words: str) -> tuple[int, dict[str, Any]]:
     """The exit code, and the last line's JSON when it is one."""
-    ended = subprocess.run(
-        [sys.executable, "-m", "runbook.cli.main", *words],
-        env={**os.environ, "RUNBOOK_HOME": str(home)},
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
+    ended = homes.runbook(home, *words)
     last = (ended.stdout.strip().splitlines() or [""])[-1]
     return ended.returncode, json.loads(last) if last.startswith("{") else {"said": ended.stdout + ended.stderr}
 

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
-from homes import at_home
+from homes import at_home, recorded
 from own_cluster import PORT, OwnCluster, own_cluster
 from runbook.architecture.record import ArchitectureRecord
 from runbook.model import Status
@@ -70,27 +66,14 @@ def test_change_since_the_earlier_record_is_told_once_and_sizes_are_none(cluster
     ]
 
 
-def run_architecture(home: Path) -> tuple[int, dict[str, Any]]:
-    ended = subprocess.run(
-        [sys.executable, "-m", "runbook.cli.main", "run", "architecture"],
-        env={**os.environ, "RUNBOOK_HOME": str(home)},
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    last = json.loads(ended.stdout.strip().splitlines()[-1])
-    assert last.get("record"), ended.stderr
-    return ended.returncode, json.loads((home / last["record"] / "run.json").read_text())
-
-
 def test_sandbox_is_documented_and_seven_days_of_a_plan_fail_it(damaged_home: Path) -> None:
-    code, record = run_architecture(damaged_home)
+    code, record = recorded(damaged_home, "architecture")
     assert (code, record["verdict"]) == (0, "PASS"), record["reason"]
     path = damaged_home / "params" / "sandbox.yaml"
     content = yaml.safe_load(path.read_text())
     content["architecture"] |= {"backup_retention": "7 d"}
     path.write_text(yaml.safe_dump(content))
-    code, record = run_architecture(damaged_home)
+    code, record = recorded(damaged_home, "architecture")
     assert (code, record["verdict"]) == (1, "FAIL")
     assert "Backups are kept for 7 d, and 30 d are asked for" in record["reason"]
     newest = max((damaged_home / "reports").rglob("report.html"), key=lambda one: one.stat().st_mtime)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from homes import recorded, runbook
 from runbook.sandbox import problems
 from runbook.sandbox.place import need_sandbox
 
@@ -18,16 +16,7 @@ pytestmark = [pytest.mark.server, pytest.mark.faults]
 
 def run_health(home: Path, *words: str) -> tuple[int, dict[str, Any]]:
     """The exit code, and run.json."""
-    ended = subprocess.run(
-        [sys.executable, "-m", "runbook.cli.main", "run", "daily-health", *words],
-        env={**os.environ, "RUNBOOK_HOME": str(home)},
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    last = json.loads(ended.stdout.strip().splitlines()[-1])
-    assert last.get("record"), ended.stderr
-    return ended.returncode, json.loads((home / last["record"] / "run.json").read_text())
+    return recorded(home, "daily-health", *words)
 
 
 def planted_findings(record: dict[str, Any]) -> dict[str, list[str]]:
@@ -69,13 +58,7 @@ def test_health_finds_what_is_planted_once_and_says_fixed_after_its_changes(live
 
 
 def test_health_refuses_a_check_that_does_not_exist(live_home: Path) -> None:
-    ended = subprocess.run(
-        [sys.executable, "-m", "runbook.cli.main", "run", "daily-health", "-p", "checks", "slow_querys"],
-        env={**os.environ, "RUNBOOK_HOME": str(live_home)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    ended = runbook(live_home, "run", "daily-health", "-p", "checks", "slow_querys")
     assert ended.returncode == 2 and "did you mean 'slow_queries'" in ended.stdout + ended.stderr
 
 
@@ -91,20 +74,16 @@ def test_lack_of_privilege_is_excepted_once_by_a_second_person_and_then_a_limita
     code, record = run_health(live_home)
     assert (code, record["verdict"]) == (4, "INCOMPLETE") and "sequence_exhaustion" in record["reason"] + str(record)
 
-    def command(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "runbook.cli.main", *words],
-            env={**os.environ, "RUNBOOK_HOME": str(live_home)}, capture_output=True, text=True, timeout=60,
-        )  # fmt: skip
-
     key = live_home / "ann"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
-    added = command("keys", "add", "ann@example.org", f"{key}.pub", "--witness")
+    added = runbook(live_home, "keys", "add", "ann@example.org", f"{key}.pub", "--witness")
     assert added.returncode == 0, added.stderr
     words = ["--owner", "olaf@example.org", "--reason", "sequences belong to another team", "--until", "2026-12-31"]
-    refused = command("exception", "backup-verification", "--finding", "amcheck", *words, "--key", str(key))
+    refused = runbook(live_home, "exception", "backup-verification", "--finding", "amcheck", *words, "--key", str(key))
     assert refused.returncode == 2 and "No finding of backup-verification can be excepted" in refused.stderr
-    signed = command("exception", "daily-health", "--finding", "sequence_exhaustion", *words, "--key", str(key))
+    signed = runbook(
+        live_home, "exception", "daily-health", "--finding", "sequence_exhaustion", *words, "--key", str(key)
+    )
     assert signed.returncode == 0, signed.stderr
     code, record = run_health(live_home)
     assert (code, record["verdict"]) == (0, "PASS"), record["reason"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from runbook import clock, layout
 from runbook.access.judging import AREA, differences, leavers, look_at_list
 from runbook.errors import PlatformError
 from runbook.gates.plan import Action, Plan
-from runbook.inspection.states import SignedException, State, as_check
+from runbook.inspection.states import State, as_check
 from runbook.inspection.visit import Visit
 from runbook.inventory.differences import Difference
 from runbook.inventory.items import Inventory
@@ -36,18 +36,8 @@ def check_parameters(params: Params, values: Mapping[str, Any]) -> None:
 class AccessAudit(Visit):
     """The state between the steps of one audit; arguments and errors are those of `Visit`."""
 
-    def __init__(
-        self,
-        params: Params,
-        application: str,
-        *,
-        checks: str = "all",
-        fail_on: str = "critical",
-        excepted: Mapping[str, SignedException] | None = None,
-    ) -> None:
-        super().__init__(params, AREA, params.access, application, checks=checks, fail_on=fail_on, excepted=excepted)
-        self.access = params.access
-        self.differences: list[Difference] = []
+    area = AREA
+    differences: Sequence[Difference] = ()
 
     # -- observing
 
@@ -89,7 +79,7 @@ class AccessAudit(Visit):
 
     def check_leavers(self) -> list[Check]:
         """Nobody who has left can log in."""
-        people = self.access.leavers
+        people = self.params.access.leavers
         with self._open(None) as connection:
             names = [role for person in people or () for role in person.roles]
             found = rows(connection, load_sql("rates/quote_names").text, [names])

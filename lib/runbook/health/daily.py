@@ -10,7 +10,6 @@ from runbook import clock
 from runbook.errors import NotMeasured
 from runbook.health.rates import rates, statement_rates
 from runbook.health.trend import compare, exhaustion, remember
-from runbook.inspection.states import SignedException
 from runbook.inspection.visit import Visit
 from runbook.params.schema import Params
 from runbook.postgres.connect import SqlError
@@ -33,17 +32,7 @@ def check_parameters(params: Params, values: Mapping[str, Any]) -> None:
 class DailyHealth(Visit):
     """The state between the steps of one look; arguments and errors are those of `Visit`."""
 
-    def __init__(
-        self,
-        params: Params,
-        application: str,
-        *,
-        checks: str = "all",
-        fail_on: str = "critical",
-        excepted: Mapping[str, SignedException] | None = None,
-    ) -> None:
-        super().__init__(params, AREA, params.health, application, checks=checks, fail_on=fail_on, excepted=excepted)
-        self.health = params.health
+    area = AREA
 
     def arrive(self) -> list[dict[str, str]]:
         """As `Visit.arrive`; the first reading of the counters is taken."""
@@ -79,7 +68,7 @@ class DailyHealth(Visit):
     def rates(self) -> list[dict[str, Any]]:
         """Rates between the first reading and one now, at least `health.sample` later."""
         passed = (clock.now() - self.at).total_seconds()
-        time.sleep(max(0.0, self.health.sample - passed))
+        time.sleep(max(0.0, self.params.health.sample - passed))
         return rates(self.first, self._counters())
 
     def statements(self) -> list[dict[str, Any]]:

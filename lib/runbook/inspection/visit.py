@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from runbook import clock, layout
 from runbook.errors import OperatorError, ParamsError
@@ -51,8 +51,10 @@ def open_read_only(params: Params, place: str, settings: Inspection, application
 class Visit:
     """The state between the steps of one visit.
 
+    Attributes:
+        area: the folder of its check files below `sql/`, which is its section of params too.
+
     Args:
-        area: the folder of its check files below `sql/`, which is the section of params too.
         application: shows in pg_stat_activity; the run id.
         checks: 'all', or names separated by commas.
         fail_on: the state from which on a check fails the run, 'warning' or 'critical'.
@@ -62,11 +64,11 @@ class Visit:
         OperatorError, ParamsError: a parameter or a check file is wrong; the server has not been asked.
     """
 
+    area: ClassVar[str]
+
     def __init__(
         self,
         params: Params,
-        area: str,
-        settings: Inspection,
         application: str,
         *,
         checks: str = "all",
@@ -75,10 +77,11 @@ class Visit:
     ) -> None:
         if fail_on not in (State.WARNING, State.CRITICAL):
             raise ParamsError(f"fail_on is '{fail_on}'; {nearest(fail_on, ('warning', 'critical'))}")
+        settings: Inspection = getattr(params, self.area)
         self.params, self.settings, self.application, self.fail_on = params, settings, application, State(fail_on)
-        self._open = open_read_only(params, area, settings, application)
+        self._open = open_read_only(params, self.area, settings, application)
         self.excepted = dict(excepted or {})
-        self.files = select_files(load_files(area), checks, settings.skip_checks, settings.thresholds)
+        self.files = select_files(load_files(self.area), checks, settings.skip_checks, settings.thresholds)
         self.limitations = [
             *([f"Only these checks were asked for: {checks}."] if checks.strip() not in ("all", "") else []),
             *([f"Params leave out: {', '.join(settings.skip_checks)}."] if settings.skip_checks else []),
