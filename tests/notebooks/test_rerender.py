@@ -18,9 +18,11 @@ AGAIN = (
     "import pathlib, sys, nbformat\n"
     "from runbook.model import RunRecord\n"
     "from runbook.report.render import render_report\n"
+    "from runbook.session.statements import read_statements\n"
     "folder = pathlib.Path(sys.argv[1])\n"
     "record = RunRecord.model_validate_json((folder / 'run.json').read_text())\n"
-    "sys.stdout.write(render_report(record, nbformat.reads((folder / 'executed.ipynb').read_text(), 4)))"
+    "sys.stdout.write(render_report(record, nbformat.reads((folder / 'executed.ipynb').read_text(), 4), "
+    "read_statements(folder)))"
 )
 
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from origins import check_origins
 from recovering import ANSWERS, Recovering, figure, suffer
 from runbook import layout
 from runbook.sandbox.place import need_sandbox
@@ -44,6 +45,7 @@ def test_recovery_is_waited_for_approved_and_swapped_in(live_home: Path) -> None
     assert figure(sandbox, "SHOW autovacuum") == "on"
     assert {measure["name"] for measure in last.record["measures"]} == {"rto", "rpo"}
     assert (layout.run(recovery.run) / "postmortem.md").read_text().startswith("# Post-mortem")
+    assert "Behind the point" in str(check_origins(layout.home() / last.last["record"]))
     verified = recovery.say("run", "backup-verification", "--target", "sandbox")
     assert verified.last["verdict"] in ("PASS", "INCOMPLETE") and verified.code != 1, verified.stdout
     assert (

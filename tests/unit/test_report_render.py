@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from nbformat import v4 as nb4
 from runbook.model import StepRecord, StepState, Verdict
+from runbook.report import table
 from runbook.report.notebook import cell_state, cells_not_run
 from runbook.report.outputs import LONGEST_TEXT, output_html, text_html
 from runbook.report.render import POLICY, render_report
@@ -118,6 +119,33 @@ def test_everything_from_the_record_is_escaped() -> None:
     assert html.count("&lt;script&gt;") >= 12
 
 
+#: Each would hide, turn or redraw the text around it.
+_TRICKS = ("\r", "\0", "\x07", "\x1b[31m", "\u202e", "\u200b", "\u2066", "\ufeff", "\x85")
+
+
+def test_nothing_hides_or_turns_in_a_report() -> None:
+    evil = "".join(f"{trick}{number}" for number, trick in enumerate(_TRICKS))
+    shown = "␍0␀1␇2␛[31m3[U+202E]4[U+200B]5[U+2066]6[U+FEFF]7[U+0085]8"
+    outputs = [
+        nb4.new_output(
+            "display_data", {"text/html": table([{evil: evil, "b": evil.encode()}], caption=evil)._repr_html_()}
+        ),
+        nb4.new_output("stream", name="stdout", text=evil),
+        nb4.new_output("error", ename="E", evalue=evil, traceback=[evil]),
+    ]
+    nb = nb4.new_notebook(
+        cells=[nb4.new_markdown_cell(evil), nb4.new_code_cell(f"# {evil}", execution_count=1, outputs=outputs)]
+    )
+    hostile = record(reason=evil, operator=evil, title=evil, limitations=(evil,), parameters={evil: evil}, tools={evil: evil},
+                     facts={evil: [{evil: evil}]}, next_command=evil)  # fmt: skip
+    line = {"n": 1, "attempt": 1, "step": evil, "server": evil, "database": evil, "role": evil, "snapshot": "2026", "last_snapshot": "2026",
+            "times": 1, "rows": 1, "sql": evil, "values": [evil]}  # fmt: skip
+    html = render_report(hostile, nb, [line])
+    assert {trick for trick in _TRICKS if trick[0] in html} == set()
+    assert html.count(shown) >= 18, html.count(shown)
+    assert html.count("<h1>") == 1
+
+
 def test_error_is_readable_text_without_terminal_colours() -> None:
     output = nb4.new_output(
         "error", ename="BackupDamaged", evalue="base/16384 differs\nNext: take <another> backup",
@@ -175,4 +203,4 @@ def test_templates_are_packaged_with_the_library() -> None:
     package = root / "lib" / "runbook" / "report"
     shipped = {path for pattern in patterns for path in package.glob(pattern)}
     assert {path for path in (package / "templates").rglob("*") if path.is_file()} == shipped
-    assert len(shipped) == 8
+    assert len(shipped) == 9

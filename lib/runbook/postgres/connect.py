@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import psycopg.conninfo
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from runbook import redact
+from runbook import clock, redact, sources
 from runbook.errors import NotMeasured, PlatformError
 
 SqlError = psycopg.Error
@@ -30,13 +31,71 @@ class Connection(psycopg.Connection[dict[str, Any]]):
 
     A COPY that was left in the middle holds the driver's lock as long as a traceback or a variable keeps its generator: leaving
     would roll back, and wait for that lock for ever. Then the connection is only closed; the server ends what it was doing.
+
+    Attributes:
+        snapshot_at: when the snapshot of a repeatable transaction was taken, by our clock; None outside one.
     """
+
+    snapshot_at: datetime | None = None
+    is_repeatable = False
 
     def __exit__(self, *cause: Any) -> None:
         if self.lock.locked():
             self.close()
         else:
             super().__exit__(*cause)
+
+
+class _Noting:
+    """A cursor whose statements are known to `sources`, so that what a report shows can be traced to them."""
+
+    def execute(self, query: Any, params: Any = None, **options: Any) -> Any:
+        began = clock.now()
+        result = super().execute(query, params, **options)  # type: ignore[misc]  # a cursor's
+        cursor: Any = self
+        _follow(cursor.connection, query, began)
+        if cursor.description is not None:
+            note_statement(cursor.connection, query, params or (), began, cursor.rowcount)
+        return result
+
+
+class _Cursor(_Noting, psycopg.Cursor[dict[str, Any]]):
+    pass
+
+
+class _RawCursor(_Noting, psycopg.RawCursor[dict[str, Any]]):
+    pass
+
+
+def _follow(connection: Any, query: Any, began: datetime) -> None:
+    """Where a repeatable transaction begins and ends: its snapshot is that of its first statement."""
+    words = str(query)[:60].upper() if isinstance(query, str) else ""
+    if words.startswith("BEGIN"):
+        connection.is_repeatable, connection.snapshot_at = "REPEATABLE READ" in words or "SERIALIZABLE" in words, None
+    elif words.startswith(("ROLLBACK", "COMMIT", "END")) and " TO " not in words:
+        connection.is_repeatable, connection.snapshot_at = False, None
+    elif connection.is_repeatable and connection.snapshot_at is None:
+        connection.snapshot_at = began
+
+
+def note_statement(connection: Connection, query: Any, values: Any, began: datetime, count: int | None) -> None:
+    """`sources` knows the statement; for those that a cursor does not see as one, such as a COPY."""
+    if not sources.is_noting():
+        return
+    info = connection.info
+    at = connection.snapshot_at or began
+    sources.note(
+        sources.Asked(
+            server=f"{info.host}:{info.port}",
+            database=info.dbname,
+            role=info.user,
+            sql=query if isinstance(query, str) else query.as_string(connection),
+            values=tuple(values.values()) if isinstance(values, Mapping) else tuple(values),
+            at=at,
+            last=at,
+            rows=count if count is None or count >= 0 else None,
+        )
+    )
 
 
 #: What a value's text depends on. Client options win over ALTER ROLE and ALTER DATABASE settings.
@@ -114,6 +173,7 @@ def connect(
             conninfo,
             autocommit=True,
             row_factory=dict_row,
+            cursor_factory=_Cursor,
             application_name=application[:63],
             connect_timeout=connect_timeout,
             options=session_options(wanted),
@@ -156,7 +216,7 @@ def rows(connection: Connection, query: str, values: Sequence[Any] = ()) -> list
     Raises:
         SqlError: what the server said.
     """
-    with psycopg.RawCursor(connection, row_factory=dict_row) as cursor:
+    with _RawCursor(connection, row_factory=dict_row) as cursor:
         cursor.execute(query, values or None)
         return cursor.fetchall() if cursor.description else []
 

@@ -6,7 +6,8 @@ import itertools
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from runbook.postgres.connect import Connection, SqlError, compose
+from runbook import clock
+from runbook.postgres.connect import Connection, SqlError, compose, note_statement
 
 Row = tuple[str | None, ...]
 Key = tuple[str, ...]
@@ -19,7 +20,9 @@ def copy_rows(connection: Connection, query: str) -> Iterator[Row]:
     statement = compose("COPY ({}) TO STDOUT").format(compose(query.replace("{", "{{").replace("}", "}}")))
     is_left = False
     try:
+        began = clock.now()
         with connection.cursor() as cursor, cursor.copy(statement) as copy:
+            note_statement(connection, query, (), began, None)
             try:
                 yield from copy.rows()
             except GeneratorExit:

@@ -7,7 +7,8 @@ the template; everything from the notebook has passed `sanitise.clean_notebook`.
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
@@ -18,7 +19,7 @@ from runbook.report.gates import gate_view
 from runbook.report.markdown import slug
 from runbook.report.notebook import TEMPLATES, cells_not_run, notebook_html
 from runbook.report.tables import SIGNS
-from runbook.report.values import amount_text, number_text, text_of, time_text
+from runbook.report.values import amount_text, number_text, text_of, time_text, visible
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -48,15 +49,17 @@ def _styles() -> Markup:
     return Markup((TEMPLATES / "page" / "report.css").read_text())  # noqa: S704
 
 
-def render_report(record: RunRecord, executed: NotebookNode) -> str:
+def render_report(record: RunRecord, executed: NotebookNode, statements: Sequence[Mapping[str, Any]] = ()) -> str:
     """The report as one HTML document.
 
     Args:
         record: what happened; verdict, checks and all facts come from it alone.
         executed: the executed notebook (nbformat 4), already redacted.
+        statements: what the run asked of servers, the lines of its statements.jsonl.
     """
     not_run = cells_not_run(executed)
-    return (
+    # Last, and over all of it: whatever came from a database, a log or a person, nothing in the page hides or turns.
+    return visible(
         _template().render(
             record=record,
             policy=POLICY,
@@ -74,6 +77,7 @@ def render_report(record: RunRecord, executed: NotebookNode) -> str:
             facts=view.flattened(record.facts) if record.facts else [],
             parameters=view.flattened(record.parameters) if record.parameters else [],
             done=StepState.DONE,
+            statements=view.statements_by_step(statements),
             notebook=Markup(notebook_html(executed)),  # noqa: S704 - cleaned
         )
         + "\n"

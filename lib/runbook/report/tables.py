@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from runbook.report.values import is_number, text_of
+from runbook import sources
+from runbook.report.values import is_number, text_of, time_text
 
 if TYPE_CHECKING:
     from runbook.model import Check
@@ -44,11 +47,21 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A table to display: HTML in JupyterLab and in the report, aligned text in a terminal."""
+    """A table to display: HTML in JupyterLab and in the report, aligned text in a terminal.
+
+    `origin` says in words what the rows come from; None outside a run.
+    """
 
     caption: str
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
+    origin: str | None = None
+
+    @property
+    def sha256(self) -> str:
+        """Of the rows as shown: their texts as a JSON list of lists without spaces, in UTF-8."""
+        texts = [[cell.text for cell in row] for row in self.rows]
+        return hashlib.sha256(json.dumps(texts, ensure_ascii=False, separators=(",", ":")).encode()).hexdigest()
 
     def _is_numeric(self, index: int) -> bool:
         filled = [row[index] for row in self.rows if row[index].text != "–"]
@@ -76,7 +89,16 @@ class Table:
         )
 
     def _repr_html_(self) -> str:
-        return _STYLE + self.to_html()
+        return _STYLE + self.to_html() + self._origin_html()
+
+    def _origin_html(self) -> str:
+        if self.origin is None:
+            return ""
+        rows = f"{len(self.rows)} {'row' if len(self.rows) == 1 else 'rows'}"
+        return (
+            f'<p class="rb-note">{rows} as shown, SHA-256 <code>{self.sha256}</code>: {escape(self.origin)} '
+            '<a href="#statements">What was asked</a></p>'
+        )
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         return {"text/html": self._repr_html_(), "text/plain": str(self)}
@@ -147,6 +169,7 @@ def table(rows: Iterable[object], columns: Sequence[str] | Mapping[str, str] | N
         TypeError: a row of another kind.
         KeyError: a column that no row has: a misspelt name would show an empty column.
     """
+    rows = rows if isinstance(rows, Sequence) else list(rows)
     fields = [_fields(row) for row in rows]
     found = list(dict.fromkeys(name for row in fields for name in row))
     headings = dict(columns) if isinstance(columns, Mapping) else {name: name for name in columns or found}
@@ -158,7 +181,26 @@ def table(rows: Iterable[object], columns: Sequence[str] | Mapping[str, str] | N
         heading.replace("_", " ").capitalize() if heading == name and heading.islower() else heading
         for name, heading in headings.items()
     )
-    return Table(caption, pretty, cells)
+    return Table(caption, pretty, cells, origin_text(rows))
+
+
+def origin_text(rows: object) -> str | None:
+    """What the rows come from, in a sentence: step, statements, snapshot, servers. None outside a run."""
+    step, asked = sources.origin_of(rows)
+    if step is None:
+        return "before the first step, from files and parameters." if sources.is_noting() else None
+    if not asked:
+        return f"step «{step.step}», {time_text(step.at)}. No server had been asked: from files and parameters."
+    newest = asked[-1]
+    place = f"step «{newest.step}», snapshot {time_text(newest.at)}, {'; '.join(newest.servers)}."
+    if step == newest and sources.is_result(rows):
+        return f"{_numbers(newest.first, newest.last)} of {place}"
+    numbers = _numbers(min(one.first for one in asked), newest.last)
+    return f"worked out after step «{step.step}», from what had been asked by then: {numbers}, the newest of {place}"
+
+
+def _numbers(first: int, last: int) -> str:
+    return f"statement {first}" if first == last else f"statements {first} to {last}"
 
 
 def checks_table(checks: Check | Iterable[Check], *, caption: str = "Checks") -> Table:
@@ -178,7 +220,7 @@ def checks_table(checks: Check | Iterable[Check], *, caption: str = "Checks") ->
     optional = ("Object", "Reason and next")
     kept = [(name, cells) for name, cells in full if name not in optional or any(cell.text != "–" for cell in cells)]
     names = tuple(name for name, _ in kept)
-    return Table(caption, names, tuple(zip(*(cells for _, cells in kept), strict=True)))
+    return Table(caption, names, tuple(zip(*(cells for _, cells in kept), strict=True)), origin_text(checks))
 
 
 def _with_unit(text: str, unit: str | None) -> str:

@@ -92,7 +92,7 @@ def time_text(moment: datetime) -> str:
 
 
 def text_of(value: Any) -> str:
-    """Any value as one piece of text.
+    """Any value as one piece of text, in which nothing hides.
 
     >>> text_of(None), text_of(True), text_of(["a", 1]), text_of(timedelta(seconds=75))
     ('–', 'yes', 'a, 1', '1 min 15 s')
@@ -112,13 +112,13 @@ def text_of(value: Any) -> str:
     if isinstance(value, timedelta):
         return clock.human_seconds(value.total_seconds())
     if isinstance(value, bytes):
-        return value.decode("utf-8", "backslashreplace")
+        return visible(value.decode("utf-8", "backslashreplace"))
     if isinstance(value, dict):
-        return json.dumps(value, default=text_of, ensure_ascii=False, sort_keys=True)
+        return visible(json.dumps(value, default=text_of, ensure_ascii=False, sort_keys=True))
     if isinstance(value, (list, tuple, set, frozenset)):
         parts = [text_of(item) for item in value]
         return ", ".join(sorted(parts) if isinstance(value, (set, frozenset)) else parts)
-    return plain(str(value))
+    return visible(str(value))
 
 
 def amount_text(value: float, unit: str) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -186,3 +188,36 @@ def provenance(record: RunRecord, cells_not_run: int) -> list[Pair]:
         Pair("Exit code", str(record.exit_code)),
         Pair("Notebook cells not run", str(cells_not_run)),
     ]
+
+
+#: Statements of one step, and characters of one statement, that a report shows; statements.jsonl has all of them.
+_MOST_STATEMENTS, _LONGEST_SQL = 60, 4_000
+
+
+@dataclasses.dataclass(frozen=True)
+class StepStatements:
+    """What one step asked: the lines that are shown, and how many are not."""
+
+    step: str
+    lines: list[dict[str, Any]]
+    left_out: int
+
+
+def statements_by_step(lines: Sequence[Mapping[str, Any]]) -> list[StepStatements]:
+    """The statements in the order they were asked, an attempt's step each."""
+    steps: dict[tuple[int, str], list[Mapping[str, Any]]] = {}
+    for line in lines:
+        steps.setdefault((line["attempt"], line["step"]), []).append(line)
+    return [
+        StepStatements(
+            step if attempt == lines[-1]["attempt"] else f"{step} (attempt {attempt})",
+            [{**line, "sql": _cut(line["sql"])} for line in own[:_MOST_STATEMENTS]],
+            max(0, len(own) - _MOST_STATEMENTS),
+        )
+        for (attempt, step), own in steps.items()
+    ]
+
+
+def _cut(sql: str) -> str:
+    text = inspect.cleandoc(sql)
+    return text if len(text) <= _LONGEST_SQL else f"{text[:_LONGEST_SQL]} … [{len(text):,} characters]"

@@ -7,6 +7,7 @@ commands find the same run: one closes it, the other sees that it is closed.
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from runbook.session.fold import fold
 from runbook.session.journal import Event, Journal, read_events
 from runbook.session.request import JOURNAL, SOURCE, executed_name
 from runbook.session.state import RunState
+from runbook.session.statements import STATEMENTS, read_statements
 
 NO_OUTPUTS = "The executed notebook was not at hand when the run was archived: its outputs are missing."
 
@@ -122,9 +124,11 @@ def _archive(folder: Path, state: RunState, executed: Path | None) -> str:
     source = folder / str(state.sitting.get("source", SOURCE))
     notebook, limitations = _executed_notebook(folder, state, executed, source)
     record = record_of(state, limitations)
+    statements = [line for line in read_statements(folder) if line["attempt"] <= state.attempt]
     path = commit_record(
         {
-            "report.html": scrubber.text(render_report(record, notebook)).encode(),
+            "report.html": scrubber.text(render_report(record, notebook, statements)).encode(),
+            STATEMENTS: "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in statements).encode(),
             "executed.ipynb": notebook_bytes(notebook),
             "source.ipynb": scrubber.value(source.read_bytes()),
             **gate_files(folder),  # as they were signed: they were found free of secrets before that

@@ -24,6 +24,7 @@ from runbook.session.once import fingerprint, perform_once
 from runbook.session.remembering import Remembering
 from runbook.session.request import JOURNAL, PROGRESS
 from runbook.session.state import RunState
+from runbook.session.statements import StatementBook
 
 Result = TypeVar("Result")
 
@@ -81,6 +82,7 @@ class Run(Remembering):
         self.attempt = before.attempt
         self._journal = Journal(folder / JOURNAL)
         self._once = dict(before.once)
+        self._statements = StatementBook(folder, before.attempt)
         self._cleanups: list[tuple[str, Callable[[], object]]] = []
         self._step: str | None = None
         self._progress_at = 0.0
@@ -122,6 +124,7 @@ class Run(Remembering):
         self._refuse_behind_gate(name)
         self._journal.append("step-started", name=name, once=once)
         self._step = name
+        self._statements.begin_step()
         begun = time.monotonic()
         try:
             if once:
@@ -130,11 +133,13 @@ class Run(Remembering):
             else:
                 result, reused = act(), False
         except BaseException as cause:
+            self._statements.end_step(name)
             self._fail_step(name, cause, time.monotonic() - begun)
             self.run_cleanups()
             raise
         finally:
             self._step = None
+        self._statements.end_step(name, result, reused=reused)
         self._journal.append("step-done", name=name, seconds=round(time.monotonic() - begun, 3), reused=reused)
         return result  # type: ignore[no-any-return]  # a journaled result has the type that `act` gave it
 
@@ -325,6 +330,7 @@ class Run(Remembering):
         """
         self._refuse_after_end()
         self.run_cleanups()
+        self._statements.file_strays()
         self._journal.append("concluded")
         self._concluded = True
         atexit.unregister(self.run_cleanups)

@@ -1,0 +1,125 @@
+"""What the rows of a table come from: the statements this process has asked of servers, and the steps that asked them.
+
+Connections note each statement, a run files them by step, and a table reads its origin here. Nothing is guessed: a table that was
+not what a step returned names the newest step that had asked, and says that it was worked out from there.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+_ATTRIBUTES = ("rows", "checks")
+
+
+@dataclass
+class Asked:
+    """A statement that returned rows, with all its repetitions within one step.
+
+    `at` is the snapshot of the first answer and `last` that of the last, by this machine's clock; `rows` is the number of rows of
+    the last, None where the driver could not count them (COPY).
+    """
+
+    server: str
+    database: str
+    role: str
+    sql: str
+    values: tuple[Any, ...]
+    at: datetime
+    last: datetime
+    rows: int | None
+    times: int = 1
+
+    @property
+    def _key(self) -> tuple[str, ...]:
+        return self.server, self.database, self.role, self.sql, repr(self.values)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A step, and the numbers of its statements in `statements.jsonl`; none: it asked no server."""
+
+    step: str
+    at: datetime
+    servers: tuple[str, ...] = ()
+    first: int = 0
+    last: int = 0
+
+
+_guard = threading.Lock()
+_asked: dict[tuple[str, ...], Asked] = {}
+#: The object is kept beside its origin: its id would be given to another one otherwise.
+_filed: dict[int, tuple[object, Origin]] = {}
+_steps: list[Origin] = []
+_file_strays: Callable[[], object] | None = None
+
+
+def is_noting() -> bool:
+    """True within a run; other processes, such as the sandbox's traffic, would only collect for ever."""
+    return _file_strays is not None
+
+
+def note(asked: Asked) -> None:
+    """The statement waits to be filed. The same one again only counts: a wait that polls stays one line."""
+    with _guard:
+        known = _asked.setdefault(asked._key, asked)
+        if known is not asked:
+            known.times += 1
+            known.last, known.rows = asked.last, asked.rows
+
+
+def take() -> list[Asked]:
+    """What was noted since it was taken last, in the order it was first asked."""
+    with _guard:
+        taken = list(_asked.values())
+        _asked.clear()
+    return taken
+
+
+def begin(file_strays: Callable[[], object]) -> None:
+    """A new run in this process: what was asked before is not its own.
+
+    Args:
+        file_strays: files what was asked outside of a step.
+    """
+    global _file_strays
+    _file_strays = file_strays
+    take()
+    _filed.clear()
+    _steps.clear()
+
+
+def file(origin: Origin, result: object = None) -> None:
+    """The step has ended; its result, and the rows and checks that this holds, come from it."""
+    _steps.append(origin)
+    parts = [getattr(result, name, None) for name in _ATTRIBUTES]
+    if isinstance(result, dict):
+        parts += result.values()
+    elif isinstance(result, tuple):
+        parts += result
+    for part in (result, *parts):
+        if isinstance(part, (list, tuple, dict)) and part:
+            _filed[id(part)] = (part, origin)
+
+
+def origin_of(rows: object) -> tuple[Origin | None, list[Origin]]:
+    """The step whose result the rows are (else the last that ended), and the steps, up to that, that had asked a server."""
+    if _file_strays is not None:
+        _file_strays()
+    own = _filed.get(id(rows))
+    step = own[1] if own is not None else (_steps[-1] if _steps else None)
+    upto = _steps[: _steps.index(step) + 1] if step is not None else []
+    return step, [one for one in upto if one.first]
+
+
+def is_result(rows: object) -> bool:
+    """True for what a step returned, and for the rows and checks in it."""
+    return id(rows) in _filed
+
+
+def servers_of(asked: Iterable[Asked]) -> tuple[str, ...]:
+    """Each server and database once, in the order they were asked."""
+    return tuple(dict.fromkeys(f"{one.database} at {one.server} as {one.role}" for one in asked))

@@ -1,0 +1,53 @@
+"""An auditor's look at a record: each table of the notebook says what its rows come from, and that is so."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+
+import nbformat
+from bs4 import BeautifulSoup, Tag
+from runbook.model import RunRecord
+from runbook.report.render import render_report
+
+_SAID = re.compile(r"^(\d+) rows? as shown, SHA-256 ([0-9a-f]{64}): (.+) What was asked$", re.DOTALL)
+_NUMBERS = re.compile(r"statements? (\d+)(?: to (\d+))?(?:, the newest)? of step «(.+?)», snapshot (\S+ \S+) UTC")
+
+
+def texts_of(table: Tag) -> list[list[str]]:
+    """The rows as a person reads them."""
+    for sign in table.select(".rb-status > span"):
+        sign.decompose()
+    for line_break in table.find_all("br"):
+        line_break.replace_with("\n")
+    rows = [[cell.get_text() for cell in row.find_all("td")] for row in table.select("tbody tr")]
+    return [] if rows == [["No rows."]] else [[text.removeprefix(" ") for text in row] for row in rows]
+
+
+def check_origins(record: Path) -> dict[str, str]:
+    """What each table says of itself, by its caption, after it was found to be so; and the report renders again to the same bytes."""
+    lines = [json.loads(line) for line in (record / "statements.jsonl").read_text().splitlines()]
+    assert [line["n"] for line in lines] == list(range(1, len(lines) + 1))
+    html = (record / "report.html").read_text()
+    run = RunRecord.model_validate_json((record / "run.json").read_text())
+    assert render_report(run, nbformat.reads((record / "executed.ipynb").read_text(), 4), lines) == html
+    said: dict[str, str] = {}
+    for table in BeautifulSoup(html, "html.parser").select(".notebook table.rb-table"):
+        caption = table.caption.get_text() if table.caption else ""
+        note = next((one for one in table.find_all_next(["p", "table"]) if isinstance(one, Tag)), None)
+        found = _SAID.match(" ".join(note.get_text().split())) if isinstance(note, Tag) else None
+        assert found, f"{caption}: says nothing of where its rows come from"
+        rows = texts_of(table)
+        content = json.dumps(rows, ensure_ascii=False, separators=(",", ":")).encode()
+        assert (int(found[1]), found[2]) == (len(rows), hashlib.sha256(content).hexdigest()), caption
+        for first, last, step, snapshot in _NUMBERS.findall(found[3]):
+            named = lines[int(first) - 1 : int(last or first)]
+            own = [line for line in named if line["step"] == step]
+            assert named[-1] in own and all(line["sql"].strip() for line in named), caption
+            assert own == named or "worked out" in found[3], caption
+            assert min(line["snapshot"] for line in own)[:19].replace("T", " ") == snapshot, caption
+        assert caption not in said or said[caption] == found[3] or caption == "Checks", caption
+        said[caption] = found[3]
+    return said
