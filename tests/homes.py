@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 from runbook import layout
 
 #: A cluster is thousands of small files: copying one in memory takes a tenth of the time. Left out where room is short.
@@ -65,12 +67,40 @@ def copy_tree(source: Path, target: Path) -> None:
     subprocess.run(["cp", "-a", "--sparse=always", str(source), str(target)], check=True)
 
 
+def started(home: Path, *words: str, **environment: str) -> subprocess.Popen[str]:
+    """The command as an operator of that home gives it, in a session of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "runbook.cli.main", *words],
+        env={**os.environ, "RUNBOOK_HOME": str(home), "PYTHONFAULTHANDLER": "1", **environment},
+        cwd=home,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def ended(process: subprocess.Popen[str], timeout: float = 240) -> tuple[str, str]:
+    """What a command said, once it has ended.
+
+    Raises:
+        AssertionError: it hangs; with what it had said, and where each of its threads stood.
+    """
+    try:
+        return process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        for one in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
+            if "python" in one.name():
+                one.send_signal(signal.SIGABRT)  # faulthandler tells where it hangs
+        stdout, stderr = process.communicate(timeout=30)
+        raise AssertionError(f"{process.args} has not ended within {timeout} s\n{stdout}\n{stderr}") from None
+
+
 def runbook(home: Path, *words: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
     """The command as an operator of that home gives it, ended."""
-    return subprocess.run(
-        [sys.executable, "-m", "runbook.cli.main", *words],
-        env={**os.environ, "RUNBOOK_HOME": str(home)}, capture_output=True, text=True, timeout=timeout,
-    )  # fmt: skip
+    process = started(home, *words)
+    stdout, stderr = ended(process, timeout)
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
 
 def recorded(home: Path, *words: str) -> tuple[int, dict[str, Any]]:

@@ -2,9 +2,16 @@
 --   Foreign tables are left out, since reading them reaches out; partitioned parents hold nothing themselves.
 -- columns: oid bigint; schema text; name text; kind text; persistence text; populated bool; is_catalog bool; size_bytes bigint;
 --   hashed text[], the columns of an ordinary table as expressions that can be hashed without loss; printed text[], its other
---   columns: their hash would take 1.0 for 1.00, so their text is hashed
+--   columns: their hash would take 1.0 for 1.00, so their text is hashed. The size of a relation that somebody holds exclusively is
+--   that of its statistics: asking for the real one would wait for the lock
 -- privilege: none
 -- source: PostgreSQL 17, pg_class
+WITH held AS MATERIALIZED (
+    SELECT l.relation
+    FROM pg_catalog.pg_locks AS l
+    WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock' AND l.granted
+      AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database())
+)
 SELECT c.oid::bigint AS oid,
        n.nspname AS schema,
        c.relname AS name,
@@ -13,6 +20,8 @@ SELECT c.oid::bigint AS oid,
        c.relispopulated AS populated,
        (n.nspname IN ('pg_catalog', 'information_schema') AND c.relname <> 'pg_largeobject') AS is_catalog,
        CASE WHEN c.relpersistence = 'u' AND pg_catalog.pg_is_in_recovery() THEN 0
+            WHEN c.oid IN (SELECT h.relation FROM held AS h)
+            THEN GREATEST(c.relpages, 0)::bigint * pg_catalog.current_setting('block_size')::bigint
             ELSE pg_catalog.pg_relation_size(c.oid) END AS size_bytes,
        ARRAY(SELECT pg_catalog.format('r.%I', a.attname)
                  || CASE WHEN a.atttypid IN ('text'::pg_catalog.regtype, 'varchar'::pg_catalog.regtype)

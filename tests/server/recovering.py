@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from homes import ended, started
 from runbook import layout
 from runbook.sandbox import traffic_process
 from runbook.sandbox.incidents import apply_incident
 from runbook.sandbox.place import Sandbox, need_sandbox
 
-RUNBOOK = [sys.executable, "-m", "runbook.cli.main"]
 ANSWERS = {
     "dry_run": "false",
     "commander": "Ada",
@@ -56,19 +54,11 @@ class Recovering:
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def command(self, *words: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [*RUNBOOK, *words],
-            env={**os.environ, "RUNBOOK_HOME": str(layout.home()), **self.environment},
-            cwd=layout.home(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        return started(layout.home(), *words, **self.environment)
 
     def say(self, *words: str) -> Said:
         process = self.command(*words)
-        stdout, stderr = process.communicate(timeout=240)
+        stdout, stderr = ended(process)
         return Said(process.returncode, stdout, stderr)
 
     def start_words(self) -> list[str]:

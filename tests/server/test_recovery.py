@@ -97,6 +97,7 @@ def test_lost_rows_are_copied_back_and_nothing_else_is_rewound(live_home: Path) 
 
 
 @pytest.mark.faults
+@pytest.mark.timeout(600)  # nine attempts and two restores
 def test_wrong_target_is_moved_later_without_a_new_restore_and_earlier_with_one(live_home: Path) -> None:
     _, truth = suffer()
     first = str(truth["before_lsn"])

@@ -82,7 +82,10 @@ class Execution:
         return self.course.keep(name, look)
 
     def once_a_copy(self, name: str, look: Callable[[], list[Check]], *, at_the_point: bool = True) -> Seen:
-        """Checks of the copy: they count as long as it is the same copy (`at_the_point`: at the same point)."""
+        """Checks of the copy: they count as long as it is the same copy (`at_the_point`: at the same point).
+
+        What a transaction that was under way at the point holds cannot be read before promotion: such checks are put off until then.
+        """
 
         def seen() -> Seen:
             key = [self.beside.noted("backup"), self.beside.noted("copied at")]
@@ -92,10 +95,30 @@ class Execution:
             if kept is not None and kept["key"] == key:
                 return Seen.load(kept["seen"])
             found = Seen(look())
+            if at_the_point:
+                found = _put_off(found)
             self.course.note(f"copy/{name}", {"key": key, "seen": found.dump()})
             return found
 
         return self._show(name, seen)
+
+    def check_put_off(self, look: Callable[[], list[Check]]) -> list[Check]:
+        """The checks that were put off, made on the promoted copy before anything is swapped; kept for later attempts.
+
+        Args:
+            look: makes all checks of the copy.
+        """
+        ids = {one for name in ("contents", "sql") for one in self._noted_facts(name).get("put off", [])}
+        kept = self.course.noted("put off")
+        if kept is None and ids:
+            self.beside.start_promoted()
+            kept = [check.model_dump(mode="json") for check in look() if check.id in ids]
+            self.course.note("put off", kept)
+        return [Check.model_validate(check) for check in kept or []]
+
+    def _noted_facts(self, name: str) -> dict[str, Any]:
+        kept = self.course.noted(f"copy/{name}")
+        return Seen.load(kept["seen"]).facts if kept is not None else {}
 
     # -- restore -------------------------------------------------------------------------------------------
 
@@ -286,9 +309,12 @@ class Execution:
                 if problems
                 else None,
             )
-            locked = Seen.load(self.run.recall("recovery/seen/point")).facts.get("damage", {}).get("locked")
-            checks = [] if problems and locked else [check]
-            return Seen(checks, rows, {"folder": str(folder), "limits": [one.problem for one in problems]})
+            is_held = all(_waits(one.problem) for one in problems)
+            return Seen(
+                [check] if not problems or not is_held else [],
+                rows,
+                {"folder": str(folder), "limits": [one.problem for one in problems]},
+            )
 
         return self._show("loss files", look)
 
@@ -310,6 +336,23 @@ class Execution:
         if self._beside is not None and self._beside.data.exists():
             self._beside.stop()
         self.recovery.clean_up()
+
+
+def _waits(words: str | None) -> bool:
+    """True when a relation was not read because a transaction that was under way at the point holds its lock."""
+    return "lock timeout" in (words or "")
+
+
+def _put_off(found: Seen) -> Seen:
+    """Without the checks that must wait for the promotion, which are named in the facts and at the top of the report."""
+    waiting = [check for check in found.checks if check.status is Status.UNKNOWN and _waits(check.reason)]
+    limits = [
+        f"{check.title} ({check.id}): not seen while paused, since a transaction that was under way at the point holds it; looked at once "
+        f"the copy is promoted, before the recovery is accepted. {check.reason}"
+        for check in waiting
+    ]
+    rest = [check for check in found.checks if check not in waiting]
+    return Seen(rest, found.rows, {"put off": [check.id for check in waiting], "limits": limits})
 
 
 def limits_of(seen: Seen) -> list[Any]:

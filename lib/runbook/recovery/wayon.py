@@ -109,16 +109,19 @@ class WayOn:
 
     # -- promote and swap ----------------------------------------------------------------------------------
 
-    def promote(self) -> Seen:
+    def promote(self, prove: Callable[[], list[Check]]) -> Seen:
         """The damaged server is down, the copy is a server of its own, stopped cleanly, and depends on no archive.
+
+        Args:
+            prove: makes all checks of the copy, when some had to wait for the promotion.
 
         Raises:
             RecoveryFailed: it forked elsewhere than at the point.
             PlatformError: the HA manager is not paused, or a server does not stop.
         """
-        return self.act("promote", "promote", self._promote)
+        return self.act("promote", "promote", lambda: self._promote(prove))
 
-    def _promote(self) -> Seen:
+    def _promote(self, prove: Callable[[], list[Check]]) -> Seen:
         beside = self.execution.beside
         if not beside.noted("ready"):
             self.lockdown.require_ha_paused()
@@ -127,6 +130,7 @@ class WayOn:
             if not beside.noted("promoted"):
                 self.execution.stand_at_the_point()
                 beside.promote(self.execution.replay, self.recovery.point.reached)
+            self.execution.check_put_off(prove)
             beside.stop("fast")
             removed = beside.free_of_archive()
             beside.note(ready=True, freed=len(removed))
@@ -150,7 +154,7 @@ class WayOn:
             }
             for gid in beside.noted("prepared", [])
         ]
-        return Seen([check], rows)
+        return Seen([check, *self.execution.check_put_off(prove)], rows)
 
     def swap_in(self) -> Seen:
         """The damaged cluster stands aside, the restored one in its place, with production's configuration of today."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from runbook.model import Check, Finding, Severity, Status
 from runbook.postgres.wal import Timeline, format_lsn
-from runbook.verification.content import Content, SequencePosition, lacks_library
+from runbook.verification.content import Content, SequencePosition, is_held, says_nothing
 from runbook.verification.fencefile import DatabaseFence, Fence
 
 _MOST_FINDINGS = 50
@@ -104,8 +104,8 @@ def compare_database(
         now = seen.get(name)
         if then.rows is None:
             add(unknown, name, "not compared", "figures", f"the fence could not read it: {then.problem}")
-        elif now is not None and lacks_library(now.problem):
-            add(unknown, name, "not compared", "figures", f"this machine cannot read it: {now.problem}")
+        elif now is not None and says_nothing(now.problem):
+            add(unknown, name, "not compared", "figures", f"it cannot be read here: {now.problem}")
         elif now is None:
             add(wrong, name, "no such relation", f"{then.rows}", "the relation is missing")
         elif now.rows is None:
@@ -137,6 +137,8 @@ def compare_database(
         after = standing.get(before.title)
         if before.value is None:
             add(unknown, before.title, "not compared", "a position", f"the fence could not read it: {before.problem}")
+        elif after is not None and is_held(after.problem):
+            add(unknown, before.title, "not compared", "a position", f"it cannot be read here: {after.problem}")
         elif after is None or after.value is None:
             why = after.problem if after else "it is not there"
             add(wrong, before.title, "missing", f"{before.value}", f"the sequence cannot be read: {why}")

@@ -34,6 +34,27 @@ def lacks_library(problem: str | None) -> bool:
     return problem is not None and _LACKING.search(problem) is not None
 
 
+#: The server's words when somebody else holds a relation: nothing is said about its data.
+_HELD = "canceling statement due to lock timeout"
+
+
+def is_held(problem: str | None) -> bool:
+    """True when something was not read because its lock was not to be had.
+
+    A server that stands in recovery holds the exclusive locks of every transaction that was under way there (a TRUNCATE, ALTER TABLE,
+    an autovacuum that gave pages back): nobody can read those relations before it is promoted.
+
+    >>> is_held('ERROR:  canceling statement due to lock timeout')
+    True
+    """
+    return problem is not None and _HELD in problem
+
+
+def says_nothing(problem: str | None) -> bool:
+    """True when the words are no evidence against the data: it was not looked at."""
+    return lacks_library(problem) or is_held(problem)
+
+
 Connect = Callable[[str], Connection]
 
 #: Read tables from end to end; nothing else shows what is in the heap.

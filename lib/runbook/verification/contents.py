@@ -68,6 +68,11 @@ class Contents:
             try:
                 relations = [item for item in content.list_relations(connections[0]) if wanted(item)]
             except SqlError as problem:
+                if content.is_held(str(problem)):
+                    raise NotMeasured(
+                        f"The catalogs of database {database} are held by a transaction that was under way at this point.",
+                        next="Choose a point before it began or after it ended.",
+                    ) from problem
                 raise RecoveryFailed(
                     f"The catalogs of database {database} cannot be read: {str(problem).strip()}",
                     next="Do not trust this backup: take a new one, and look at the catalogs of production.",

@@ -12,11 +12,17 @@ from runbook.platforms.cluster.backups import Backup
 from runbook.platforms.cluster.scratch import Scratch
 from runbook.postgres.connect import PINNED, rows, session_options
 from runbook.postgres.tools import Tools
-from runbook.verification.content import lacks_library
+from runbook.verification.content import is_held, says_nothing
 
 _MOST_FINDINGS = 50
 _AMCHECK_CORRUPT = 2
 _INSTALL = "Install production's extensions here, or name the bin_directory of an installation that has them in params."
+_HELD = (
+    "A transaction that was under way at this point holds it, and a server in recovery keeps its lock: choose another point, or "
+    "look again once it is promoted."
+)
+#: Longest wait for a relation's lock, seconds: a transaction that was under way at the point holds it as long as recovery stands there.
+_LOCK_SECONDS = 5
 #: What was observed where pg_amcheck could not look.
 NOT_CHECKED = "not checked"
 
@@ -145,7 +151,7 @@ def check_amcheck(scratch: Scratch, database: str, *, jobs: int, timeout: float,
         **PINNED,
         **scratch.session,
         "statement_timeout": "0",
-        "lock_timeout": "0",
+        "lock_timeout": f"{_LOCK_SECONDS}s",
         "default_transaction_read_only": "off" if parent else "on",  # a missing extension is installed then
     }
     result = commands.run(
@@ -182,17 +188,18 @@ def check_amcheck(scratch: Scratch, database: str, *, jobs: int, timeout: float,
             source=source,
             seconds=result.seconds,
         )
-    findings = _parse_amcheck(result.stdout)
-    if findings and all(lacks_library(finding.observed) for finding in findings):
+    found = _parse_amcheck(result.stdout)
+    findings = tuple(finding for finding in found if not says_nothing(finding.observed))
+    if found and not findings:
         return Check(
             id=f"{name}@{database}",
             title=title,
             status=Status.UNKNOWN,
             expected=expected,
-            observed=f"{len(findings)} not checked",
+            observed=f"{len(found)} not checked",
             object=database,
-            reason=f"{findings[0].object}: {findings[0].observed}",
-            next=_INSTALL,
+            reason=f"{found[0].object}: {found[0].observed}",
+            next=_next(found[0].observed),
             source=source,
             seconds=result.seconds,
         )
@@ -212,6 +219,10 @@ def check_amcheck(scratch: Scratch, database: str, *, jobs: int, timeout: float,
         seconds=result.seconds,
         findings=findings[:_MOST_FINDINGS],
     )
+
+
+def _next(words: str) -> str:
+    return _HELD if is_held(words) else _INSTALL
 
 
 def _parse_amcheck(text: str) -> tuple[Finding, ...]:
@@ -256,7 +267,7 @@ def check_read(database: str, failures: list[tuple[str, str]], seconds: float, c
         failures: name and the server's words.
     """
     title = "Every relation and sequence can be read from end to end"
-    lacking = [(name, words) for name, words in failures if lacks_library(words)]
+    lacking = [(name, words) for name, words in failures if says_nothing(words)]
     if failures and len(lacking) == len(failures):
         return Check(
             id=f"read@{database}",
@@ -266,7 +277,7 @@ def check_read(database: str, failures: list[tuple[str, str]], seconds: float, c
             observed=f"{len(lacking)} of {count} not read",
             object=database,
             reason=f"{lacking[0][0]}: {lacking[0][1]}",
-            next=_INSTALL,
+            next=_next(lacking[0][1]),
             source="sequential scans",
             seconds=seconds,
         )

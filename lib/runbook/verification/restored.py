@@ -95,6 +95,10 @@ class RestoredChecks:
         self._add_seconds("SQL checks", began)
         return checks
 
+    def check_all(self, point: RecoveryPoint, spots: tuple[str, ...]) -> list[Check]:
+        """The contents, the SQL checks of the target's suites and those of other suites."""
+        return [*self.check_contents(), *self.check_sql(point), *self.check_sql(point, spots)]
+
     def variables(self, point: RecoveryPoint) -> dict[str, Any]:
         """The values that check files may name."""
         return {

@@ -203,8 +203,7 @@ class Beside(Scratch):
         if not self.promoted:
             timeline = replay.promote(expected)
         else:  # an attempt was killed when the promotion was over and nobody had written it down
-            if not server.is_running(self.tools, self.data, user=self.user):
-                server.start(self.tools, self.data, log=self.log, user=self.user)
+            self.start_promoted()
             with self.connect("template1", read_only=False) as connection:
                 connection.execute("CHECKPOINT")
                 timeline = int(one(connection, load_sql("recovery/read_timeline").text)["timeline"])
@@ -223,6 +222,16 @@ class Beside(Scratch):
         self.promoted = True
         self.note(promoted=True, timeline=timeline, **self._look_for_others())
         return timeline
+
+    def start_promoted(self) -> None:
+        """The promoted copy's server runs, isolated as it was. Safe twice.
+
+        Raises:
+            PlatformError: it does not start.
+        """
+        if not server.is_running(self.tools, self.data, user=self.user):
+            server.start(self.tools, self.data, log=self.log, user=self.user)
+        self.promoted = True
 
     def _look_for_others(self) -> dict[str, list[str]]:
         """What the past has brought back that acts by itself or waits for others: subscriptions, prepared transactions."""

@@ -1,0 +1,66 @@
+"""A transaction that was under way at the point holds its tables as long as the copy is paused: nobody waits for ever, nothing counts as
+damage, and the tables are proven once the copy is promoted, before the recovery is accepted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from recovering import ANSWERS, Recovering
+from runbook.sandbox.backup import archive_tail
+from runbook.sandbox.place import Sandbox, need_sandbox
+
+pytestmark = [pytest.mark.server, pytest.mark.faults]
+
+
+def truncate_amid_commits(sandbox: Sandbox) -> int:
+    """Sessions are truncated, and others commit between the lock and the commit; how many sessions there were."""
+    with sandbox.connect() as incident, sandbox.connect() as other:
+        before = other.execute("SELECT count(*) AS n FROM public.sessions").fetchone()
+        incident.execute("BEGIN")
+        incident.execute("TRUNCATE public.sessions")
+        other.execute("UPDATE public.vehicles SET price = price + 1 WHERE id = (SELECT min(id) FROM public.vehicles)")
+        incident.execute("COMMIT")
+        other.execute("UPDATE public.vehicles SET price = price - 1 WHERE id = (SELECT min(id) FROM public.vehicles)")
+    assert before is not None
+    return int(before["n"])
+
+
+def test_tables_that_are_held_at_the_point_are_proven_after_promotion(live_home: Path) -> None:
+    sessions = truncate_amid_commits(need_sandbox())
+    recovery = Recovering({**ANSWERS, "way": ""})
+    paused = recovery.go_on(recovery.start())
+    assert paused.code == 3 and "choose-the-way-on" in paused.last["next"], paused.stdout + paused.stderr
+    assert paused.record["facts"]["damage"]["locked"] is True
+    seen = {check["id"]: check["status"] for check in paused.record["checks"]}
+    assert set(seen.values()) == {"PASS"} and "read@dealerscope" not in seen and "amcheck@dealerscope" not in seen
+    said = [one for one in paused.record["limitations"] if "before the recovery is accepted" in one]
+    assert any("public.sessions" in one and "read@dealerscope" in one for one in said), paused.record["limitations"]
+
+    answered = recovery.say("answer", recovery.run, "choose-the-way-on", "promote", "--reason", "seen")
+    assert answered.code == 0, answered.stderr
+    last = recovery.go_on(recovery.resume())
+    assert (last.code, last.last["verdict"]) == (0, "PASS"), last.stdout + last.stderr
+    proven = {check["id"]: check for check in last.record["checks"]}
+    assert {proven[name]["status"] for name in ("read@dealerscope", "amcheck@dealerscope")} == {"PASS"}
+    with need_sandbox().connect() as connection:
+        after = connection.execute("SELECT count(*) AS n FROM public.sessions").fetchone()
+    assert after is not None and after["n"] == sessions
+
+
+def test_verification_up_to_a_transaction_under_way_is_incomplete_and_calls_nothing_damaged(live_home: Path) -> None:
+    sandbox = need_sandbox()
+    with sandbox.connect() as under_way, sandbox.connect() as other:
+        under_way.execute("BEGIN")
+        under_way.execute("TRUNCATE public.sessions")
+        other.execute("UPDATE public.vehicles SET price = price + 1 WHERE id = (SELECT min(id) FROM public.vehicles)")
+        archive_tail(sandbox)
+        said = Recovering().say("run", "backup-verification", "--target", "sandbox")
+        under_way.execute("ROLLBACK")
+    assert (said.code, said.last["verdict"]) == (4, "INCOMPLETE"), said.stdout + said.stderr
+    states = {check["id"]: check for check in said.record["checks"]}
+    assert (
+        states["read@dealerscope"]["status"] == "UNKNOWN" and "public.sessions" in states["read@dealerscope"]["reason"]
+    )
+    assert "under way at this point" in states["read@dealerscope"]["next"]
+    assert not [check for check in said.record["checks"] if check["status"] == "FAIL"]
