@@ -5,16 +5,28 @@
 -- any: critical
 -- why: without archived WAL nothing after the last base backup can be recovered, and pg_wal fills the disk
 -- next: read the server's log for the archive command's words, mend it, and watch last_archived_time
--- columns: object text; value float8, failures since the counters were reset; note text; unmeasured text
--- privilege: none
--- source: PostgreSQL 17, pg_stat_archiver
+-- columns: object text; value float8, failures since the counters were reset; note text; change text; undo text; unmeasured text
+-- privilege: none; pg_read_all_settings to see where a setting stands
+-- source: PostgreSQL 17, pg_stat_archiver. There is a change only where ALTER SYSTEM has set how to archive and nothing was archived
+--   since the configuration was last loaded: postgresql.conf decides again. Any other cause is in the server's log alone.
+WITH overruled AS (
+  SELECT string_agg(format('ALTER SYSTEM RESET %I;', name), E'\n' ORDER BY name) AS change,
+         string_agg(format('ALTER SYSTEM SET %I = %L;', name, setting), E'\n' ORDER BY name) AS undo,
+         string_agg(format('%s = %L', name, setting), ', ' ORDER BY name) AS said
+  FROM pg_catalog.pg_settings
+  WHERE name IN ('archive_command', 'archive_library') AND sourcefile LIKE '%/postgresql.auto.conf'
+)
 SELECT 'archiver' AS object,
        CASE WHEN s.setting <> 'off' THEN a.failed_count::float8 END AS value,
-       format('last failure %s at %s; last success %s', a.last_failed_wal, a.last_failed_time,
-              coalesce(format('%s at %s', a.last_archived_wal, a.last_archived_time), 'never')) AS note,
+       format('last failure %s at %s; last success %s%s', a.last_failed_wal, a.last_failed_time,
+              coalesce(format('%s at %s', a.last_archived_wal, a.last_archived_time), 'never'),
+              '; by ALTER SYSTEM ' || o.said || ': reset, postgresql.conf decides again, so look first what it says') AS note,
+       o.change || E'\nSELECT pg_catalog.pg_reload_conf();' AS change,
+       o.undo || E'\nSELECT pg_catalog.pg_reload_conf();' AS undo,
        CASE WHEN s.setting = 'off' THEN 'archive_mode is off: whatever archives this server is not seen from here' END
          AS unmeasured
 FROM pg_catalog.pg_stat_archiver AS a
 CROSS JOIN (SELECT setting FROM pg_catalog.pg_settings WHERE name = 'archive_mode') AS s
+LEFT JOIN overruled AS o ON coalesce(a.last_archived_time, '-infinity') < pg_catalog.pg_conf_load_time()
 WHERE s.setting = 'off'
    OR a.last_failed_time IS NOT NULL AND a.last_failed_time > coalesce(a.last_archived_time, '-infinity');

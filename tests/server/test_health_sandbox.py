@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from homes import recorded, runbook
-from runbook.sandbox import problems
+from runbook.sandbox import cluster, companion, idle_process, problems, traffic
+from runbook.sandbox.data import run_file
 from runbook.sandbox.place import need_sandbox
 
 pytestmark = [pytest.mark.server, pytest.mark.faults]
@@ -19,42 +22,98 @@ def run_health(home: Path, *words: str) -> tuple[int, dict[str, Any]]:
     return recorded(home, "daily-health", *words)
 
 
-def planted_findings(record: dict[str, Any]) -> dict[str, list[str]]:
-    """Objects of the practice schema, by check."""
+def findings(record: dict[str, Any]) -> dict[str, list[str]]:
+    """Objects found, by check, without their database."""
     found: dict[str, list[str]] = {}
     for check in record["checks"]:
         for one in check["findings"]:
-            if "practice." in one["object"]:
-                found.setdefault(one["id"].removeprefix("health/"), []).append(one["object"].partition(": ")[2])
+            found.setdefault(one["id"].removeprefix("health/"), []).append(one["object"].removeprefix("dealerscope: "))
     return found
+
+
+def apply_changes(home: Path, record: dict[str, Any]) -> list[str]:
+    """The ready changes are made, as a person would make them; which checks had one."""
+    made = []
+    for path in sorted((home / "var" / "runs" / record["run"] / "changes").glob("*.sql")):
+        if ".undo." in path.name:
+            continue
+        lines = path.read_text().splitlines()
+        with need_sandbox().connect() as connection:
+            for line in lines:
+                if not line.startswith("--"):
+                    connection.execute(line)  # type: ignore[call-overload]
+        made.append(lines[0].removeprefix("-- change for ").partition(":")[0])
+    return made
+
+
+def wait_until_archived(since: float, segment: str) -> None:
+    """The archiver, which starts anew with its settings, has delivered the segment."""
+    while not (need_sandbox().archive / segment).is_file():
+        assert time.monotonic() < since + 90
+        with need_sandbox().connect() as connection:  # wakes the postmaster
+            connection.execute("SELECT 1")
+        time.sleep(0.2)
 
 
 def test_health_finds_what_is_planted_once_and_says_fixed_after_its_changes(live_home: Path) -> None:
     code, record = run_health(live_home)
     wrong = [(check["id"], check["reason"]) for check in record["checks"] if check["status"] != "PASS"]
     assert (code, record["verdict"], wrong) == (0, "PASS", [])
+    own = findings(record)  # a warning of the application's own
 
     sandbox = need_sandbox()
-    assert problems.plant(sandbox) == problems.plant(sandbox), "planting twice is planting once"
+    planted = problems.plant(sandbox)
+    assert problems.plant(sandbox) == planted, "planting twice is planting once"
+    assert set(planted) == {*problems.PLANTED, "idle_transactions"}
+    assert idle_process.APPLICATION in planted["idle_transactions"]
+    with sandbox.connect() as connection:
+        segment = run_file(connection, "switch_wal")[0]["segment"]
+    assert not (sandbox.archive / segment).exists(), "the archiver fails for real"
     code, record = run_health(live_home)
     assert (code, record["verdict"]) == (1, "FAIL")
-    assert planted_findings(record) == {check: [name] for check, name in problems.PLANTED.items()}
+    assert findings(record) == {**own, **{check: [name] for check, name in planted.items()}}
     figures = {one["object"]: one["observed"] for check in record["checks"] for one in check["findings"]}
     assert figures["dealerscope: practice.ticket"] == "93 %"
 
-    folder = live_home / "var" / "runs" / record["run"] / "changes"
-    for path in sorted(folder.glob("*.sql")):
-        if ".undo." in path.name or "practice" not in path.name:
-            continue
-        with sandbox.connect() as connection:
-            for line in path.read_text().splitlines():
-                if not line.startswith("--"):
-                    connection.execute(line)  # type: ignore[call-overload]  # as a person would run it
+    assert sorted(apply_changes(live_home, record)) == sorted({**own, **planted}), "each with its ready change"
+    wait_until_archived(time.monotonic(), segment)
     code, record = run_health(live_home)
-    assert planted_findings(record) == {}
+    assert findings(record) == {}
     assert (code, record["verdict"]) == (0, "PASS")
-    report = (live_home / "reports").rglob("report.html")
-    assert "fixed" in max(report, key=lambda path: path.stat().st_mtime).read_text()
+    report = max((live_home / "reports").rglob("report.html"), key=lambda path: path.stat().st_mtime).read_text()
+    assert len(re.findall(r"<td[^>]*>fixed</td>", report)) == len({**own, **planted})
+
+
+def test_undoing_what_is_planted_loses_no_wal_and_ends_the_session(live_home: Path) -> None:
+    sandbox = need_sandbox()
+    archived = {path.name for path in sandbox.archive.iterdir()}
+    problems.plant(sandbox)
+    process = companion.find_process(sandbox, "idle")
+    assert process is not None
+    with sandbox.connect() as connection:
+        waiting = [run_file(connection, "switch_wal")[0]["segment"]]
+        traffic.write_burst(sandbox, 5)
+        waiting.append(run_file(connection, "switch_wal")[0]["segment"])
+        failed = run_file(connection, "read_archiver")[0]
+    assert failed["failed_count"] > 0 and failed["last_failed_time"] > failed["last_archived_time"]
+    problems.uproot(sandbox)
+    there = {path.name for path in sandbox.archive.iterdir()}
+    assert archived | set(waiting) <= there, "every segment written meanwhile is archived"
+    assert not process.is_running()
+    with sandbox.connect() as connection:
+        assert not run_file(connection, "problems/read_archiving")[0]["is_failing"]
+        left = connection.execute("SELECT count(*) AS n FROM pg_stat_activity WHERE state LIKE 'idle in%'").fetchone()
+    assert left == {"n": 0}
+    problems.uproot(sandbox)
+
+
+def test_sandbox_that_goes_down_takes_the_planted_session_along(live_home: Path) -> None:
+    idle_process.start(need_sandbox())
+    process = companion.find_process(need_sandbox(), "idle")
+    assert process is not None
+    cluster.down()
+    assert not process.is_running()
+    cluster.up("small")
 
 
 def test_health_refuses_a_check_that_does_not_exist(live_home: Path) -> None:

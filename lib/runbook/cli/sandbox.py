@@ -141,7 +141,7 @@ def incident(
 def plant(
     remove: Annotated[bool, typer.Option("--remove", help="Take them away again.")] = False,
 ) -> None:
-    """Plant problems for the daily look and the access audit to find, in a schema of their own and a role."""
+    """Plant problems for the daily look and the access audit to find; archiving stands still until they are removed."""
     with locked():
         if remove:
             problems.uproot(need_sandbox())

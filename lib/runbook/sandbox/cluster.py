@@ -20,7 +20,7 @@ from runbook.outside.commands import OsUser
 from runbook.postgres import server
 from runbook.postgres.osuser import give, service_user
 from runbook.postgres.tools import Tools, find_tools
-from runbook.sandbox import backup, data, traffic, traffic_process
+from runbook.sandbox import backup, data, idle_process, traffic, traffic_process
 from runbook.sandbox.place import (
     MAJOR,
     PORT,
@@ -244,7 +244,7 @@ def _clear_unfinished(say: Say) -> None:
 
 
 def down(*, remove: bool = False) -> str:
-    """Traffic and server are stopped; with `remove` nothing of the sandbox is left. Safe twice.
+    """Traffic, a planted session and the server are stopped; with `remove` nothing of the sandbox is left. Safe twice.
 
     Returns:
         One line for the operator.
@@ -257,6 +257,7 @@ def down(*, remove: bool = False) -> str:
                 remove_folders()
             return "There is no sandbox."
         traffic_process.stop(sandbox)
+        idle_process.stop(sandbox)
         stop_server(sandbox)
         if not remove:
             return "The sandbox is down; its data and backups stay."

@@ -1,20 +1,26 @@
-"""Problems for the daily look and the access audit to find, in a schema of their own and a role. Nothing of the application's data is touched."""
+"""Problems for the daily look and the access audit to find: a schema of their own, a role, a session, an archiver that fails.
+
+Nothing of the application's data is touched, and no WAL is lost.
+"""
 
 from __future__ import annotations
 
 from runbook.errors import PlatformError
 from runbook.postgres.connect import SqlError
+from runbook.sandbox import idle_process
+from runbook.sandbox.archiving import break_archiving, mend_archiving
 from runbook.sandbox.data import run_file
 from runbook.sandbox.place import Sandbox
 
 SCHEMA = "practice"
-#: What is found, by check and object; everything else in the schema is healthy.
+#: What is found, by check and object, beside the session; everything else in the schema is healthy.
 PLANTED = {
     "sequence_exhaustion": "practice.ticket",
     "invalid_indexes": "practice.half_built",
     "bloated_tables": "practice.swollen",
     "unused_indexes": "practice.never_used",
     "duplicate_indexes": "practice.twin_of_key",
+    "failing_archiver": "archiver",
 }
 #: The same for the access audit.
 PLANTED_ACCESS = {
@@ -49,7 +55,7 @@ def plant(sandbox: Sandbox) -> dict[str, str]:
     """The problems are there, made anew; which ones the daily look finds, by its checks. Safe twice.
 
     Raises:
-        PlatformError: the index that must fail was built.
+        PlatformError: the index that must fail was built, or the archiver that must fail does not.
     """
     with sandbox.connect() as connection:
         for file in _FILES:
@@ -61,11 +67,19 @@ def plant(sandbox: Sandbox) -> dict[str, str]:
                 raise
         else:
             raise PlatformError("The unique index on values that repeat was built.", next="runbook sandbox plant")
-    return dict(PLANTED)
+    session = idle_process.start(sandbox)
+    break_archiving(sandbox)
+    return {**PLANTED, "idle_transactions": session}
 
 
 def uproot(sandbox: Sandbox) -> None:
-    """The problems are gone. Safe twice."""
+    """The problems are gone, and all WAL written meanwhile is archived. Safe twice.
+
+    Raises:
+        PlatformError: the archiver still fails.
+    """
+    idle_process.stop(sandbox)
     with sandbox.connect() as connection:
         for file in _REMOVE:
             run_file(connection, f"problems/{file}")
+    mend_archiving(sandbox)

@@ -1,30 +1,25 @@
 """The traffic generator: one process of its own that writes for a while, through restarts of the server.
 
-It is the application, not a part of any run: it carries production's mark. A lock that it holds keeps it single; it is
-ended by its id, and only while that id is still the same process.
+A lock that it holds keeps it single.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import fcntl
-import json
-import os
 import random
 import signal
 import sys
 import time
-from pathlib import Path
 from types import FrameType
 
 import psutil
 
-from runbook import clock, layout
-from runbook.errors import PlatformError, RunbookError
-from runbook.outside import commands
+from runbook import clock
+from runbook.errors import RunbookError
 from runbook.postgres.connect import SqlError
-from runbook.sandbox.place import PRODUCTION_ENV, Sandbox, find_sandbox, write_file
+from runbook.sandbox import companion
+from runbook.sandbox.place import Sandbox, find_sandbox
 from runbook.sandbox.traffic import Doubt, Writer
 
 HEARTBEAT_SECONDS = 1.0
@@ -32,23 +27,12 @@ DEFAULT_SECONDS = 3600.0
 DEFAULT_RATE = 5.0
 
 
-def _pid_file(sandbox: Sandbox) -> Path:
-    return sandbox.folder / "traffic.json"
+_NAME = "traffic"
 
 
 def find_process(sandbox: Sandbox) -> psutil.Process | None:
-    """The running generator; None when there is none, or another process has its id now."""
-    try:
-        noted = json.loads(_pid_file(sandbox).read_text())
-    except FileNotFoundError:
-        return None
-    commands.reap(noted["pid"])
-    try:
-        process = psutil.Process(noted["pid"])
-        alive = process.create_time() == noted["created"] and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return None
-    return process if alive else None
+    """The running generator; None when there is none."""
+    return companion.find_process(sandbox, _NAME)
 
 
 def is_running(sandbox: Sandbox) -> bool:
@@ -67,39 +51,13 @@ def start(sandbox: Sandbox, *, seconds: float = DEFAULT_SECONDS, rate: float = D
     Raises:
         PlatformError: it did not begin to write.
     """
-    running = find_process(sandbox)
-    if running is not None:
-        return running.pid
-    log = sandbox.folder / "log" / "traffic.log"
-    argv = [sys.executable, "-m", "runbook.sandbox.traffic_process", f"--seconds={seconds}", f"--rate={rate}"]
-    pid = commands.detach(argv, log=log, env={**PRODUCTION_ENV, "RUNBOOK_HOME": str(layout.home())})
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        begun = find_process(sandbox)
-        if begun is not None:
-            return begun.pid
-        commands.reap(pid)
-        if not psutil.pid_exists(pid):
-            break
-        time.sleep(0.05)
-    raise PlatformError("The traffic generator did not start.", next=f"Read {log}.")
+    arguments = [f"--seconds={seconds}", f"--rate={rate}"]
+    return companion.start_process(sandbox, _NAME, "runbook.sandbox.traffic_process", arguments)
 
 
 def stop(sandbox: Sandbox) -> bool:
     """The generator has ended, after its transaction in hand; False when there was none."""
-    process = find_process(sandbox)
-    if process is None:
-        return False
-    for end in (process.terminate, process.kill):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            end()
-        deadline = time.monotonic() + 10
-        while is_running(sandbox) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        if not is_running(sandbox):
-            break
-    _pid_file(sandbox).unlink(missing_ok=True)
-    return True
+    return companion.stop_process(sandbox, _NAME)
 
 
 class _Generator:
@@ -166,8 +124,7 @@ def main() -> None:
         generator = _Generator(given.seconds, given.rate)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, generator.request_stop)
-        mine = {"pid": os.getpid(), "created": psutil.Process().create_time()}
-        write_file(_pid_file(sandbox), json.dumps(mine), 0o644)
+        companion.note_this_process(sandbox, _NAME)
         generator.run()
 
 
