@@ -1,4 +1,4 @@
-"""The daily look: what the notebook steps through. The target is only read."""
+"""The daily look: what the notebook steps through. The target, its backups and its archive are only read."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import Any
 from runbook import clock
 from runbook.errors import NotMeasured
 from runbook.health.rates import rates, statement_rates
+from runbook.health.stores import look_at_stores, thresholds
 from runbook.health.trend import compare, exhaustion, remember
 from runbook.inspection.visit import Visit
+from runbook.model import Check
 from runbook.params.schema import Params
 from runbook.postgres.connect import SqlError
 from runbook.postgres.sqlfiles import load_sql
@@ -37,8 +39,14 @@ class DailyHealth(Visit):
     def arrive(self) -> list[dict[str, str]]:
         """As `Visit.arrive`; the first reading of the counters is taken."""
         seen = super().arrive()
+        self.look.overrides = {**thresholds(self.params), **self.settings.thresholds}
         self.first, self.first_statements = self._counters(), self._statements()
         return seen
+
+    def check(self) -> list[Check]:
+        """As `Visit.check`; the stores of backups and WAL are looked at too."""
+        self.look.given = look_at_stores(self.params, self.rights.system_identifier)
+        return super().check()
 
     def remember(self) -> dict[str, Any]:
         """This look for later ones to compare with; JSON."""

@@ -30,7 +30,8 @@ _SCOPES = ("cluster", "database")
 class CheckFile:
     """One check as its file describes it.
 
-    `area`: the folder it lies in, health or access. `needs`: predefined roles, and extensions written `extension:name`. `any_state`: what each row is, when no threshold decides.
+    `area`: the folder it lies in, health or access. `needs`: predefined roles, and extensions written `extension:name`. `given`: values
+    that do not come from the server, by name: whoever looks says them. `any_state`: what each row is, when no threshold decides.
     `exhausts`: the value at which the resource is used up, None for others.
     """
 
@@ -41,6 +42,7 @@ class CheckFile:
     per_database: bool
     rank: int
     needs: tuple[str, ...]
+    given: tuple[str, ...]
     thresholds: Mapping[str, Threshold]
     warning: str | None
     critical: str | None
@@ -84,6 +86,10 @@ def parse_threshold(line: str, where: str) -> tuple[str, Threshold]:
     return match[1], Threshold(value=float(match[2]), source=match[3])
 
 
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
 def parse_file(path: Path) -> CheckFile:
     """The check that a file describes.
 
@@ -99,7 +105,8 @@ def parse_file(path: Path) -> CheckFile:
     if word not in ("", State.WARNING, State.CRITICAL):
         raise ParamsError(f"{where}: any is 'warning' or 'critical', not '{word}'.", next="Correct the header.")
     limits = {key: sql.get(key) or None for key in ("warning", "critical")}
-    for name in [*filter(None, limits.values()), *sql.variables]:
+    given = _names(sql.get("given"))
+    for name in [*filter(None, limits.values()), *(name for name in sql.variables if name not in given)]:
         if name not in thresholds:
             raise ParamsError(
                 f"{where} has no threshold '{name}'; {nearest(name, thresholds)}",
@@ -119,7 +126,8 @@ def parse_file(path: Path) -> CheckFile:
         sql=sql,
         per_database=scope == "database",
         rank=int(sql.get("rank")),
-        needs=tuple(part.strip() for part in sql.get("needs").split(",") if part.strip()),
+        needs=_names(sql.get("needs")),
+        given=given,
         thresholds=thresholds,
         warning=limits["warning"],
         critical=limits["critical"],

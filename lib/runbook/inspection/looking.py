@@ -54,10 +54,12 @@ class Look:
     Args:
         open_: a read-only connection with a statement timeout to a database, None for the connection string's own.
         overrides: thresholds of the params.
+        given: the values of `-- given:` in check files.
     """
 
     open_: Open
     overrides: Mapping[str, Threshold]
+    given: Mapping[str, object] = field(default_factory=dict)
     load: Load = field(default_factory=Load)
 
     def rights(self) -> Rights:
@@ -137,7 +139,7 @@ class Look:
             return self._unmeasured(file, database, _missing(file, extensions))
         began = time.monotonic()
         limits = self.limits(file)
-        values = file.sql.values({name: limit.value for name, limit in limits.items()})
+        values = file.sql.values({**self.given, **{name: limit.value for name, limit in limits.items()}})
         try:
             found = self._ask(connection, [extensions[name] for name in file.extensions], file.sql.text, values)
             if found and not {"object", "value"} <= set(found[0]):

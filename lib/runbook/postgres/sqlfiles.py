@@ -33,6 +33,7 @@ KEYS = (
     "scope",
     "rank",
     "needs",
+    "given",
     "threshold",
     "warning",
     "critical",

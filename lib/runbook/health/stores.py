@@ -1,0 +1,82 @@
+"""What lies where backups and WAL are kept, for the checks that hold it against the server. Read as it lies; nothing is changed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from runbook import layout
+from runbook.errors import BackupDamaged, RunbookError
+from runbook.params.schema import Cluster, Params, Threshold
+from runbook.platforms.cluster.backups import describe_all
+from runbook.platforms.cluster.walarchive import WalArchive
+from runbook.postgres.osuser import service_user
+from runbook.retention.segments import archived_segments
+
+Given = dict[str, object]
+_NO_PLACE = "params name no place where base backups and WAL lie: nobody here can tell how old they are"
+_RPO = "archived_wal_critical_seconds"
+
+
+def look_at_stores(params: Params, system_identifier: str | None) -> Given:
+    """The values that check files are given: the newest base backup and the last archived segment, or why they were not seen.
+
+    Args:
+        system_identifier: of the server; backups of other systems in the same folder do not count.
+    """
+    if params.cluster is None:
+        return {**_backup(why=_NO_PLACE), **_segment(why=_NO_PLACE)}
+    return {**_newest_backup(params.cluster, system_identifier), **_last_segment(params.cluster)}
+
+
+def thresholds(params: Params) -> dict[str, Threshold]:
+    """What the params' budgets say about a check; `health.thresholds` comes before it."""
+    return {_RPO: Threshold(value=params.budgets.rpo, source=f"budgets.rpo: {params.budgets.source}")}
+
+
+def _backup(label: str | None = None, at: datetime | None = None, why: str | None = None) -> Given:
+    return {"backup_label": label, "backup_at": at, "backup_unseen": why}
+
+
+def _newest_backup(cluster: Cluster, system_identifier: str | None) -> Given:
+    folder = layout.resolve(cluster.backup_folder)
+    try:
+        found, wrong = describe_all(folder)
+    except BackupDamaged as cause:
+        # A folder that is not there may be a disk that is not mounted; one that is there and empty is an answer.
+        return _backup() if folder.is_dir() else _backup(why=cause.message)
+    except RunbookError as cause:
+        return _backup(why=cause.message)
+    own = [one for one in found if one.system_identifier in (None, system_identifier) or system_identifier is None]
+    dated = [(one.started_at, one.label) for one in own if one.started_at is not None and not one.incremental]
+    if dated:
+        at, label = max(dated)
+        return _backup(label, at)
+    if own or wrong:
+        return _backup(why=f"no backup in {layout.short(folder)} says when it was taken")
+    return _backup()
+
+
+def _segment(name: str | None = None, at: datetime | None = None, why: str | None = None) -> Given:
+    return {"segment": name, "segment_at": at, "segments_unseen": why}
+
+
+def _last_segment(cluster: Cluster) -> Given:
+    archive = WalArchive(cluster.wal_archive, service_user(cluster.os_user))
+    try:
+        names = archive.names()
+    except RunbookError as cause:
+        return _segment(why=cause.message)
+    if names is None:
+        return _segment(
+            why="the WAL archive can only be asked for one file at a time: name wal_archive.list_command in params"
+        )
+    segments = archived_segments(names)
+    if not segments:
+        return _segment()
+    last = segments[-1]
+    if archive.directory is None:
+        return _segment(last)  # the server may know when it was archived
+    try:
+        return _segment(last, datetime.fromtimestamp((archive.directory / last).stat().st_mtime, UTC))
+    except OSError as cause:
+        return _segment(why=f"{last} cannot be looked at: {cause.strerror}")

@@ -1,0 +1,173 @@
+"""The daily look and what lies in the stores: an old base backup and WAL that is not archived are found; what is not seen is never ok."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from homes import at_home
+from own_cluster import OwnCluster, own_cluster, segments, write_script
+from runbook import clock
+from runbook.health.daily import DailyHealth
+from runbook.inspection.states import Looked, Seen, State
+from runbook.params.schema import Params
+
+pytestmark = pytest.mark.server
+
+
+@pytest.fixture(scope="module")
+def made() -> Iterator[OwnCluster]:
+    with own_cluster() as cluster:
+        cluster.switch()
+        cluster.backup("first")
+        cluster.switch()
+        yield cluster
+
+
+@pytest.fixture
+def cluster(made: OwnCluster, tmp_path: Path) -> Iterator[OwnCluster]:
+    """The cluster, whose stores are put back afterwards."""
+    for name in ("backups", "archive"):
+        shutil.copytree(made.home / name, tmp_path / name)
+    yield made
+    for name in ("backups", "archive"):
+        shutil.rmtree(made.home / name)
+        shutil.copytree(tmp_path / name, made.home / name)
+        shutil.chown(made.home / name, made.user.name if made.user else None)
+
+
+def look(own: OwnCluster, check: str, params: Params | None = None, /, **changed: Any) -> Looked:
+    changed["health"] = {"connection": {"file": "connection"}, **changed.get("health", {})}
+    params = params or own.params(**changed)
+    with at_home(own.home):
+        health = DailyHealth(params, "test-stores", checks=check)
+        health.arrive()
+        health.check()
+    (looked,) = health.looked
+    return looked
+
+
+def the_one(looked: Looked) -> Seen:
+    (seen,) = looked.seen
+    return seen
+
+
+def threshold(name: str) -> dict[str, dict[str, object]]:
+    return {name: {"value": 0, "source": "this test"}}
+
+
+def date_back(backup: Path, days: float) -> None:
+    """The backup's label says that it was begun so long ago."""
+    label = backup / "backup_label"
+    when = clock.now() - timedelta(days=days)
+    label.write_text(re.sub("START TIME: .*", f"START TIME: {when:%Y-%m-%d %H:%M:%S} UTC", label.read_text()))
+
+
+def age(path: Path, seconds: float) -> None:
+    os.utime(path, (time.time() - seconds,) * 2)
+
+
+def write_wal(cluster: OwnCluster) -> None:
+    cluster.sql("SELECT pg_logical_emit_message(true, 'test', 'a commit')")
+
+
+def test_old_backup_is_found_with_its_age_and_a_newer_one_beside_it_is_none(cluster: OwnCluster) -> None:
+    assert the_one(look(cluster, "backup_age")).state is State.OK
+    date_back(cluster.backups / "first", 2)
+    found = the_one(look(cluster, "backup_age"))
+    assert (found.state, round(found.value or 0)) == (State.WARNING, 48) and "first, begun at" in found.note
+    date_back(cluster.backups / "first", 9)
+    found = the_one(look(cluster, "backup_age"))
+    assert (found.state, round(found.value or 0), found.limit) == (State.CRITICAL, 216, 192)
+    cluster.backup("second")
+    found = the_one(look(cluster, "backup_age"))
+    assert found.state is State.OK and "second" in found.note
+    warned = look(cluster, "backup_age", health={"thresholds": threshold("backup_age_warning_hours")})
+    assert the_one(warned).state is State.WARNING and "from 0 h (this test)" in warned.expected
+
+
+def test_backup_of_another_system_is_no_backup(cluster: OwnCluster) -> None:
+    manifest = cluster.backups / "first" / "backup_manifest"
+    manifest.write_text(re.sub(r'("System-Identifier": )\d+', r"\g<1>7000000000000000000", manifest.read_text()))
+    found = the_one(look(cluster, "backup_age"))
+    assert found.state is State.OK and "there is none; the system was made at" in found.note, "it is minutes old"
+    later = look(cluster, "backup_age", health={"thresholds": threshold("backup_age_critical_hours")})
+    assert the_one(later).state is State.CRITICAL
+
+
+def test_stores_that_cannot_be_looked_at_are_not_measured(cluster: OwnCluster) -> None:
+    for name in ("backups", "archive"):
+        (cluster.home / name).rename(cluster.home / f"{name}.away")
+    try:
+        for check in ("backup_age", "archived_wal_age"):
+            assert the_one(look(cluster, check)).state is State.NOT_MEASURED
+    finally:
+        for name in ("backups", "archive"):
+            (cluster.home / f"{name}.away").rename(cluster.home / name)
+    (cluster.backups / "first" / "backup_label").unlink()
+    (cluster.backups / "first" / "backup_manifest").unlink()
+    seen = the_one(look(cluster, "backup_age"))
+    assert seen.state is State.NOT_MEASURED and "says when it was taken" in seen.note
+
+
+def test_params_that_name_no_place_are_not_measured(cluster: OwnCluster) -> None:
+    params = cluster.params(health={"connection": {"file": "connection"}}).model_copy(update={"cluster": None})
+    for check in ("backup_age", "archived_wal_age"):
+        seen = the_one(look(cluster, check, params))
+        assert seen.state is State.NOT_MEASURED and "params name no place" in seen.note
+
+
+def test_wal_that_is_older_than_the_rpo_and_not_archived_is_critical(cluster: OwnCluster) -> None:
+    cluster.switch()
+    write_wal(cluster)
+    assert the_one(look(cluster, "archived_wal_age")).state is State.OK
+    age(segments(cluster)[-1], 2 * 86400)
+    looked = look(cluster, "archived_wal_age")
+    found = the_one(looked)
+    assert (found.state, round((found.value or 0) / 60)) == (State.CRITICAL, 2880)
+    assert (
+        looked.expected == "critical from 86400 s (budgets.rpo: this test)" and "archive_timeout is 0 s" in found.note
+    )
+
+
+def test_idle_server_is_well_and_a_lacking_segment_is_told_all_the_same(cluster: OwnCluster) -> None:
+    cluster.switch()
+    write_wal(cluster)
+    for path in segments(cluster):
+        age(path, 2 * 86400)
+    cluster.sql("ALTER SYSTEM SET archive_timeout = '1h'", "SELECT pg_reload_conf()", "SELECT pg_sleep(0.3)")
+    try:
+        found = the_one(look(cluster, "archived_wal_age"))
+        assert (found.state, found.value) == (State.OK, 3600), "the server closes its segment within that time"
+        segments(cluster)[-1].unlink()
+        found = the_one(look(cluster, "archived_wal_age"))
+        assert (found.state, round((found.value or 0) / 60)) == (State.CRITICAL, 2880)
+        for path in segments(cluster):
+            path.unlink()
+        found = the_one(look(cluster, "archived_wal_age"))
+        assert found.state is State.OK and "holds no segment; the system was made at" in found.note
+        found = the_one(look(cluster, "archived_wal_age", budgets={"rpo": "1 s"}))
+        assert found.state is State.CRITICAL
+    finally:
+        cluster.sql("ALTER SYSTEM RESET archive_timeout", "SELECT pg_reload_conf()")
+
+
+def test_archive_behind_a_command_is_measured_by_its_list_or_not_at_all(cluster: OwnCluster) -> None:
+    fetch = {"directory": None, "fetch_command": ["cp", f"{cluster.archive}/%f", "%p"]}
+    plain = the_one(look(cluster, "archived_wal_age", cluster={"wal_archive": {k: v for k, v in fetch.items() if v}}))
+    assert plain.state is State.NOT_MEASURED and "list_command" in plain.note
+    listed = {
+        "fetch_command": fetch["fetch_command"],
+        "list_command": write_script(cluster.home / "list-wal", f"ls {cluster.archive}"),
+    }
+    cluster.switch()
+    write_wal(cluster)
+    found = the_one(look(cluster, "archived_wal_age", cluster={"wal_archive": listed}))
+    assert found.state is State.OK and found.value is not None and 0 < found.value < 60, "the server knows when"
