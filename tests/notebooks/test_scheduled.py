@@ -51,6 +51,17 @@ def test_due_time_gets_one_run_and_its_record_says_how_late_it_was(due: House) -
     assert len(due.runs()) == 1
 
 
+def test_daily_task_has_one_run_a_day(due: House) -> None:
+    write_control(due, every="day", day="")
+    due.add_notebook("task", PASSING, CONCLUDE)
+    first = due.runbook(*RUN, "--only-on-day")
+    assert (first.code, first.last["verdict"]) == (0, "PASS"), first.stderr
+    scheduled = datetime.fromisoformat(due.record(first)["scheduled_for"])
+    assert scheduled.date() == datetime.fromisoformat(due.record(first)["started_at"]).date()
+    assert due.runbook(*RUN, "--only-on-day").last["run"] == first.last["run"]
+    assert len(due.runs()) == 1
+
+
 def test_scheduled_for_of_a_run_by_hand_is_recorded_with_its_lateness(house: House) -> None:
     house.add_notebook("fine", PASSING, CONCLUDE)
     due_at = datetime.now(UTC) - timedelta(hours=2)

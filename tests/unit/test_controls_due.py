@@ -79,6 +79,25 @@ def test_index_pages_show_the_same_population(
     assert "3 of 4 periods that are over were done, 1 missed" in page and "done since." in page
 
 
+def test_daily_task_is_counted_by_days_by_due_and_by_the_index_page(
+    house: House, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    daily = a_control(every="day", day="", at="06:00", grace="12 h", since="2027-02-05", time_zone="Europe/Berlin")
+    write_params(house.home, "billing", controls=[daily])
+    monkeypatch.setattr(clock, "now", lambda: at("2027-02-07T18:00:00"))
+    assert run_cli(["due"]) == 0, "the record of the 7th is there"
+    assert "Nothing is overdue: 1 done, 0 due, 2 missed" in capsys.readouterr().out
+    monkeypatch.setattr(clock, "now", lambda: at("2027-02-08T17:30:00"))
+    assert run_cli(["due"]) == 1, "18:00 in Berlin is over"
+    said = capsys.readouterr().out
+    assert "OVERDUE: backup-verification of billing (2027-02-08)" in said
+    index_archive()
+    page = (house.home / "reports" / "index" / "control-backup-verification.html").read_text()
+    assert "1 of 4 periods that are over were done, 3 missed" in page
+    monkeypatch.setattr(clock, "now", lambda: at("2027-02-08T16:30:00"))
+    assert run_cli(["due"]) == 0, "in its grace"
+
+
 def test_json_holds_the_same_rows_and_the_same_exit_code(
     house: House, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -253,7 +272,10 @@ def test_shipped_controls_hold_the_tasks_of_the_paper_each_with_five_standards(m
         "access-audit": "quarter",
         "annual-disaster-recovery-test": "year",
         "compliance-review": "half-year",
+        "daily-health": "day",
     }
     assert controls["backup-verification"].day == "first Sunday"
+    # PCI DSS and HIPAA name no daily look at a database's health.
+    assert set(controls.pop("daily-health").references) == {"SOC 2", "ISO 27001", "NIST SP 800-53"}
     for one in controls.values():
         assert set(one.references) == {"SOC 2", "ISO 27001", "PCI DSS 4.0", "HIPAA", "NIST SP 800-53"}

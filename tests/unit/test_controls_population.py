@@ -15,6 +15,7 @@ from runbook.controls.evidence import Evidence
 from runbook.controls.population import Row, State, completeness, population, targets_of
 from runbook.model import RunRecord, Verdict
 from runbook.params.calendar import WEEKDAYS, read_calendar
+from runbook.params.controls import load_controls
 
 TARGETS = {"billing": "production", "sandbox": "sandbox", "stage": "staging"}
 
@@ -62,13 +63,15 @@ def test_first_sunday_is_the_first_sunday_of_every_month_and_quarter() -> None:
 
 
 @given(
-    st.sampled_from(["month", "quarter", "half-year", "year"]),
+    st.sampled_from(["day", "month", "quarter", "half-year", "year"]),
     st.sampled_from([*(f"first {name}" for name in WEEKDAYS), "day 1", "day 28"]),
-    st.sampled_from(["UTC", "Europe/Berlin", "America/New_York", "Asia/Kathmandu", "Pacific/Apia"]),
+    st.sampled_from(
+        ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kathmandu", "Pacific/Apia", "America/Havana", "Africa/Cairo"]
+    ),
     st.datetimes(at("2025-01-01").replace(tzinfo=None), at("2035-12-31").replace(tzinfo=None)),
 )
 def test_every_moment_is_in_one_period_that_is_due_once_within_it(every, day, zone, moment) -> None:  # type: ignore[no-untyped-def]
-    calendar = read_calendar(every, day, "12:00", 1, zone)
+    calendar = read_calendar(every, "" if every == "day" else day, "12:00", 1, zone)
     moment = moment.replace(tzinfo=at("2026-01-01").tzinfo)
     one = calendar.period_of(moment)
     assert one.begin <= moment < one.end
@@ -76,6 +79,45 @@ def test_every_moment_is_in_one_period_that_is_due_once_within_it(every, day, zo
     assert calendar.period_of(one.end).begin == one.end
     assert calendar.period_of(one.end - timedelta(seconds=1)) == one
     assert calendar.latest_due(one.due_at) == one.due_at
+
+
+def test_every_day_is_due_once_also_on_days_of_23_and_25_hours() -> None:
+    daily = {"every": "day", "day": "", "at": "06:00", "time_zone": "Europe/Berlin", "grace": "2 h"}
+    rows = rows_of([], "2026-10-26T12:00:00", **daily, since="2026-03-28")
+    assert len(rows) == 213 and len({row.period for row in rows}) == 213
+    by_day = {row.period: row for row in rows}
+    assert [by_day[f"2026-03-{day}"].due_at.isoformat()[11:16] for day in (28, 29, 30)] == ["05:00", "04:00", "04:00"]
+    hours = {day: (by_day[day].end - by_day[day].begin).total_seconds() / 3600 for day in by_day}
+    assert {day: found for day, found in hours.items() if found != 24} == {"2026-03-29": 23, "2026-10-25": 25}
+
+
+def test_day_without_a_look_is_missed_and_overdue_until_the_next_look() -> None:
+    daily = {"every": "day", "day": "", "at": "06:00", "grace": "12 h", "since": "2026-03-01"}
+    first = proof(done(1, at("2026-03-01T23:59:00")))
+    rows = rows_of([first], "2026-03-03T07:00:00", **daily)
+    assert [(row.period, str(row.state), row.is_late) for row in rows] == [
+        ("2026-03-01", "done", True), ("2026-03-02", "missed", False), ("2026-03-03", "due", False),
+    ]  # fmt: skip
+    assert [row.is_overdue for row in rows] == [False, True, False]
+    again = proof(done(2, at("2026-03-03T08:00:00")), 2)
+    rows = rows_of([first, again], "2026-03-03T09:00:00", **daily)
+    assert states(rows) == ["done", "missed", "done"] and not any(row.is_overdue for row in rows)
+    (count,) = completeness(rows)
+    assert (count.periods, count.done, count.late, count.missed, count.overdue) == (3, 2, 1, 1, 0)
+
+
+def test_control_without_targets_and_environments_is_due_of_nothing() -> None:
+    assert targets_of(a_control(targets=(), environments=()), TARGETS) == []
+    assert rows_of([], "2026-04-01T00:00:00", environments=()) == []
+
+
+def test_daily_look_makes_no_untouched_checkout_overdue_and_is_due_where_it_is_asked_for() -> None:
+    (shipped,) = [one for one in load_controls().controls if one.id == "daily-health"]
+    assert (shipped.every, shipped.calendar.said()) == ("day", "every day, 06:00 UTC")
+    assert population([shipped], [], TARGETS, at("2027-01-10T00:00:00")) == []
+    asked = shipped.model_copy(update={"targets": ("billing",)})
+    rows = population([asked], [], TARGETS, at("2026-12-03T00:00:00"))
+    assert states(rows) == ["missed", "missed", "due"]
 
 
 def test_the_zone_decides_in_which_month_a_run_ended() -> None:
@@ -97,6 +139,10 @@ def test_the_zone_decides_in_which_month_a_run_ended() -> None:
         ({"time_zone": "../../etc/passwd"}, "no time zone"),
         ({"since": "2026-02-30"}, "day is out of range"),
         ({"references": {}}, "at least 1"),
+        ({"every": "day"}, "leave them out"),
+        ({"every": "day", "day": "", "month": 2}, "leave them out"),
+        ({"every": "day", "day": "", "at": "02:30", "time_zone": "Europe/Berlin"}, "2025-03-30, when clocks change"),
+        ({"day": ""}, "is no day"),
     ],
 )
 def test_calendar_that_cannot_be_kept_is_refused(changes: dict[str, object], says: str) -> None:

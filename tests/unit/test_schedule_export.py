@@ -31,6 +31,7 @@ CONTROLS = {
     "first Sunday": a_control(at="03:00", time_zone="Europe/Berlin"),
     "first Monday of a quarter": a_control(every="quarter", day="first Monday", at="06:30"),
     "day 15 of a half-year": a_control(every="half-year", day="day 15", at="08:00", month=2, time_zone="America/New_York"),
+    "every day": a_control(every="day", day="", at="06:15", time_zone="Europe/Berlin", grace="12 h"),
     "first Saturday of October": a_control(every="year", day="first Saturday", at="23:45", month=10, time_zone="Asia/Kathmandu"),
 }  # fmt: skip
 BEGIN, END = at("2026-01-01T00:00:00"), at("2028-01-01T00:00:00")
@@ -81,7 +82,7 @@ def test_cron_line_starts_at_the_due_times_and_at_no_other_time_of_two_years(
     ticks = {moment + timedelta(days=day) for moment in expected[:1] for day in range(-20, 710)}
     for moment in expected[:2]:
         ticks |= {moment + timedelta(minutes=15 * step) for step in range(-48, 49)}
-    candidates = sorted(ticks | set(expected))
+    candidates = sorted(moment for moment in ticks | set(expected) if BEGIN <= moment < END)
     simulated = CronSim(fields, BEGIN)
     assert {next(simulated).minute for _ in range(4)} == {moment.minute for moment in candidates} | {
         (expected[0].minute + step) % 60 for step in (0, 15, 30, 45)
@@ -210,10 +211,12 @@ def test_plan_leaves_out_with_the_reason_what_no_scheduler_can_start() -> None:
         a_control(id="by-hand", automated=False),
         a_control(id="lost", runbook="lost"),
         a_control(id="stage", environments=("staging",)),
+        a_control(id="nobody", environments=()),
     ]
     plan = plan_jobs(controls, {"billing": "production", "sandbox": "sandbox"}, ["backup-verification"])
     assert [job.name for job in plan.jobs] == ["backup-verification-billing"]
-    assert [reason.partition(":")[0] for reason in plan.left_out] == ["by-hand", "lost", "stage"]
+    assert [reason.partition(":")[0] for reason in plan.left_out] == ["by-hand", "lost", "stage", "nobody"]
+    assert "name yours under targets:" in plan.left_out[-1]
 
 
 @pytest.mark.parametrize("target", ["b" * 40, "billing-"])

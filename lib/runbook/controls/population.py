@@ -70,12 +70,12 @@ def population(
     for control in controls:
         mine = [one for one in evidence if control.id in one.record.controls and one.record.ended_at <= now]
         for target in targets_of(control, targets):
-            about = [one for one in mine if one.record.target.name == target]
+            about = _by_period(control, [one for one in mine if one.record.target.name == target])
             excepted = [one for one in exceptions if one.control == control.id and one.target in (target, None)]
             periods = [
                 period for period in control.calendar.periods(control.begin, now) if period.due_at >= control.begin
             ]
-            lines = [_row(control, target, period, about, excepted, now) for period in periods]
+            lines = [_row(control, target, period, about.get(period.begin, []), excepted, now) for period in periods]
             rows += _mark_overdue(lines)
     return rows
 
@@ -86,11 +86,19 @@ def targets_of(control: Control, targets: Mapping[str, str]) -> list[str]:
     return sorted(name for name in named if targets.get(name) != "sandbox")
 
 
+def _by_period(control: Control, about: Iterable[Evidence]) -> dict[datetime, list[Evidence]]:
+    """The evidence by the beginning of the period in which its run ended: some years of days are too many to look through for each."""
+    found: dict[datetime, list[Evidence]] = {}
+    for one in about:
+        found.setdefault(control.calendar.period_of(one.record.ended_at).begin, []).append(one)
+    return found
+
+
 def _row(
     control: Control,
     target: str,
     period: Period,
-    about: Iterable[Evidence],
+    within: Iterable[Evidence],
     exceptions: Iterable[AuditException],
     now: datetime,
 ) -> Row:
@@ -98,12 +106,8 @@ def _row(
     row = Row(
         control.id, control.title, target, period.name, period.begin, period.end, period.due_at, deadline, State.DUE
     )
-    within = sorted(
-        (one for one in about if period.begin <= one.record.ended_at < period.end),
-        key=lambda one: (one.record.ended_at, one.number),
-    )
     lacking = ""
-    for one in within:
+    for one in sorted(within, key=lambda one: (one.record.ended_at, one.number)):
         lack = shortfall(one) or _uncertified(control, one)
         if lack is None:
             at = one.record.ended_at

@@ -1,6 +1,6 @@
-"""When a task is due: a day of every month, quarter, half-year or year, and a time on that day in a zone.
+"""When a task is due: every day, or a day of every month, quarter, half-year or year, and a time on that day in a zone.
 
-A period is a whole month (quarter, …) in that zone. A time that the change of clocks skips or doubles is refused beforehand.
+A period is a whole day (month, quarter, …) in that zone, a day of 23 or 25 hours too. A time that the change of clocks skips or doubles is refused beforehand.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+DAILY = "day"
 MONTHS = {"month": 1, "quarter": 3, "half-year": 6, "year": 12}
 
 _DAY = re.compile(r"(?:day (\d{1,2})|first (" + "|".join(WEEKDAYS) + "))")
@@ -32,7 +33,7 @@ class Period:
 
 @dataclass(frozen=True)
 class Calendar:
-    """`day` of the `month`-th month of every period, at `at` in `zone`; see `read_calendar`."""
+    """`day` of the `month`-th month of every period, or each day, at `at` in `zone`; see `read_calendar`."""
 
     every: str
     month: int
@@ -42,13 +43,17 @@ class Calendar:
     zone: ZoneInfo
 
     @property
+    def is_daily(self) -> bool:
+        return self.every == DAILY
+
+    @property
     def months(self) -> list[int]:
         """The months of a year in which the task is due.
 
         >>> read_calendar("quarter", "first Monday", "03:00", 1, "UTC").months
         [1, 4, 7, 10]
         """
-        return list(range(self.month, 13, MONTHS[self.every]))
+        return list(range(self.month, 13, MONTHS.get(self.every, 1)))
 
     def said(self) -> str:
         """The calendar for people.
@@ -56,12 +61,14 @@ class Calendar:
         >>> read_calendar("month", "first Sunday", "03:00", 1, "UTC").said()
         'every month, first Sunday, 03:00 UTC'
         """
+        if self.is_daily:
+            return f"every day, {self.at:%H:%M} {self.zone.key}"
         day = f"day {self.day}" if self.weekday is None else f"first {WEEKDAYS[self.weekday]}"
         month = "" if self.every == "month" else f" of its month {self.month}"
         return f"every {self.every}, {day}{month}, {self.at:%H:%M} {self.zone.key}"
 
     def day_in(self, year: int, month: int) -> date:
-        """The due day of a month."""
+        """The due day of a month, of a task that has one."""
         if self.weekday is None:
             assert self.day is not None
             return date(year, month, self.day)
@@ -69,7 +76,16 @@ class Calendar:
 
     def period_of(self, moment: datetime) -> Period:
         """The period that holds the moment."""
-        there, length = moment.astimezone(self.zone), MONTHS[self.every]
+        there = moment.astimezone(self.zone)
+        if self.is_daily:
+            today = there.date()
+            return Period(
+                today.isoformat(),
+                self._utc(today, time()),
+                self._utc(today + timedelta(days=1), time()),
+                self._utc(today, self.at),
+            )
+        length = MONTHS[self.every]
         first = (there.month - 1) // length * length + 1
         year, following = there.year, first + length
         day = self.day_in(year, first + self.month - 1)
@@ -98,11 +114,17 @@ class Calendar:
     def clock_change(self, begin: date) -> date | None:
         """The first due day in the years to come on which the time is skipped or comes twice; None when there is none."""
         for year in range(begin.year, begin.year + _YEARS):
-            for month in self.months:
-                there = datetime.combine(self.day_in(year, month), self.at, self.zone)
+            for day in self._due_days(year):
+                there = datetime.combine(day, self.at, self.zone)
                 if there.utcoffset() != there.replace(fold=1).utcoffset():
-                    return there.date()
+                    return day
         return None
+
+    def _due_days(self, year: int) -> list[date]:
+        if self.is_daily:
+            first = date(year, 1, 1)
+            return [first + timedelta(days=number) for number in range((date(year + 1, 1, 1) - first).days)]
+        return [self.day_in(year, month) for month in self.months]
 
 
 def _name(every: str, year: int, first: int) -> str:
@@ -112,6 +134,14 @@ def _name(every: str, year: int, first: int) -> str:
     )
 
 
+def _read_day(text: str) -> tuple[int | None, int | None]:
+    """The weekday whose first one is meant, or the day of the month."""
+    named = _DAY.fullmatch(text)
+    if named is None or (named[1] is not None and not 1 <= int(named[1]) <= 28):
+        raise ValueError(f"'{text}' is no day: write 'first Sunday', or 'day 15' (1 to 28, which every month has)")
+    return (WEEKDAYS.index(named[2]), None) if named[2] is not None else (None, int(named[1]))
+
+
 def read_calendar(every: str, day: str, at: str, month: int, zone: str) -> Calendar:
     """The calendar that these words name.
 
@@ -119,21 +149,22 @@ def read_calendar(every: str, day: str, at: str, month: int, zone: str) -> Calen
     '2026-11-01T03:00:00+00:00'
 
     Args:
-        every: month, quarter, half-year or year.
-        day: 'first Sunday', or 'day 15' (1 to 28: every month has it).
+        every: day, month, quarter, half-year or year.
+        day: 'first Sunday', or 'day 15' (1 to 28: every month has it); empty for every day.
         at: HH:MM in the zone.
-        month: which month of the period, from 1.
+        month: which month of the period, from 1; 1 for every day.
         zone: an IANA name, such as Europe/Berlin.
 
     Raises:
         ValueError: one of them cannot be read, or the change of clocks would skip or double a due time.
     """
-    named, clocked = _DAY.fullmatch(day), _AT.fullmatch(at)
-    if named is None or (named[1] is not None and not 1 <= int(named[1]) <= 28):
-        raise ValueError(f"'{day}' is no day: write 'first Sunday', or 'day 15' (1 to 28, which every month has)")
+    weekday, number = (None, None) if every == DAILY else _read_day(day)
+    clocked = _AT.fullmatch(at)
+    if every == DAILY and (day or month != 1):
+        raise ValueError("what is due every day has no 'day' and no 'month': leave them out")
     if clocked is None:
         raise ValueError(f"'{at}' is no time of day: write it as 03:00")
-    if every not in MONTHS or not 1 <= month <= MONTHS[every]:
+    if every != DAILY and (every not in MONTHS or not 1 <= month <= MONTHS[every]):
         raise ValueError(f"a {every} has no month {month}: give 1 to {MONTHS.get(every, 1)}")
     try:
         place = ZoneInfo(zone)
@@ -142,8 +173,8 @@ def read_calendar(every: str, day: str, at: str, month: int, zone: str) -> Calen
     found = Calendar(
         every,
         month,
-        WEEKDAYS.index(named[2]) if named[2] is not None else None,
-        int(named[1]) if named[1] is not None else None,
+        weekday,
+        number,
         time(int(clocked[1]), int(clocked[2])),
         place,
     )

@@ -48,8 +48,8 @@ class RetentionRule(Strict):
 class Control(Strict):
     """A task that is due again and again, and the runbook whose PASS does it; `id` stands in that runbook's metadata.
 
-    `every`, `day`, `month` (of the period) and `at` (in `time_zone`) say when; `grace` for how long after that it is not yet
-    missed (the period's end comes first); `since` from which day on it is due at all. `targets` or else `environments` say of what it is due; a runbook about the whole
+    `every`, `day`, `month` (of the period; neither for every day) and `at` (in `time_zone`) say when; `grace` for how long after that it is not yet
+    missed (the period's end comes first); `since` from which day on it is due at all. `targets` or else `environments` say of what it is due, nothing when both are empty; a runbook about the whole
     organisation names one target. `automated`: a scheduler may start it. `certified`: it is done only when a second person has
     accepted the record in a signed review. `deadline` ends a scheduled run.
     """
@@ -57,8 +57,8 @@ class Control(Strict):
     id: Slug
     title: str
     runbook: Slug
-    every: Literal["month", "quarter", "half-year", "year"]
-    day: str
+    every: Literal["day", "month", "quarter", "half-year", "year"]
+    day: str = ""
     at: str
     month: int = 1
     time_zone: str = "UTC"

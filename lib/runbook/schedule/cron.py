@@ -59,8 +59,12 @@ def patterns(calendar: Calendar) -> str:
     '*-0[1-7]-7-0300'
     >>> patterns(read_calendar("half-year", "day 15", "06:30", 1, "UTC"))
     '01-15-*-0630|07-15-*-0630'
+    >>> patterns(read_calendar("day", "", "06:00", 1, "UTC"))
+    '*-*-*-0600'
     """
     at = f"{calendar.at:%H%M}"
+    if calendar.is_daily:
+        return f"*-*-*-{at}"
     day = f"{calendar.day:02d}-*" if calendar.weekday is None else f"0[1-7]-{calendar.weekday + 1}"
     months = ["*"] if calendar.every == "month" else [f"{month:02d}" for month in calendar.months]
     return "|".join(f"{month}-{day}-{at}" for month in months)

@@ -88,6 +88,8 @@ def plan_jobs(controls: Sequence[Control], targets: Mapping[str, str], runbooks:
             left_out.append(f"{control.id}: people start it (automated: false)")
         elif control.runbook not in runbooks:
             left_out.append(f"{control.id}: this home has no runbook '{control.runbook}'")
+        elif not control.targets and not control.environments:
+            left_out.append(f"{control.id}: it is due of no target: name yours under targets: in params/controls.yaml")
         elif not due_of:
             left_out.append(f"{control.id}: no target has the environment {' or '.join(control.environments)}")
         else:

@@ -45,7 +45,11 @@ def cron_fields(calendar: Calendar) -> str:
     >>> from runbook.params.calendar import read_calendar
     >>> cron_fields(read_calendar("quarter", "first Monday", "06:00", 1, "UTC"))
     '0 6 1-7 1,4,7,10 *'
+    >>> cron_fields(read_calendar("day", "", "06:00", 1, "UTC"))
+    '0 6 * * *'
     """
+    if calendar.is_daily:
+        return f"{calendar.at.minute} {calendar.at.hour} * * *"
     months = "*" if calendar.every == "month" else ",".join(str(month) for month in calendar.months)
     days = "1-7" if calendar.weekday is not None else str(calendar.day)
     return f"{calendar.at.minute} {calendar.at.hour} {days} {months} *"

@@ -91,7 +91,11 @@ def on_calendar(calendar: Calendar) -> str:
     >>> from runbook.params.calendar import read_calendar
     >>> on_calendar(read_calendar("quarter", "first Monday", "06:00", 1, "Europe/Berlin"))
     'Mon *-01,04,07,10-01..07 06:00:00 Europe/Berlin'
+    >>> on_calendar(read_calendar("day", "", "06:00", 1, "Europe/Berlin"))
+    '*-*-* 06:00:00 Europe/Berlin'
     """
+    if calendar.is_daily:
+        return f"*-*-* {calendar.at:%H:%M}:00 {calendar.zone.key}"
     months = "*" if calendar.every == "month" else ",".join(f"{month:02d}" for month in calendar.months)
     if calendar.weekday is None:
         return f"*-{months}-{calendar.day:02d} {calendar.at:%H:%M}:00 {calendar.zone.key}"
