@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from archivehouse import make_key
 from homes import at_home
 from own_cluster import PORT, OwnCluster, own_cluster
 from runbook.access.audit import AccessAudit
+from runbook.architecture.record import KINDS, ArchitectureRecord
 from runbook.archive.accesslists import approve_list, approved_list, list_path
 from runbook.errors import OperatorError
 from runbook.gates.signers import signer_line, signers_path
+from runbook.inventory.items import Inventory
 from runbook.inventory.listfile import Approved, read_list
 from runbook.model import Check, Status
 from runbook.params.schema import Params
@@ -174,6 +177,73 @@ def test_what_cannot_be_seen_now_is_not_called_unchanged(cluster: OwnCluster, ap
     found, check = compared(cluster, "watcher")
     assert (found, check.status) == ([], Status.UNKNOWN)
     assert "hba" in (check.reason or "") and "permission denied" in (check.reason or "")
+
+
+def architecture(cluster: OwnCluster, **databases: object) -> ArchitectureRecord:
+    """An architecture record that has measured."""
+    params = params_of(cluster)
+    health = params.health.model_copy(update={"connection": params.access.connection, **databases})
+    with at_home(cluster.home):
+        record = ArchitectureRecord(params.model_copy(update={"health": health}), "test-architecture")
+        record.measure()
+    return record
+
+
+def test_architecture_shows_the_same_differences_as_the_audit_for_what_both_look_at(
+    cluster: OwnCluster, approved: AccessAudit
+) -> None:
+    record = architecture(cluster)
+    assert (record.compare_with_list(read(cluster)), record.about_list) == ([], [])
+    cluster.sql(*CHANGES["setting"][0], *CHANGES["role"][0])
+    cluster.sql(*INSIDE["extension"][0], database=ODD)
+    try:
+        found, check = compared(cluster)
+        record = architecture(cluster)
+        rows = record.compare_with_list(read(cluster))
+        only_postgres = architecture(cluster, databases=("postgres",)).compare_with_list(read(cluster))
+    finally:
+        cluster.sql(*CHANGES["setting"][1], *CHANGES["role"][1])
+        cluster.sql(*INSIDE["extension"][1], database=ODD)
+    assert check.status is Status.FAIL and {one[1] for one in found} == {"settings", "roles", "extensions"}
+    shown = [(row["became"], row["kind"], row["database"], row["item"], row["facts"]) for row in rows]
+    assert shown == [(one[0], one[1], one[2] or "–", *one[3:]) for one in found if one[1] in KINDS]
+    assert record.about_list == [
+        f"2 differ from the approved list, the first {shown[0][0]} in {shown[0][1]}: {shown[0][3]}; the access audit judges them "
+        "(runbook run access-audit)."
+    ]
+    assert [row["kind"] for row in only_postgres] == ["settings"], "a database that it does not enter is not gone"
+
+
+def test_architecture_says_what_it_could_not_compare(cluster: OwnCluster, approved: AccessAudit) -> None:
+    params = params_of(cluster, "watcher")
+    with at_home(cluster.home):
+        record = ArchitectureRecord(params.model_copy(update={"health": params.access}), "test-architecture")
+        record.measure()
+    record.inventory = Inventory({"server": record.inventory.server["server"]}, {}, {"settings@": "no right"})
+    rows = record.compare_with_list(read(cluster))
+    assert ("not compared", "settings", "no right") in {(row["became"], row["kind"], row["facts"]) for row in rows}
+    assert any("Not compared with the approved list: " in said and "settings" in said for said in record.about_list)
+
+
+def test_architecture_compares_with_no_list_that_does_not_count(cluster: OwnCluster) -> None:
+    record = architecture(cluster)
+    assert record.compare_with_list(read(cluster)) == []
+    assert "there is no approved list yet" in record.about_list[0]
+
+
+def test_architecture_compares_with_no_list_that_was_altered_or_is_of_another_system(
+    cluster: OwnCluster, approved: AccessAudit
+) -> None:
+    found, record = read(cluster), architecture(cluster)
+    assert found.list is not None
+    other = replace(found, list=found.list.model_copy(update={"system_identifier": "7"}))
+    assert record.compare_with_list(other) == []
+    assert "it is of another system, 7" in record.about_list[0]
+    with at_home(cluster.home):
+        path = list_path("own")
+    path.write_text(path.read_text().replace("login: 'true'", "login: 'false'", 1))
+    assert record.compare_with_list(read(cluster)) == []
+    assert len(record.about_list) == 1 and "was altered" in record.about_list[0]
 
 
 def checked(cluster: OwnCluster, found: Approved) -> Status:

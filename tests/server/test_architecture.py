@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
-from homes import at_home, recorded
+from homes import at_home, recorded, runbook
 from own_cluster import PORT, OwnCluster, own_cluster
 from runbook.architecture.record import ArchitectureRecord
 from runbook.model import Status
@@ -64,6 +65,27 @@ def test_change_since_the_earlier_record_is_told_once_and_sizes_are_none(cluster
     assert [(row["became"], row["kind"], row["database"], row["item"]) for row in rows] == [
         ("new", "extensions", "postgres", "pgstattuple")
     ]
+
+
+def about_list(record: dict[str, Any]) -> list[str]:
+    return [one for one in record["limitations"] if "approved list" in one]
+
+
+def test_record_is_held_against_the_list_that_a_second_person_has_approved(damaged_home: Path) -> None:
+    code, record = recorded(damaged_home, "architecture")
+    assert (code, record["verdict"]) == (0, "PASS"), record["reason"]
+    assert len(about_list(record)) == 1 and "there is no approved list yet" in about_list(record)[0]
+    _, audit = recorded(damaged_home, "access-audit")
+    assert runbook(damaged_home, "keys", "make-practice").returncode == 0
+    key = damaged_home / "var" / "keys" / "practice-one"
+    adopted = runbook(damaged_home, "access", "approve", audit["run"], "--key", str(key))
+    assert adopted.returncode == 0, adopted.stderr
+    code, record = recorded(damaged_home, "architecture")
+    assert (code, about_list(record)) == (0, [])
+    path = damaged_home / "params" / "access" / "sandbox.yaml"
+    path.write_text(path.read_text().replace("value: none", "value: all", 1))
+    code, record = recorded(damaged_home, "architecture")
+    assert code == 0 and "was altered" in about_list(record)[0], "the access audit fails; here nothing is compared"
 
 
 def test_sandbox_is_documented_and_seven_days_of_a_plan_fail_it(damaged_home: Path) -> None:

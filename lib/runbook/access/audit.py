@@ -14,7 +14,7 @@ from runbook.errors import PlatformError
 from runbook.gates.plan import Action, Plan
 from runbook.inspection.states import State, as_check
 from runbook.inspection.visit import Visit
-from runbook.inventory.differences import Difference
+from runbook.inventory.differences import Difference, difference_rows
 from runbook.inventory.items import Inventory
 from runbook.inventory.listfile import AccessList, Approved
 from runbook.inventory.reading import take_inventory
@@ -69,13 +69,7 @@ class AccessAudit(Visit):
 
     def difference_rows(self) -> list[dict[str, str]]:
         """What is new, gone or changed since the list was approved."""
-        return [
-            {
-                "became": str(one.became), "kind": one.kind, "database": one.database or "–", "item": one.name,
-                "facts": one.said,
-            }
-            for one in self.differences
-        ]  # fmt: skip
+        return difference_rows(self.differences, {})
 
     def check_leavers(self) -> list[Check]:
         """Nobody who has left can log in."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from runbook.inspection.states import Looked, Seen, State
-from runbook.inventory.differences import Difference, compare, not_comparable
+from runbook.inventory.approval import compare_with_list, other_system
+from runbook.inventory.differences import Difference
 from runbook.inventory.items import Facts, Inventory
 from runbook.inventory.listfile import Approved
 from runbook.params.schema import Leaver
@@ -40,8 +41,8 @@ def look_at_list(approved: Approved, system_identifier: str | None) -> Looked:
             State.NOT_MEASURED if approved.is_missing else State.CRITICAL,
             approved.problem or "it cannot be trusted",
         )
-    elif approved.list.system_identifier and system_identifier and approved.list.system_identifier != system_identifier:
-        state, note = State.CRITICAL, f"it is of another system, {approved.list.system_identifier}"
+    elif other := other_system(approved, system_identifier):
+        state, note = State.CRITICAL, other
     seen = _seen("approved_list", 0, None, approved.where, state, "lists that do not count", note)
     title = "The list to compare with was approved by another person, and is as it was approved"
     return _looked("approved_list", title, 0, "an approval that counts", [seen], _HOW, approved.where, _HOW)
@@ -52,20 +53,19 @@ def differences(approved: Approved, now: Inventory) -> tuple[list[Difference], L
     title = "Roles, memberships, grants, policies and settings are as they were approved"
     next_step = "Undo what should not be; what should be: runbook access approve RUN --key KEY (a second person)"
     name, source = "differences", approved.where
-    if approved.list is None:
-        why = f"nothing to compare with: {approved.problem}"
+    against = compare_with_list(approved, now)
+    if against.problem is not None:
+        why = f"nothing to compare with: {against.problem}"
         seen = [_seen(name, 1, None, "all", State.NOT_MEASURED, "differences", why)]
         return [], _looked(name, title, 1, "none", seen, _HOW, source, _HOW)
-    before = approved.list.inventory
-    found = compare(before, now)
     seen = [
         _seen(name, 1, one.database, f"{one.became} in {one.kind}: {one.name}", State.CRITICAL, "differences", one.said)
-        for one in found
+        for one in against.found
     ]
-    for key, why in sorted(not_comparable(before, now).items()):
+    for key, why in sorted(against.unseen.items()):
         kind, _, database = key.partition("@")
         seen.append(_seen(name, 1, database or None, kind, State.NOT_MEASURED, "differences", why))
-    return found, _looked(name, title, 1, "none", seen, next_step, source)
+    return against.found, _looked(name, title, 1, "none", seen, next_step, source)
 
 
 def leavers(people: tuple[Leaver, ...] | None, roles: dict[str, Facts] | None, quoted: dict[str, str]) -> Looked:

@@ -9,8 +9,10 @@ from runbook import clock
 from runbook.architecture import declared
 from runbook.inspection.looking import Look, Rights
 from runbook.inspection.visit import open_read_only
-from runbook.inventory.differences import compare, not_comparable
+from runbook.inventory.approval import AgainstList, compare_with_list, other_system
+from runbook.inventory.differences import compare, difference_rows, not_comparable
 from runbook.inventory.items import Inventory
+from runbook.inventory.listfile import Approved
 from runbook.inventory.reading import take_inventory
 from runbook.model import Check, Status
 from runbook.params.schema import Params
@@ -45,6 +47,7 @@ class ArchitectureRecord:
         self._open = open_read_only(params, "health", params.health, application)
         self.look = Look(self._open, {})
         self.limitations: list[str] = []
+        self.about_list: list[str] = []
         self.kept: Kept | None = None
 
     def clean_up(self) -> None:
@@ -165,16 +168,39 @@ class ArchitectureRecord:
         if earlier is None:
             return []
         before, now = Inventory.of(earlier["inventory"]), Inventory.of(self.remember()["inventory"])
-        rows = [
-            {
-                "became": str(one.became), "kind": one.kind, "database": one.database or "–", "item": one.name,
-                "facts": one.said,
-            }
-            for one in compare(before, now)
-        ]  # fmt: skip
-        for key, why in not_comparable(before, now).items():
-            kind, _, database = key.partition("@")
-            rows.append(
-                {"became": "not compared", "kind": kind, "database": database or "–", "item": "all", "facts": why}
+        return difference_rows(compare(before, now), not_comparable(before, now))
+
+    # -- against what was approved
+
+    def compare_with_list(self, approved: Approved) -> list[dict[str, str]]:
+        """What differs from the list that the access audit compares with, of the kinds that both look at; why, where it cannot be told.
+
+        Nothing fails here: what is to be done about a difference is judged once, by the access audit and its exceptions. What a PASS
+        must not hide is then in `about_list`.
+        """
+        self.about_list = []
+        problem = other_system(approved, self.rights.system_identifier)
+        against = (
+            AgainstList(problem)
+            if problem
+            else compare_with_list(approved, self.inventory, KINDS, self._looked_at_by_both(approved))
+        )
+        if against.problem is not None:
+            self.about_list.append(f"Nothing was compared with the approved list {approved.where}: {against.problem}.")
+        elif against.found:
+            first = against.found[0]
+            self.about_list.append(
+                f"{len(against.found)} differ from the approved list, the first {first.became} in {first.kind}: {first.name}; the "
+                "access audit judges them (runbook run access-audit)."
             )
-        return rows
+        if against.unseen:
+            self.about_list.append(
+                f"Not compared with the approved list: {', '.join(sorted({key.partition('@')[0] for key in against.unseen}))}."
+            )
+        return difference_rows(against.found, against.unseen)
+
+    def _looked_at_by_both(self, approved: Approved) -> set[str] | None:
+        """Where params limit one of the two looks, a database that only the other enters is neither new nor gone."""
+        if (self.params.health.databases is None and self.params.access.databases is None) or approved.list is None:
+            return None
+        return set(self.inventory.databases) & set(approved.list.databases)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -75,6 +76,21 @@ def _differences(kind: str, database: str | None, before: Items, now: Items) -> 
         became = Became.NEW if old is None else Became.GONE if new is None else Became.CHANGED
         found.append(Difference(became, kind, database, name, old, new))
     return found
+
+
+def difference_rows(found: Iterable[Difference], unseen: Mapping[str, str]) -> list[dict[str, str]]:
+    """Differences for people, then what could not be compared, by place: why."""
+    rows = [
+        {
+            "became": str(one.became), "kind": one.kind, "database": one.database or "–", "item": one.name,
+            "facts": one.said,
+        }
+        for one in found
+    ]  # fmt: skip
+    for key, why in sorted(unseen.items()):
+        kind, _, database = key.partition("@")
+        rows.append({"became": "not compared", "kind": kind, "database": database or "–", "item": "all", "facts": why})
+    return rows
 
 
 def not_comparable(before: Inventory, now: Inventory) -> dict[str, str]:

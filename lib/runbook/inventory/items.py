@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 #: Facts of one item; items by quoted name; kinds by the name of their SQL file.
@@ -48,6 +48,14 @@ class Inventory:
             {kind: items for kind, items in self.server.items() if kind in kinds},
             {name: {k: v for k, v in found.items() if k in kinds} for name, found in self.databases.items()},
             {key: why for key, why in self.unseen.items() if key.partition("@")[0] in kinds},
+        )
+
+    def within(self, databases: Collection[str]) -> Inventory:
+        """The part of the whole server and of these databases."""
+        return Inventory(
+            self.server,
+            {name: kinds for name, kinds in self.databases.items() if name in databases},
+            {key: why for key, why in self.unseen.items() if key.partition("@")[2] in ("", *databases)},
         )
 
     def facts(self) -> dict[str, object]:
