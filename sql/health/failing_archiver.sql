@@ -5,14 +5,14 @@
 -- any: critical
 -- why: without archived WAL nothing after the last base backup can be recovered, and pg_wal fills the disk
 -- next: read the server's log for the archive command's words, mend it, and watch last_archived_time
--- columns: object text; value float8, failures since the counters were reset; note text; change text; undo text; unmeasured text
+-- columns: object text; value float8, failures since the counters were reset; note text; change text; undo text, none; unmeasured text
 -- privilege: none; pg_read_all_settings to see where a setting stands
 -- source: PostgreSQL 17, pg_stat_archiver. There is a change only where ALTER SYSTEM has set how to archive and nothing was archived
---   since the configuration was last loaded: postgresql.conf decides again. Any other cause is in the server's log alone.
+--   since the configuration was last loaded: postgresql.conf decides again. Any other cause is in the server's log alone. There is no
+--   undo, since an archive command may hold a password, and nothing of it may stand in a report.
 WITH overruled AS (
   SELECT string_agg(format('ALTER SYSTEM RESET %I;', name), E'\n' ORDER BY name) AS change,
-         string_agg(format('ALTER SYSTEM SET %I = %L;', name, setting), E'\n' ORDER BY name) AS undo,
-         string_agg(format('%s = %L', name, setting), ', ' ORDER BY name) AS said
+         string_agg(name, ' and ' ORDER BY name) AS said
   FROM pg_catalog.pg_settings
   WHERE name IN ('archive_command', 'archive_library') AND sourcefile LIKE '%/postgresql.auto.conf'
 )
@@ -20,9 +20,10 @@ SELECT 'archiver' AS object,
        CASE WHEN s.setting <> 'off' THEN a.failed_count::float8 END AS value,
        format('last failure %s at %s; last success %s%s', a.last_failed_wal, a.last_failed_time,
               coalesce(format('%s at %s', a.last_archived_wal, a.last_archived_time), 'never'),
-              '; by ALTER SYSTEM ' || o.said || ': reset, postgresql.conf decides again, so look first what it says') AS note,
+              '; ALTER SYSTEM sets ' || o.said || ': keep a copy of postgresql.auto.conf before the reset, after which postgresql.conf decides')
+         AS note,
        o.change || E'\nSELECT pg_catalog.pg_reload_conf();' AS change,
-       o.undo || E'\nSELECT pg_catalog.pg_reload_conf();' AS undo,
+       NULL::text AS undo,
        CASE WHEN s.setting = 'off' THEN 'archive_mode is off: whatever archives this server is not seen from here' END
          AS unmeasured
 FROM pg_catalog.pg_stat_archiver AS a

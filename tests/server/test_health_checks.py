@@ -346,6 +346,13 @@ def test_failing_archiver_is_critical_until_it_archives_again() -> None:
         assert findings(cluster, "failing_archiver")["archiver"].state is State.CRITICAL
         waiting = findings(cluster, "waiting_wal", waiting_wal_warning_segments=1)["archive_status"]
         assert (waiting.value, waiting.state) == (1, State.WARNING) and "0000000100000000" in waiting.note
+        assert findings(cluster, "failing_archiver")["archiver"].change is None, "postgresql.conf says so itself"
+        cluster.sql(
+            "ALTER SYSTEM SET archive_command = 'false hunter2'", "SELECT pg_reload_conf()", "SELECT pg_sleep(0.3)"
+        )
+        overruled = findings(cluster, "failing_archiver")["archiver"]
+        reset = "ALTER SYSTEM RESET archive_command;\nSELECT pg_catalog.pg_reload_conf();"
+        assert (overruled.change, overruled.undo) == (reset, None) and "hunter2" not in str(overruled)
         cluster.sql("ALTER SYSTEM SET archive_command = 'true'", "SELECT pg_reload_conf()", "SELECT pg_switch_wal()")
         while not cluster.sql("SELECT archived_count FROM pg_stat_archiver")[0][0]:
             assert time.monotonic() < deadline + 60

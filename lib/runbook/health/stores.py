@@ -21,7 +21,8 @@ def look_at_stores(params: Params, system_identifier: str | None) -> Given:
     """The values that check files are given: the newest base backup and the last archived segment, or why they were not seen.
 
     Args:
-        system_identifier: of the server; backups of other systems in the same folder do not count.
+        system_identifier: of the server; backups of other systems in the same folder do not count. A manifest names its system since
+            PostgreSQL 17: before, every backup in the folder counts.
     """
     if params.cluster is None:
         return {**_backup(why=_NO_PLACE), **_segment(why=_NO_PLACE)}
