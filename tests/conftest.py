@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from homes import at_home, copy_tree, make_home, open_folder
-from runbook import layout
+from runbook import layout, sources
 from runbook.params import load_params
 from runbook.sandbox import cluster
 from runbook.verification.fence import take_fence
@@ -21,6 +21,13 @@ class SharedSandbox:
 
     home: Path
     stopped: Path
+
+
+@pytest.fixture(autouse=True)
+def no_run_of_another_test() -> Iterator[None]:
+    """A run that a test opened in this process would tell the next one's tables where their rows come from."""
+    yield
+    sources.end()
 
 
 @pytest.fixture(scope="session")

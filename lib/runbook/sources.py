@@ -71,6 +71,15 @@ def note(asked: Asked) -> None:
             known.last, known.rows = asked.last, asked.rows
 
 
+def end() -> None:
+    """No run in this process any more: nothing is noted, and tables say nothing of where they come from."""
+    global _file_strays
+    _file_strays = None
+    take()
+    _filed.clear()
+    _steps.clear()
+
+
 def take() -> list[Asked]:
     """What was noted since it was taken last, in the order it was first asked."""
     with _guard:
@@ -86,10 +95,8 @@ def begin(file_strays: Callable[[], object]) -> None:
         file_strays: files what was asked outside of a step.
     """
     global _file_strays
+    end()
     _file_strays = file_strays
-    take()
-    _filed.clear()
-    _steps.clear()
 
 
 def file(origin: Origin, result: object = None) -> None:

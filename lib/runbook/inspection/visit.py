@@ -132,8 +132,8 @@ class Visit:
         """Findings by what to do first, each with the key by which an exception names it."""
         return [
             {
-                "first": number, "state": str(one.state), "check": one.check, "database": one.database or "–",
-                "object": one.object, "observed": one.observed, "expected": one.expected, "why it is so": one.note,
+                "first": number, "state": str(one.state), "check": one.check,
+                "object": f"{one.database}: {one.object}" if one.database else one.object, "observed": one.observed, "expected": one.expected, "why it is so": one.note,
                 "key": one.key,
             }
             for number, one in enumerate(in_order(seen for look in self.looked for seen in look.seen), start=1)

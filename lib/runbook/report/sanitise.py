@@ -100,7 +100,9 @@ _MATH = frozenset(
     ]
 )
 _DROPPED_WHOLE = frozenset({"script", "style", "iframe", "object", "embed", "template", "noscript", "title", "svg"})
-_TABLE_CLASSES = frozenset({"rb-num", "rb-note", "rb-pass", "rb-fail", "rb-status", "rb-table", "rb-unknown"})
+_TABLE_CLASSES = frozenset(
+    {"rb-long", "rb-num", "rb-note", "rb-pass", "rb-fail", "rb-status", "rb-table", "rb-unknown"}
+)
 _OWN_CLASSES = _TABLE_CLASSES | {
     "cell", "cell-bad", "cell-head", "chart", "code", "error", "highlight", "markdown", "output", "picture", "plain",
     "rb-scroll", "state", "state-bad", "state-ok", "took",

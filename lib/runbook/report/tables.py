@@ -22,6 +22,9 @@ SIGNS = {
     "PASS": "✓", "FAIL": "✗", "UNKNOWN": "?", "WAITING": "…", "INCOMPLETE": "!",
 }  # fmt: skip
 
+#: From so many characters on a cell is a sentence, and gets a column wide enough to read.
+_LONG_TEXT = 60
+
 #: What would break a line of a terminal; the narrow spaces inside numbers stay.
 _BREAKS = re.compile(r"[ \t\r\n]+")
 
@@ -31,7 +34,7 @@ _STYLE = (
     ".rb-table caption{text-align:left;font-weight:600;padding:.3em 0;caption-side:top}"
     ".rb-table th,.rb-table td{padding:.3em .7em;text-align:left;vertical-align:top;white-space:normal;"
     "border-bottom:1px solid #8884}.rb-table .rb-num{text-align:right;font-variant-numeric:tabular-nums}"
-    ".rb-status{font-weight:700;white-space:nowrap}.rb-pass{color:#2e7d4f}.rb-fail{color:#c62f2f}"
+    ".rb-table .rb-long{min-width:18em}.rb-status{font-weight:700;white-space:nowrap}.rb-pass{color:#2e7d4f}.rb-fail{color:#c62f2f}"
     ".rb-unknown{color:#9a6700}.rb-note{opacity:.75}</style>"
 )
 
@@ -131,7 +134,8 @@ def _cell_html(cell: Cell, numeric: bool) -> str:
     if cell.status is not None:
         sign = SIGNS.get(cell.text, "")
         text = f'<span class="rb-status rb-{cell.status}"><span aria-hidden="true">{sign}</span> {text}</span>'
-    return f"<td{_class('rb-num' if numeric else '')}>{text}</td>"
+    kind = "rb-num" if numeric else "rb-long" if len(cell.text) > _LONG_TEXT else ""
+    return f"<td{_class(kind)}>{text}</td>"
 
 
 def _fields(row: object) -> dict[str, Any]:

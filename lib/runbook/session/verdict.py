@@ -72,7 +72,14 @@ def judge(
 def _count(one: str, many: str, checks: Sequence[Check]) -> str:
     first = checks[0]
     head = f"1 {one}" if len(checks) == 1 else f"{len(checks)} {many}"
-    return f"{head}: {first.title}: {first.reason}" + (f" Next: {first.next}" if first.next else "")
+    return _with_next(f"{head}: {first.title}: {first.reason}", first.next)
+
+
+def _with_next(said: str, next_act: str | None) -> str:
+    """Two sentences, whether or not the first has its full stop."""
+    if not next_act:
+        return said
+    return f"{said}{'' if said.rstrip().endswith(('.', '!', '?')) else '.'} Next: {next_act}"
 
 
 def _incomplete_reason(
@@ -85,11 +92,11 @@ def _incomplete_reason(
 ) -> str | None:
     if aborted is not None:
         return f"Aborted: {aborted}"
-    reasons = [problem.reason + (f" Next: {problem.next}" if problem.next else "") for problem in problems]
+    reasons = [_with_next(problem.reason, problem.next) for problem in problems]
     broken = [step for step in steps if step.state is StepState.FAILED]
     if broken and not problems:
         step = broken[0]
-        reasons.append(f"The step '{step.name}' failed: {step.reason}" + (f" Next: {step.next}" if step.next else ""))
+        reasons.append(_with_next(f"The step '{step.name}' failed: {step.reason}", step.next))
     unknown = [check for check in checks if check.status is Status.UNKNOWN]
     if unknown:
         reasons.append(_count("check is UNKNOWN", "checks are UNKNOWN", unknown))
