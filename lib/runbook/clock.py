@@ -78,16 +78,21 @@ def parse_ago(text: str) -> timedelta | None:
 def human_seconds(seconds: float) -> str:
     """A span for people.
 
-    >>> human_seconds(0.4), human_seconds(75), human_seconds(7265)
-    ('0.4 s', '1 min 15 s', '2 h 1 min')
+    >>> human_seconds(0.4), human_seconds(75), human_seconds(7265), human_seconds(1200)
+    ('0.4 s', '1 min 15 s', '2 h 1 min', '20 min')
     """
     if seconds < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     if seconds < 3600:
-        return f"{int(seconds // 60)} min {int(seconds % 60)} s"
+        return _two(seconds, 60, "min", 1, "s")
     if seconds < 2 * 86400:
-        return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"
-    return f"{int(seconds // 86400)} d {int(seconds % 86400 // 3600)} h"
+        return _two(seconds, 3600, "h", 60, "min")
+    return _two(seconds, 86400, "d", 3600, "h")
+
+
+def _two(seconds: float, large: int, name: str, small: int, other: str) -> str:
+    rest = int(seconds % large // small)
+    return f"{int(seconds // large)} {name}" + (f" {rest} {other}" if rest else "")
 
 
 def human_days(seconds: float) -> str:

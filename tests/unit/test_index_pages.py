@@ -113,7 +113,7 @@ def test_control_page_shows_population_completeness_exceptions_trend_and_records
         finding = unescape(label[1]).partition(". ")[2]
         assert finding in section(page, "trend")  # also beside the picture
     assert re.search(r"RTO of billing RTO: last .*, median .*, worst .* on 20\d\d-\d\d-\d\d, in \d+ records\. "
-                     r"The budget is 20 min 0 s: \d+ of \d+ over their budget\.", section(page, "trend"))  # fmt: skip
+                     r"The budget is 20 min: \d+ of \d+ over their budget\.", section(page, "trend"))  # fmt: skip
     links = re.findall(r'href="\.\./(records/[^"]+)"', page.decode())
     assert links and all((home / "reports" / link).is_file() for link in links)
 

@@ -131,7 +131,7 @@ def amount_text(value: float, unit: str) -> str:
     """
     exact = f"{number_text(value)}\u00a0{unit}"
     if unit == "s" and abs(value) >= 60:
-        return f"{clock.human_seconds(value).removesuffix(' 0 s').removesuffix(' 0 min')} ({exact})"
+        return f"{clock.human_seconds(value)} ({exact})"
     if unit in ("bytes", "B") and abs(value) >= 1024:
         return f"{clock.human_bytes(value)} ({exact})"
     return exact
