@@ -1,22 +1,21 @@
 """A recovery from "approved" to "paused at the target" against copy and replay by hand, in one run on one disk: a ratio, not a time.
 
-By hand: cp -a, recovery with `cp` as restore_command to the same position, paused. Usage: `make bench` (SIZE=small for a quick look).
+By hand: cp -a, recovery with `cp` as restore_command to the same position, paused. Usage: `make bench` (SIZE=small for a quick look, SIZE=large with GIGABYTES).
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
-import tempfile
 import time
 from pathlib import Path
 
 from runbook import clock, layout
 from runbook.params import load_params
 
-from tests.bench.verification import RUNBOOK, ByHand, warm
+from tests.bench.sandboxed import RUNBOOK, run_in_sandbox
+from tests.bench.verification import ByHand, warm
 
 ANSWERS = {
     "dry_run": "false",
@@ -91,18 +90,7 @@ def compare(home: Path) -> None:
 
 
 def main() -> None:
-    size = os.environ.get("SIZE", "medium")
-    home = Path(os.environ.get("RUNBOOK_HOME") or tempfile.mkdtemp(prefix="rb-bench-", dir="/var/tmp"))
-    home.chmod(0o755)
-    os.environ["RUNBOOK_HOME"] = str(home)
-    print(f"Recovery of a sandbox of size {size} …")
-    subprocess.run([RUNBOOK, "sandbox", "up", "--size", size], check=True)
-    try:
-        compare(home)
-    finally:
-        subprocess.run([RUNBOOK, "sandbox", "down", "--remove"], check=True)
-        if "rb-bench-" in home.name:
-            shutil.rmtree(home)
+    run_in_sandbox("Recovery", compare)
 
 
 if __name__ == "__main__":

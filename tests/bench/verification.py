@@ -1,7 +1,7 @@
 """Backup verification against the same proof by hand, in one run on one machine: ratios, not times.
 
 By hand: pg_verifybackup, cp -a, recovery with `cp` as restore_command, pg_amcheck --heapallindexed, count and hash of every
-table, one command after the other. Caches are warm for both. Usage: `make bench` (SIZE=small for a quick look).
+table, one command after the other. Caches are warm for both. Usage: `make bench` (SIZE=small for a quick look, SIZE=large with GIGABYTES).
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -24,7 +23,8 @@ from runbook.platforms.cluster.backups import describe_all
 from runbook.postgres.osuser import service_user
 from runbook.postgres.tools import find_tools
 
-RUNBOOK = str(Path(sys.executable).with_name("runbook"))
+from tests.bench.sandboxed import RUNBOOK, run_in_sandbox
+
 HASH = "SELECT count(*), sum(hashtextextended((r.*)::text, 0)) FROM ONLY %s AS r"
 
 
@@ -190,18 +190,7 @@ def warm(folder: Path) -> int:
 
 
 def main() -> None:
-    size = os.environ.get("SIZE", "medium")
-    home = Path(os.environ.get("RUNBOOK_HOME") or tempfile.mkdtemp(prefix="rb-bench-", dir="/var/tmp"))
-    home.chmod(0o755)
-    os.environ["RUNBOOK_HOME"] = str(home)
-    print(f"Sandbox of size {size} …")
-    subprocess.run([RUNBOOK, "sandbox", "up", "--size", size], check=True)
-    try:
-        compare(home)
-    finally:
-        subprocess.run([RUNBOOK, "sandbox", "down", "--remove"], check=True)
-        if "rb-bench-" in home.name:
-            shutil.rmtree(home)
+    run_in_sandbox("Verification", compare)
 
 
 def compare(home: Path) -> None:
