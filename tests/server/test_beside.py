@@ -137,6 +137,22 @@ def test_copy_is_durable_and_its_archiving_is_held(scene: Living) -> None:
     }  # fmt: skip
 
 
+def test_promoted_copy_is_looked_at_by_a_later_attempt_too(scene: Living) -> None:
+    one = scene.run()
+    beside, replay, resolved = one.stand_at(scene.marks[1].before)
+    beside.promote(replay, resolved.point.reached)
+    beside.stop()  # as the clean-up of an attempt does; its socket is gone with it
+    beside.start_promoted()
+    assert values(beside, "SELECT number FROM mark ORDER BY 1") == [1]
+    outlived = one.open()  # an attempt after one that was killed: the server runs still
+    outlived.start_promoted()
+    assert values(outlived, "SELECT number FROM mark ORDER BY 1") == [1]
+    outlived.stop()
+    later = one.open()
+    later.start_promoted()
+    assert values(later, "SELECT number FROM mark ORDER BY 1") == [1]
+
+
 def test_point_moves_later_without_a_new_restore_and_earlier_is_refused(scene: Living) -> None:
     one = scene.run()
     beside, _, _ = one.stand_at(scene.marks[1].before)

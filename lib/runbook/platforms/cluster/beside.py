@@ -23,7 +23,7 @@ from runbook.platforms.cluster.copying import remove_tree
 from runbook.platforms.cluster.replay import Replay
 from runbook.platforms.cluster.restoring import close_off
 from runbook.platforms.cluster.scratch import Scratch
-from runbook.platforms.cluster.settings import held_settings
+from runbook.platforms.cluster.settings import held_settings, render_conf
 from runbook.postgres import server
 from runbook.postgres.connect import one, rows
 from runbook.postgres.osuser import closed_at, give
@@ -152,16 +152,20 @@ class Beside(Scratch):
             BackupDamaged: pg_control cannot be read, or there is no backup_label.
             RecoveryRefused: a link leads out of the copy.
         """
-        old = self.noted("socket")
-        if old and Path(old).name.startswith("rb-"):
-            shutil.rmtree(old, ignore_errors=True)
-        self.stop()  # a server that outlived its attempt would hold the files
+        self._end_earlier()  # a server that outlived its attempt would hold the files
         if not self.is_started:
             self._keep_past_config()
             close_off(self.folder, self.user)
         settings = super().configure(timeline, raised)
         self.note(started=True)
         return settings
+
+    def _end_earlier(self) -> None:
+        """The server and the socket of an earlier attempt are gone."""
+        old = self.noted("socket")
+        if old and Path(old).name.startswith("rb-"):
+            shutil.rmtree(old, ignore_errors=True)
+        self.stop()
 
     def _is_standby(self, control: Mapping[str, str], timeline: int) -> bool:
         """pg_control tells whether it was promoted, not its signal file: that is removed a moment before the new timeline has
@@ -224,11 +228,17 @@ class Beside(Scratch):
         return timeline
 
     def start_promoted(self) -> None:
-        """The promoted copy's server runs, isolated as it was. Safe twice.
+        """The promoted copy's server runs, isolated as it was, and this attempt knows its socket. Safe twice.
 
         Raises:
             PlatformError: it does not start.
         """
+        if self.socket is None or not self.socket.is_dir():  # an earlier attempt's is gone, or known to nobody here
+            self._end_earlier()
+            self.socket = server.make_socket_folder(self.user)
+            self.write_label()
+            with (self.data / "postgresql.conf").open("a") as conf:
+                conf.write(render_conf({"unix_socket_directories": str(self.socket)}))
         if not server.is_running(self.tools, self.data, user=self.user):
             server.start(self.tools, self.data, log=self.log, user=self.user)
         self.promoted = True
