@@ -1,0 +1,67 @@
+"""What could not be read while the copy was paused: nothing of it is forgotten once the copy is promoted."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from runbook.model import Check, Severity, Status
+from runbook.recovery.course import Course
+from runbook.recovery.execution import Execution, limits_of
+
+HELD = "public.sessions: canceling statement due to lock timeout"
+
+
+class Memory:
+    """A run's memory, and a copy that stands at one point."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Any] = {}
+
+    def remember(self, name: str, value: Any) -> None:
+        self.kept[name] = value
+
+    def recall(self, name: str, default: Any = None) -> Any:
+        return self.kept.get(name, default)
+
+
+class Copy:
+    def noted(self, name: str) -> str:
+        return name
+
+    def start_promoted(self) -> None:
+        pass
+
+
+class Recovery:
+    dry_run = False
+
+    class point:
+        @staticmethod
+        def facts() -> dict[str, Any]:
+            return {"reached": "0/1"}
+
+
+def execution() -> Execution:
+    made = object.__new__(Execution)
+    made.course, made.recovery, made._beside = Course(Memory()), cast("Any", Recovery()), cast("Any", Copy())
+    return made
+
+
+def check(name: str, status: Status, reason: str | None = None) -> Check:
+    return Check(
+        id=name, title=name, status=status, expected="", observed="", severity=Severity.CRITICAL, reason=reason
+    )
+
+
+def test_check_that_was_put_off_and_is_not_made_after_the_promotion_is_unknown() -> None:
+    one = execution()
+    seen = one.once_a_copy("contents", lambda: [check("read@shop", Status.UNKNOWN, HELD), check("b", Status.PASS)])
+    assert [found.id for found in seen.checks] == ["b"]
+    assert "on another way on it is never looked at" in limits_of(seen)[0]
+    one.once_a_copy("sql", lambda: [check("sql/sessions@shop", Status.UNKNOWN, HELD)])
+    found = one.check_put_off(lambda: [check("read@shop", Status.FAIL, "damaged"), check("b", Status.PASS)])
+    assert [(item.id, item.status) for item in found] == [
+        ("read@shop", Status.FAIL),
+        ("sql/sessions@shop", Status.UNKNOWN),
+    ]
+    assert one.check_put_off(lambda: []) == found, "kept for later attempts"
