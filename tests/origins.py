@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
 from pathlib import Path
@@ -13,7 +14,9 @@ from runbook.model import RunRecord
 from runbook.report.render import render_report
 
 _SAID = re.compile(r"^(\d+) rows? as shown, SHA-256 ([0-9a-f]{64}): (.+) What was asked$", re.DOTALL)
-_NUMBERS = re.compile(r"statements? (\d+)(?: to (\d+))?(?:, the newest)? of step «(.+?)», snapshot (\S+ \S+) UTC")
+_NUMBERS = re.compile(
+    r"statements? (\d+)(?: to (\d+))?(?:, the newest)? of step «(.+?)», snapshots? (\S+ \S+) UTC(?: to (\S+ \S+) UTC)?"
+)
 
 
 def texts_of(table: Tag) -> list[list[str]]:
@@ -42,12 +45,14 @@ def check_origins(record: Path) -> dict[str, str]:
         rows = texts_of(table)
         content = json.dumps(rows, ensure_ascii=False, separators=(",", ":")).encode()
         assert (int(found[1]), found[2]) == (len(rows), hashlib.sha256(content).hexdigest()), caption
-        for first, last, step, snapshot in _NUMBERS.findall(found[3]):
+        for first, last, step, snapshot, until in _NUMBERS.findall(found[3]):
             named = lines[int(first) - 1 : int(last or first)]
-            own = [line for line in named if line["step"] == step]
-            assert named[-1] in own and all(line["sql"].strip() for line in named), caption
+            blocks = [list(own) for _, own in itertools.groupby(named, lambda line: (line["attempt"], line["step"]))]
+            own = blocks[-1]
+            assert own[-1]["step"] == step and all(line["sql"].strip() for line in named), caption
             assert own == named or "worked out" in found[3], caption
             assert min(line["snapshot"] for line in own)[:19].replace("T", " ") == snapshot, caption
+            assert max(line["last_snapshot"] for line in own)[:19].replace("T", " ") == (until or snapshot), caption
         assert caption not in said or said[caption] == found[3] or caption == "Checks", caption
         said[caption] = found[3]
     return said

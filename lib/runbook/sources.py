@@ -1,11 +1,13 @@
-"""What the rows of a table come from: the statements this process has asked of servers, and the steps that asked them.
+"""What the rows of a table come from: the statements this run has asked of servers, and the steps that asked them.
 
 Connections note each statement, a run files them by step, and a table reads its origin here. Nothing is guessed: a table that was
-not what a step returned names the newest step that had asked, and says that it was worked out from there.
+not what a step returned names the newest step that had asked, and says that it was worked out from there; and so does one of a
+step that may have given what an earlier attempt, or another step, had found.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from datetime import datetime
 from typing import Any
 
 _ATTRIBUTES = ("rows", "checks")
+_LONGEST_TEXT = 200
 
 
 @dataclass
@@ -40,10 +43,14 @@ class Asked:
 
 @dataclass(frozen=True)
 class Origin:
-    """A step, and the numbers of its statements in `statements.jsonl`; none: it asked no server."""
+    """A step, and the numbers of its statements in `statements.jsonl`; none: it asked no server.
+
+    `at` and `until` are the snapshots of its first and its last answer.
+    """
 
     step: str
     at: datetime
+    until: datetime
     servers: tuple[str, ...] = ()
     first: int = 0
     last: int = 0
@@ -51,8 +58,8 @@ class Origin:
 
 _guard = threading.Lock()
 _asked: dict[tuple[str, ...], Asked] = {}
-#: The object is kept beside its origin: its id would be given to another one otherwise.
-_filed: dict[int, tuple[object, Origin]] = {}
+#: The object is kept beside its origin: its id would be given to another one otherwise. Last: whether it is that step's own for sure.
+_filed: dict[int, tuple[object, Origin, bool]] = {}
 _steps: list[Origin] = []
 _file_strays: Callable[[], object] | None = None
 
@@ -88,28 +95,34 @@ def take() -> list[Asked]:
     return taken
 
 
-def begin(file_strays: Callable[[], object]) -> None:
+def begin(file_strays: Callable[[], object], earlier: Iterable[Origin] = ()) -> None:
     """A new run in this process: what was asked before is not its own.
 
     Args:
         file_strays: files what was asked outside of a step.
+        earlier: what earlier attempts of this run have asked; what they found may be told again.
     """
     global _file_strays
     end()
     _file_strays = file_strays
+    _steps.extend(earlier)
 
 
-def file(origin: Origin, result: object = None) -> None:
-    """The step has ended; its result, and the rows and checks that this holds, come from it."""
+def file(origin: Origin, result: object = None, *, is_own: bool = True) -> None:
+    """The step has ended; its result, and the rows and checks that this holds, come from it.
+
+    Args:
+        is_own: nothing of the result was found by an earlier attempt.
+    """
     _steps.append(origin)
     parts = [getattr(result, name, None) for name in _ATTRIBUTES]
     if isinstance(result, dict):
         parts += result.values()
     elif isinstance(result, tuple):
         parts += result
-    for part in (result, *parts):
+    for part in {id(one): one for one in (result, *parts)}.values():
         if isinstance(part, (list, tuple, dict)) and part:
-            _filed[id(part)] = (part, origin)
+            _filed[id(part)] = (part, origin, is_own and id(part) not in _filed)
 
 
 def origin_of(rows: object) -> tuple[Origin | None, list[Origin]]:
@@ -117,14 +130,30 @@ def origin_of(rows: object) -> tuple[Origin | None, list[Origin]]:
     if _file_strays is not None:
         _file_strays()
     own = _filed.get(id(rows))
-    step = own[1] if own is not None else (_steps[-1] if _steps else None)
-    upto = _steps[: _steps.index(step) + 1] if step is not None else []
-    return step, [one for one in upto if one.first]
+    if own is None:
+        return (_steps[-1] if _steps else None), [one for one in _steps if one.first]
+    last = max(number for number, one in enumerate(_steps) if one is own[1])
+    return own[1], [one for one in _steps[: last + 1] if one.first]
 
 
 def is_result(rows: object) -> bool:
-    """True for what a step returned, and for the rows and checks in it."""
-    return id(rows) in _filed
+    """True for what a step returned, and for the rows and checks in it, when no other step had them before."""
+    found = _filed.get(id(rows))
+    return found is not None and found[2]
+
+
+def kept(value: Any) -> Any:
+    """A statement's value as it may be kept for years: lists and long texts are counted, they may be keys of people.
+
+    >>> kept(["ada@example.org"]), kept("x" * 201), kept(5), kept(float("nan"))
+    ('<1 value>', '<201 characters>', 5, 'nan')
+    """
+    if value is None or isinstance(value, (bool, int)) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    if isinstance(value, (list, tuple, set, frozenset, dict)):
+        return f"<{len(value)} value{'s' if len(value) != 1 else ''}>"
+    text = str(value)
+    return text if len(text) <= _LONGEST_TEXT else f"<{len(text)} characters>"
 
 
 def servers_of(asked: Iterable[Asked]) -> tuple[str, ...]:

@@ -68,6 +68,24 @@ def test_error_of_the_target_in_a_step_is_a_fail_and_cleanups_run_at_once(house:
     assert states[-3:] == ["failed", "not run", "not run"]
 
 
+def test_statements_that_cannot_be_written_down_hide_no_failure(house: House) -> None:
+    house.add_notebook(
+        "noted",
+        "from runbook import clock, sources\nfrom runbook.errors import BackupDamaged\nfrom pathlib import Path\n"
+        '(run.dir / "statements.jsonl").mkdir()\n'
+        'run.on_cleanup("tidy", lambda: Path("tidied").touch())\n'
+        "def verify():\n"
+        '    sources.note(sources.Asked("s", "d", "r", "SELECT 1", (), clock.now(), clock.now(), 1))\n'
+        '    raise BackupDamaged("base/5/1 is missing.", next="Use an older backup.")\n'
+        'run.step("Verify the backup", verify)',
+        CONCLUDE,
+    )
+    result = house.runbook("run", "noted")
+    assert (result.code, result.last["verdict"]) == (1, "FAIL"), result.stderr
+    assert "base/5/1 is missing." in result.last["reason"]
+    assert (house.home / "tidied").exists()
+
+
 def test_exit_0_with_cells_pending_is_incomplete(house: House) -> None:
     house.add_notebook(
         "leaves", PASSING, "exit(0)", 'run.step("Later", lambda: 1)', "import sys; sys.exit(0)", CONCLUDE

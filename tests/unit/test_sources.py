@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import pytest
 from runbook import sources
+from runbook.model import Check, Severity, Status
 from runbook.redact import scrubber
-from runbook.report import table
+from runbook.report import checks_table, table
+from runbook.report.view import statements_by_step
+from runbook.session import statements
 from runbook.session.statements import STATEMENTS, StatementBook, read_statements
 from runbook.sources import Asked
 
 AT = datetime(2026, 11, 1, 2, 3, 4, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def other_tests_know_nothing_of_these_runs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(sources, "_file_strays", None)
+    yield
+    sources.begin(lambda: None)
 
 
 def ask(sql: str, *values: object, after: int = 0, rows: int | None = 1) -> None:
@@ -27,7 +40,9 @@ def test_result_of_a_step_names_its_statements_and_what_was_made_of_it_says_so(t
     ask("SELECT 2", after=1)
     rows = [{"n": 1}]
     book.end_step("Count", rows)
-    place = "step «Count», snapshot 2026-11-01 02:03:04 UTC, shop at 10.0.0.1:5432 as reader."
+    place = (
+        "step «Count», snapshots 2026-11-01 02:03:04 UTC to 2026-11-01 02:03:05 UTC, shop at 10.0.0.1:5432 as reader."
+    )
     made = "from what had been asked by then: statements 1 to 2, the newest of"
     assert table(rows, caption="Its own").origin == f"statements 1 to 2 of {place}"
     assert table(rows[:1], caption="A part").origin == f"worked out after step «Count», {made} {place}"
@@ -98,3 +113,138 @@ def test_neither_secrets_nor_long_lists_of_keys_are_kept(tmp_path: Path) -> None
     text = (tmp_path / STATEMENTS).read_text()
     assert "hunter2" not in text
     assert json.loads(text.splitlines()[0])["values"][1:] == ["<21 values>", "<201 characters>"]
+
+
+def test_table_says_what_else_a_step_could_use(tmp_path: Path) -> None:
+    book = StatementBook(tmp_path, 1)
+    book.begin_step()
+    ask("SELECT 'first reading'")
+    book.end_step("Arrive")
+    book.begin_step()
+    ask("SELECT 'second reading'", after=60)
+    book.end_step("Measure rates", rates := [{"per second": 1}])
+    said = str(table(rates, caption="Rates").origin)
+    assert said.startswith("statement 2 of step «Measure rates», snapshot 2026-11-01 02:04:04 UTC,")
+    assert said.endswith("What was asked before it was at hand too: statement 1.")
+
+
+def test_result_that_an_earlier_attempt_or_step_had_found_is_not_told_as_the_steps_own(tmp_path: Path) -> None:
+    first = StatementBook(tmp_path, 1)
+    first.begin_step()
+    ask("SELECT 1")
+    first.end_step("Look")
+    second = StatementBook(tmp_path, 2)
+    second.begin_step()
+    ask("SELECT 'still there'", after=60)
+    second.recalled()
+    second.end_step("Look", kept := [{"n": 1}])
+    assert str(table(kept, caption="Kept").origin).startswith(
+        "worked out after step «Look», from what had been asked by then: statements 1 to 2, the newest of step «Look», snapshot 2026-11-01 02:04:04"
+    )
+    second.begin_step()
+    ask("SELECT 3")
+    second.end_step("Count", rows := [{"n": 1}])
+    second.begin_step()
+    ask("SELECT 4")
+    second.end_step("Pass on", rows)
+    assert str(table(rows, caption="Passed on").origin).startswith("worked out after step «Pass on»")
+
+
+def test_step_that_is_done_twice_keeps_its_numbers(tmp_path: Path) -> None:
+    book = StatementBook(tmp_path, 1)
+    for step in ("A", "B", "A"):
+        book.begin_step()
+        ask(f"SELECT '{step}'")
+        book.end_step(step)
+    shown = statements_by_step(read_statements(tmp_path))
+    assert [(one.step, [line["n"] for line in one.lines]) for one in shown] == [("A", [1]), ("B", [2]), ("A", [3])]
+    again = StatementBook(tmp_path, 2)
+    again.begin_step()
+    again.end_step("A", rows := [{"n": 1}], reused=True)
+    assert str(table(rows, caption="A").origin).startswith("statement 3 of step «A»")
+    again.begin_step()
+    again.end_step("Rank", ranked := [{"n": 2}])
+    assert "statements 1 to 3, the newest of step «A»" in str(table(ranked, caption="All").origin)
+
+
+def test_statement_of_a_probe_is_filed(tmp_path: Path) -> None:
+    first = StatementBook(tmp_path, 1)
+    first.begin_step()
+    ask("SELECT 1")
+    first.end_step("Once")
+    second = StatementBook(tmp_path, 2)
+    second.begin_step()
+    ask("SELECT 'is it there'")
+    second.end_step("Once", [{"n": 1}], reused=True)
+    assert [line["sql"] for line in read_statements(tmp_path)] == ["SELECT 1", "SELECT 'is it there'"]
+
+
+class FullDisk:
+    """A file on a disk that takes three bytes more."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def __enter__(self) -> FullDisk:
+        return self
+
+    def __exit__(self, *cause: object) -> None:
+        self._file.close()
+
+    def tell(self) -> int:
+        return int(self._file.tell())
+
+    def truncate(self, size: int) -> None:
+        self._file.truncate(size)
+
+    def write(self, data: bytes) -> int:
+        if self._file.tell() % 2 == 0 and len(data) > 3:
+            return int(self._file.write(data[:3]))
+        raise OSError(28, "No space left on device")
+
+
+def test_full_disk_leaves_no_half_line_and_a_damaged_one_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book = StatementBook(tmp_path, 1)
+    book.begin_step()
+    ask("SELECT 1")
+    book.end_step("Before")
+    whole = (tmp_path / STATEMENTS).read_bytes()
+    book.begin_step()
+    ask("SELECT 2")
+    with monkeypatch.context() as patched:
+        opened = Path.open
+        patched.setattr(
+            Path,
+            "open",
+            lambda path, mode="r", **rest: (
+                FullDisk(opened(path, mode, **rest)) if mode == "ab" else opened(path, mode, **rest)
+            ),
+        )
+        with pytest.raises(OSError, match="No space left"):
+            book.end_step("Full")
+    assert (tmp_path / STATEMENTS).read_bytes() == whole
+    book.begin_step()
+    ask("SELECT 3")
+    book.end_step("After")
+    assert [(line["n"], line["sql"]) for line in read_statements(tmp_path)] == [(1, "SELECT 1"), (2, "SELECT 3")]
+    (tmp_path / STATEMENTS).write_bytes(b"\0\0\n" + (tmp_path / STATEMENTS).read_bytes())
+    assert [line["n"] for line in read_statements(tmp_path)] == [1, 2]
+    assert statements.StatementBook(tmp_path, 2)
+
+
+def test_keys_of_people_are_counted_also_where_they_are_few(tmp_path: Path) -> None:
+    book = StatementBook(tmp_path, 1)
+    book.begin_step()
+    ask("SELECT * FROM users WHERE email = ANY ($1::text[])", ["ada@example.org", "alan@example.org"])
+    book.end_step("Find the rows")
+    assert "example.org" not in (tmp_path / STATEMENTS).read_text()
+
+
+def test_hash_is_that_of_what_is_shown() -> None:
+    scrubber.register("env:OTHER", "hunter3-hunter3")
+    marked = table([{"a": "«secret env:OTHER»"}], caption="As it is shown")
+    assert table([{"a": "hunter3-hunter3"}], caption="Before it is scrubbed").sha256 == marked.sha256
+    tricky = Check(id="a", title="a\u202eb", status=Status.PASS, expected="", observed="", severity=Severity.INFO)
+    assert checks_table(tricky).rows[0][1].text == "a[U+202E]b"

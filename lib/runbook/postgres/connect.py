@@ -90,7 +90,7 @@ def note_statement(connection: Connection, query: Any, values: Any, began: datet
             database=info.dbname,
             role=info.user,
             sql=query if isinstance(query, str) else query.as_string(connection),
-            values=tuple(values.values()) if isinstance(values, Mapping) else tuple(values),
+            values=tuple(map(sources.kept, values.values() if isinstance(values, Mapping) else values)),
             at=at,
             last=at,
             rows=count if count is None or count >= 0 else None,

@@ -12,6 +12,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from runbook import sources
+from runbook.redact import scrubber
 from runbook.report.values import is_number, text_of, time_text
 
 if TYPE_CHECKING:
@@ -62,8 +63,8 @@ class Table:
 
     @property
     def sha256(self) -> str:
-        """Of the rows as shown: their texts as a JSON list of lists without spaces, in UTF-8."""
-        texts = [[cell.text for cell in row] for row in self.rows]
+        """Of the rows as shown, without secrets: their texts as a JSON list of lists without spaces, in UTF-8."""
+        texts = scrubber.value([[cell.text for cell in row] for row in self.rows])
         return hashlib.sha256(json.dumps(texts, ensure_ascii=False, separators=(",", ":")).encode()).hexdigest()
 
     def _is_numeric(self, index: int) -> bool:
@@ -195,12 +196,19 @@ def origin_text(rows: object) -> str | None:
         return "before the first step, from files and parameters." if sources.is_noting() else None
     if not asked:
         return f"step «{step.step}», {time_text(step.at)}. No server had been asked: from files and parameters."
-    newest = asked[-1]
-    place = f"step «{newest.step}», snapshot {time_text(newest.at)}, {'; '.join(newest.servers)}."
-    if step == newest and sources.is_result(rows):
-        return f"{_numbers(newest.first, newest.last)} of {place}"
+    if step.first and sources.is_result(rows):
+        before = max((one.last for one in asked if one.last < step.first), default=0)
+        more = f" What was asked before it was at hand too: {_numbers(1, before)}." if before else ""
+        return f"{_numbers(step.first, step.last)} of {_place(step)}{more}"
+    newest = max(asked, key=lambda one: one.last)
     numbers = _numbers(min(one.first for one in asked), newest.last)
-    return f"worked out after step «{step.step}», from what had been asked by then: {numbers}, the newest of {place}"
+    return f"worked out after step «{step.step}», from what had been asked by then: {numbers}, the newest of {_place(newest)}"
+
+
+def _place(origin: sources.Origin) -> str:
+    at, until = time_text(origin.at), time_text(origin.until)
+    when = f"snapshot {at}" if at == until else f"snapshots {at} to {until}"
+    return f"step «{origin.step}», {when}, {'; '.join(origin.servers)}."
 
 
 def _numbers(first: int, last: int) -> str:
@@ -214,7 +222,7 @@ def checks_table(checks: Check | Iterable[Check], *, caption: str = "Checks") ->
     listed = [checks] if isinstance(checks, CheckModel) else list(checks)
     full: list[tuple[str, list[Cell]]] = [
         ("Status", [_cell(check.status) for check in listed]),
-        ("Check", [Cell(check.title) for check in listed]),
+        ("Check", [Cell(text_of(check.title)) for check in listed]),
         ("Expected", [Cell(_with_unit(check.expected, check.unit)) for check in listed]),
         ("Observed", [Cell(_with_unit(check.observed, check.unit)) for check in listed]),
         ("Object", [Cell(text_of(check.object)) for check in listed]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -204,17 +205,18 @@ class StepStatements:
 
 
 def statements_by_step(lines: Sequence[Mapping[str, Any]]) -> list[StepStatements]:
-    """The statements in the order they were asked, an attempt's step each."""
-    steps: dict[tuple[int, str], list[Mapping[str, Any]]] = {}
-    for line in lines:
-        steps.setdefault((line["attempt"], line["step"]), []).append(line)
+    """The statements in the order they were asked; a step that was done twice in an attempt stands twice."""
+    steps = [
+        (attempt, step, list(own))
+        for (attempt, step), own in itertools.groupby(lines, lambda line: (line["attempt"], line["step"]))
+    ]
     return [
         StepStatements(
             step if attempt == lines[-1]["attempt"] else f"{step} (attempt {attempt})",
             [{**line, "sql": _cut(line["sql"])} for line in own[:_MOST_STATEMENTS]],
             max(0, len(own) - _MOST_STATEMENTS),
         )
-        for (attempt, step), own in steps.items()
+        for attempt, step, own in steps
     ]
 
 

@@ -124,7 +124,8 @@ def _archive(folder: Path, state: RunState, executed: Path | None) -> str:
     source = folder / str(state.sitting.get("source", SOURCE))
     notebook, limitations = _executed_notebook(folder, state, executed, source)
     record = record_of(state, limitations)
-    statements = [line for line in read_statements(folder) if line["attempt"] <= state.attempt]
+    # Once more: a secret may have become known after a statement was written down.
+    statements = scrubber.value([line for line in read_statements(folder) if line["attempt"] <= state.attempt])
     path = commit_record(
         {
             "report.html": scrubber.text(render_report(record, notebook, statements)).encode(),

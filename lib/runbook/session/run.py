@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
 import re
@@ -98,6 +99,13 @@ class Run(Remembering):
     def __repr__(self) -> str:
         return f"<run {self.id}, attempt {self.attempt}>"
 
+    def recall(self, name: str, default: Any = None) -> Any:
+        """What was remembered last by that name, in any attempt."""
+        memory = self.state().memory
+        if name in memory:
+            self._statements.recalled()
+        return memory.get(name, default)
+
     def step(
         self,
         name: str,
@@ -132,14 +140,15 @@ class Run(Remembering):
                 result, reused = perform_once(self._journal, self.id, self._once.get(name), name, act, probe, inputs)
             else:
                 result, reused = act(), False
+            self._statements.end_step(name, result, reused=reused)
         except BaseException as cause:
-            self._statements.end_step(name)
+            with contextlib.suppress(OSError):  # a full disk: the step's own cause is told, and the cleanups make room
+                self._statements.end_step(name)
             self._fail_step(name, cause, time.monotonic() - begun)
             self.run_cleanups()
             raise
         finally:
             self._step = None
-        self._statements.end_step(name, result, reused=reused)
         self._journal.append("step-done", name=name, seconds=round(time.monotonic() - begun, 3), reused=reused)
         return result  # type: ignore[no-any-return]  # a journaled result has the type that `act` gave it
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,16 +14,22 @@ from runbook.redact import scrubber
 from runbook.sources import Asked, Origin
 
 STATEMENTS = "statements.jsonl"
-#: Longer values and lists are counted, not kept: they may be keys of people.
-_LONGEST_TEXT, _LONGEST_LIST = 200, 20
 
 
 def read_statements(folder: Path) -> list[dict[str, Any]]:
-    """All whole lines of a run's file; a last one that was being written when its process died is left out."""
+    """All lines of a run's file that can be read; one that was being written when its process or the power went is left out."""
     file = folder / STATEMENTS
     if not file.is_file():
         return []
-    return [json.loads(line) for line in file.read_bytes().split(b"\n")[:-1]]
+    return [line for text in file.read_bytes().split(b"\n")[:-1] if (line := _parse(text)) is not None]
+
+
+def _parse(text: bytes) -> dict[str, Any] | None:
+    try:
+        line = json.loads(text)
+    except ValueError:
+        return None
+    return line if isinstance(line, dict) else None
 
 
 class StatementBook:
@@ -31,19 +39,25 @@ class StatementBook:
         self._file, self._attempt = folder / STATEMENTS, attempt
         self._step = ""
         self._is_in_step = False
-        sources.begin(self.file_strays)
+        self._has_recalled = False
         before = read_statements(folder)
-        self._count = len(before)
-        self._before = {str(line["step"]): _origin(str(line["step"]), before) for line in before}
+        self._count = before[-1]["n"] if before else 0
+        earlier = _origins(before)
+        self._before = {origin.step: origin for origin in earlier}
+        sources.begin(self.file_strays, earlier)
         if self._file.is_file():  # without the torn tail, which the next line would be glued to
             whole = self._file.read_bytes().rfind(b"\n") + 1
             with self._file.open("r+b") as file:
                 file.truncate(whole)
 
+    def recalled(self) -> None:
+        """The step has been told what an earlier attempt remembered: its result may come from there."""
+        self._has_recalled = self._attempt > 1
+
     def begin_step(self) -> None:
         """What is asked from here on is the step's."""
         self.file_strays()
-        self._is_in_step = True
+        self._is_in_step, self._has_recalled = True, False
 
     def file_strays(self) -> None:
         """What was asked between two steps stands under a name of its own."""
@@ -57,47 +71,48 @@ class StatementBook:
         """What the step has asked is on disk. A reused result comes from where it was made."""
         self._step, self._is_in_step = step, False
         asked = sources.take()
-        if reused and step in self._before:
+        if asked:  # also where a probe has found the result
+            self._before[step] = self._write(step, asked, result)
+        elif reused and step in self._before:
             sources.file(self._before[step], result)
-        elif asked:
-            self._write(step, asked, result)
         else:
-            sources.file(Origin(step, clock.now()), result)
+            now = clock.now()
+            sources.file(Origin(step, now, now), result, is_own=not self._has_recalled)
 
-    def _write(self, step: str, asked: list[Asked], result: object) -> None:
-        begun = self._count
-        with self._file.open("ab") as file:
-            for one in asked:
-                self._count += 1
-                file.write(json.dumps(self._line(step, one), ensure_ascii=False).encode() + b"\n")
-        at = min(one.at for one in asked)
-        sources.file(Origin(step, at, sources.servers_of(asked), begun + 1, self._count), result)
+    def _write(self, step: str, asked: list[Asked], result: object) -> Origin:
+        lines = [self._line(step, number, one) for number, one in enumerate(asked, self._count + 1)]
+        data = b"".join(json.dumps(line, ensure_ascii=False).encode("utf-8", "replace") + b"\n" for line in lines)
+        with self._file.open("ab", buffering=0) as file:
+            whole = file.tell()
+            try:
+                while data:
+                    data = data[file.write(data) :]
+            except OSError:
+                file.truncate(whole)  # no half of a line: the next one would be glued to it
+                raise
+        first, self._count = self._count + 1, self._count + len(lines)
+        at, until = min(one.at for one in asked), max(one.last for one in asked)
+        origin = Origin(step, at, until, sources.servers_of(asked), first, self._count)
+        sources.file(origin, result, is_own=not self._has_recalled)
+        return origin
 
-    def _line(self, step: str, one: Asked) -> dict[str, Any]:
+    def _line(self, step: str, number: int, one: Asked) -> dict[str, Any]:
         return scrubber.value(  # type: ignore[no-any-return]  # what it is given
             {
-                "n": self._count, "attempt": self._attempt, "step": step, "server": one.server, "database": one.database,
+                "n": number, "attempt": self._attempt, "step": step, "server": one.server, "database": one.database,
                 "role": one.role, "snapshot": clock.stamp(one.at), "last_snapshot": clock.stamp(one.last), "times": one.times,
-                "rows": one.rows, "sql": one.sql, "values": [_kept(value) for value in one.values],
+                "rows": one.rows, "sql": one.sql, "values": [sources.kept(value) for value in one.values],
             }
         )  # fmt: skip
 
 
-def _kept(value: Any) -> Any:
-    if value is None or isinstance(value, (bool, int, float)):
-        return value
-    if isinstance(value, (list, tuple)):
-        if len(value) > _LONGEST_LIST:
-            return f"<{len(value)} values>"
-        return [_kept(one) for one in value]
-    text = str(value)
-    return text if len(text) <= _LONGEST_TEXT else f"<{len(text)} characters>"
-
-
-def _origin(step: str, lines: list[dict[str, Any]]) -> Origin:
-    """Where a step's statements stand, as its newest attempt that asked any has left them."""
-    attempt = max(line["attempt"] for line in lines if line["step"] == step)
-    own = [line for line in lines if line["step"] == step and line["attempt"] == attempt]
-    servers = dict.fromkeys(f"{line['database']} at {line['server']} as {line['role']}" for line in own)
-    at: datetime = min(clock.parse(line["snapshot"]) for line in own)
-    return Origin(step, at, tuple(servers), own[0]["n"], own[-1]["n"])
+def _origins(lines: Iterable[dict[str, Any]]) -> list[Origin]:
+    """Where each step's statements stand, in the order they were asked; a step that was done twice has two."""
+    found = []
+    for (_, step), group in itertools.groupby(lines, lambda line: (line["attempt"], str(line["step"]))):
+        own = list(group)
+        servers = dict.fromkeys(f"{line['database']} at {line['server']} as {line['role']}" for line in own)
+        at: datetime = min(clock.parse(line["snapshot"]) for line in own)
+        until: datetime = max(clock.parse(line["last_snapshot"]) for line in own)
+        found.append(Origin(step, at, until, tuple(servers), own[0]["n"], own[-1]["n"]))
+    return found
