@@ -93,6 +93,15 @@ def test_old_backup_is_found_with_its_age_and_a_newer_one_beside_it_is_none(clus
     assert the_one(warned).state is State.WARNING and "from 0 h (this test)" in warned.expected
 
 
+def test_backup_that_was_cut_short_is_no_backup(cluster: OwnCluster) -> None:
+    date_back(cluster.backups / "first", 9)
+    shutil.copytree(cluster.backups / "first", cluster.backups / "second")
+    (cluster.backups / "second" / "backup_manifest").unlink()
+    date_back(cluster.backups / "second", 0)
+    found = the_one(look(cluster, "backup_age"))
+    assert found.state is State.CRITICAL and "first, begun at" in found.note
+
+
 def test_backup_of_another_system_is_no_backup(cluster: OwnCluster) -> None:
     manifest = cluster.backups / "first" / "backup_manifest"
     manifest.write_text(re.sub(r'("System-Identifier": )\d+', r"\g<1>7000000000000000000", manifest.read_text()))

@@ -48,6 +48,8 @@ def _newest_backup(cluster: Cluster, system_identifier: str | None) -> Given:
     except RunbookError as cause:
         return _backup(why=cause.message)
     own = [one for one in found if one.system_identifier in (None, system_identifier) or system_identifier is None]
+    # The manifest is written last: beside a backup that has one, a folder without is a backup that is under way or was cut short.
+    own = [one for one in own if one.has_manifest] or own
     dated = [(one.started_at, one.label) for one in own if one.started_at is not None and not one.incremental]
     if dated:
         at, label = max(dated)
