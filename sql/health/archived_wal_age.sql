@@ -11,16 +11,20 @@
 -- source: PostgreSQL 17, archive_timeout: a segment with anything that matters in it is closed after that time. So where no whole
 --   segment is missing, no more than that time is; a server that writes nothing archives nothing, and is well. A system's identifier
 --   says when initdb made it (BootStrapXLOG in xlog.c): an archive without any segment is as old as that.
+--   After a recovery the past timeline may reach further than the server's own: its segments say nothing of what is written now.
 WITH server AS (
   SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_lsn() END
            - '0/0'::pg_lsn AS written,
          pg_catalog.pg_size_bytes(pg_catalog.current_setting('wal_segment_size')) AS size,
          (SELECT setting::numeric FROM pg_catalog.pg_settings WHERE name = 'archive_timeout') AS timeout,
+         CASE WHEN NOT pg_catalog.pg_is_in_recovery()
+              THEN ('x' || substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8))::bit(32)::int END AS timeline,
          (SELECT last_archived_time FROM pg_catalog.pg_stat_archiver WHERE last_archived_wal = :'segment'::text) AS archived_at,
          CASE WHEN pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')
               THEN (SELECT to_timestamp(system_identifier >> 32) FROM pg_catalog.pg_control_system()) END AS made_at
 ), archive AS (
   SELECT server.*, CASE WHEN :'segment'::text IS NULL THEN made_at ELSE coalesce(:'segment_at'::timestamptz, archived_at) END AS at,
+         coalesce(('x' || substr(:'segment'::text, 1, 8))::bit(32)::int < timeline, false) AS is_of_the_past,
          written - (('x' || substr(:'segment'::text, 9, 8))::bit(32)::bigint * 4294967296.0
                     + (('x' || substr(:'segment'::text, 17, 8))::bit(32)::bigint + 1) * size) AS waiting
   FROM server
@@ -28,13 +32,16 @@ WITH server AS (
   SELECT archive.*, extract(epoch FROM clock_timestamp() - at) AS age FROM archive
 )
 SELECT 'last archived segment' AS object,
-       round(CASE WHEN waiting <= 0 THEN 0
+       round(CASE WHEN is_of_the_past THEN age
+                  WHEN waiting <= 0 THEN 0
                   WHEN waiting < size AND timeout > 0 THEN least(coalesce(age, timeout), timeout)
                   ELSE age END, 1)::float8 AS value,
        CASE WHEN :'segment'::text IS NULL THEN format('the archive holds no segment; the system was made at %s', at)
+            WHEN is_of_the_past
+            THEN format('%s, archived at %s; of the timeline %s, which the server is on since, nothing is there', :'segment'::text, at, timeline)
             ELSE format('%s, archived at %s; %s bytes were written since, archive_timeout is %s s', :'segment'::text, at, greatest(waiting, 0)::bigint, timeout)
        END AS note,
        coalesce(:'segments_unseen'::text,
-                CASE WHEN age IS NULL AND NOT coalesce(waiting <= 0 OR waiting < size AND timeout > 0, false)
+                CASE WHEN age IS NULL AND (is_of_the_past OR NOT coalesce(waiting <= 0 OR waiting < size AND timeout > 0, false))
                      THEN 'nothing tells since when the archive has got nothing' END) AS unmeasured
 FROM aged;

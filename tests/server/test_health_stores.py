@@ -180,3 +180,20 @@ def test_archive_behind_a_command_is_measured_by_its_list_or_not_at_all(cluster:
     write_wal(cluster)
     found = the_one(look(cluster, "archived_wal_age", cluster={"wal_archive": listed}))
     assert found.state is State.OK and found.value is not None and 0 < found.value < 60, "the server knows when"
+
+
+def test_wal_of_a_past_timeline_says_nothing_of_what_is_written_now(cluster: OwnCluster) -> None:
+    cluster.switch()
+    further = cluster.archive / f"{segments(cluster)[-1].name[:16]}000000F0"
+    shutil.copy(segments(cluster)[-1], further)  # what a recovery has left behind
+    assert the_one(look(cluster, "archived_wal_age")).state is State.OK
+    cluster.sql("ALTER SYSTEM SET archive_command = 'false'")
+    cluster.stop()
+    (cluster.data / "standby.signal").touch()
+    cluster.start()
+    cluster.run("pg_ctl", "-D", str(cluster.data), "-w", "promote")
+    write_wal(cluster)
+    age(further, 2 * 86400)
+    found = the_one(look(cluster, "archived_wal_age"))
+    assert found.state is State.CRITICAL and "of the timeline 2" in found.note, found
+    cluster.sql("ALTER SYSTEM RESET archive_command", "SELECT pg_reload_conf()")
