@@ -86,6 +86,19 @@ def test_statements_that_cannot_be_written_down_hide_no_failure(house: House) ->
     assert (house.home / "tidied").exists()
 
 
+def test_what_was_asked_before_a_question_is_written_down(house: House) -> None:
+    house.add_notebook(
+        "asks",
+        "from runbook import clock, sources\n"
+        'sources.note(sources.Asked("s", "d", "r", "SELECT 1", (), clock.now(), clock.now(), 1))\n'
+        'run.ask("Say why", "Why?")',
+        CONCLUDE,
+    )
+    result = house.runbook("run", "asks")
+    assert (result.code, result.last["verdict"]) == (3, "WAITING"), result.stderr
+    assert '"sql": "SELECT 1"' in (house.home / result.last["record"] / "statements.jsonl").read_text()
+
+
 def test_exit_0_with_cells_pending_is_incomplete(house: House) -> None:
     house.add_notebook(
         "leaves", PASSING, "exit(0)", 'run.step("Later", lambda: 1)', "import sys; sys.exit(0)", CONCLUDE

@@ -293,6 +293,8 @@ class Run(Remembering):
                 next_step = cause.next if isinstance(cause, RunbookError) else None
             seconds = round(time.monotonic() - begun, 3)
             self._journal.append("cleanup", name=name, seconds=seconds, error=error, next_step=next_step)
+        with contextlib.suppress(OSError):  # nobody may come to a next step, which would file them
+            self._statements.file_strays()
 
     def progress(self, label: str, done: float, total: float | None, unit: str) -> None:
         """`progress.json` says how far this step is: at most five times a second, and always at its end.
