@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+from runbook.errors import PlatformError
 from runbook.model import Check, Severity, Status
+from runbook.platforms.cluster import scratch
 from runbook.recovery.course import Course
 from runbook.recovery.execution import Execution, limits_of
 
@@ -65,3 +70,14 @@ def test_check_that_was_put_off_and_is_not_made_after_the_promotion_is_unknown()
         ("sql/sessions@shop", Status.UNKNOWN),
     ]
     assert one.check_put_off(lambda: []) == found, "kept for later attempts"
+
+
+def test_copy_whose_socket_is_not_known_is_never_mistaken_for_another_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(scratch, "connect", lambda **given: asked.append(given))
+    copy = scratch.Scratch(tmp_path, "run", cast("Any", SimpleNamespace(major=17)), None, "postgres")
+    with pytest.raises(PlatformError, match="its socket is not known"):
+        copy.connect("shop")
+    assert asked == []

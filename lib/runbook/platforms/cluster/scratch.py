@@ -229,8 +229,13 @@ class Scratch:
         """A superuser's connection to the scratch, which sees every row.
 
         Raises:
-            PlatformError: the server accepts none.
+            PlatformError: the server accepts none, or nobody has told its socket in this process.
         """
+        if self.socket is None:  # the driver would look for some other server, production before all
+            raise PlatformError(
+                f"The copy in {self.folder} was not started by this attempt: its socket is not known.",
+                next=f"runbook resume {self.run_id}",
+            )
         return connect(
             socket=self.socket,
             port=PORT,
