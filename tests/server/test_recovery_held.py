@@ -3,10 +3,13 @@ damage, and the tables are proven once the copy is promoted, before the recovery
 
 from __future__ import annotations
 
+import json
+import time
 from pathlib import Path
 
+import psutil
 import pytest
-from recovering import ANSWERS, Recovering
+from recovering import ANSWERS, Recovering, kill, processes
 from runbook.sandbox.backup import archive_tail
 from runbook.sandbox.place import Sandbox, need_sandbox
 
@@ -26,6 +29,17 @@ def truncate_amid_commits(sandbox: Sandbox) -> int:
     return int(before["n"])
 
 
+def kill_once_promoted(recovery: Recovering) -> None:
+    """An attempt ends at once, with the copy promoted and nothing of what was put off proven."""
+    process = recovery.command("resume", recovery.run)
+    while "promoted" not in (state := json.loads((recovery.beside / "recovery.json").read_text())):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    kill([psutil.Process(process.pid), *processes(recovery.run)])
+    process.communicate(timeout=60)
+    assert state["promoted"] and "ready" not in json.loads((recovery.beside / "recovery.json").read_text())
+
+
 def test_tables_that_are_held_at_the_point_are_proven_after_promotion(live_home: Path) -> None:
     sessions = truncate_amid_commits(need_sandbox())
     recovery = Recovering({**ANSWERS, "way": ""})
@@ -39,6 +53,10 @@ def test_tables_that_are_held_at_the_point_are_proven_after_promotion(live_home:
 
     answered = recovery.say("answer", recovery.run, "choose-the-way-on", "promote", "--reason", "seen")
     assert answered.code == 0, answered.stderr
+    gate = recovery.resume()
+    assert "approve-the-way-on" in gate.last["next"], gate.stdout + gate.stderr
+    assert recovery.approve("approve-the-way-on").code == 0
+    kill_once_promoted(recovery)
     last = recovery.go_on(recovery.resume())
     assert (last.code, last.last["verdict"]) == (0, "PASS"), last.stdout + last.stderr
     proven = {check["id"]: check for check in last.record["checks"]}
