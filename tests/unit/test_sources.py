@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,6 @@ from runbook.session.statements import STATEMENTS, StatementBook, read_statement
 from runbook.sources import Asked
 
 AT = datetime(2026, 11, 1, 2, 3, 4, tzinfo=UTC)
-
-
-@pytest.fixture(autouse=True)
-def other_tests_know_nothing_of_these_runs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(sources, "_file_strays", None)
-    yield
-    sources.begin(lambda: None)
 
 
 def ask(sql: str, *values: object, after: int = 0, rows: int | None = 1) -> None:
