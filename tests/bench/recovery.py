@@ -86,7 +86,9 @@ def compare(home: Path) -> None:
     say("answer", run, "choose-the-way-on", "back", "--reason", "bench")
     say("resume", run)
     say("approve", run, "approve-the-way-on", "--key", "var/keys/practice-one", "--yes")
-    print(f"  way back: {say('resume', run)['verdict']}")
+    back = say("resume", run)
+    print(f"  way back: {back['verdict']}: {back['reason']}")
+    assert back["verdict"] == "PASS"
 
 
 def main() -> None:

@@ -267,6 +267,10 @@ class Execution:
         """A read-only connection to the copy; it waits for a lock no longer than it must."""
         return self.beside.connect(database)
 
+    def open_damaged(self, database: str) -> Connection:
+        """A read-only connection to the closed production, where reading a whole table may take its time."""
+        return self.live.connect(database, statement_timeout=self.verification.check_timeout)
+
     def write_losses(self) -> Seen:
         """The rows that a recovery discards lie in files, as far as they can be had; personal data minimised.
 
@@ -283,7 +287,7 @@ class Execution:
             found = write_loss_rows(
                 loss,
                 files,
-                open_damaged=self.live.connect if self.live.is_up() else None,
+                open_damaged=self.open_damaged if self.live.is_up() else None,
                 open_restored=self.open_copy,
                 deleted_by_others=self.recovery.fates(),
                 progress=lambda label, done, total: self.recovery.show(label, done, total, "tables"),
@@ -305,7 +309,7 @@ class Execution:
                 expected="every table that lost rows",
                 observed=f"{len(found) - len(problems)} of {len(found)} tables",
                 reason=problems[0].problem if problems else None,
-                next="They can be read once the copy is promoted; until then they are counted only."
+                next="Mend what the server says, then resume; until then these rows are counted only."
                 if problems
                 else None,
             )
