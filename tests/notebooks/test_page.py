@@ -221,6 +221,7 @@ def test_one_channel_of_two_decides_the_verdict(house: House, bob: str, code: in
     assert (by_id["delivery-ann-ann-mail"], by_id["delivery-bob-bob-hook"]) == ("PASS", status)
 
 
+@pytest.mark.faults
 def test_secrets_of_addresses_are_found_nowhere(house: House) -> None:
     with web_server() as web:
         secret = f"json://dba:{CANARY}pw@127.0.0.1:{web.port}/{TOKEN}/500"

@@ -71,6 +71,7 @@ def about_list(record: dict[str, Any]) -> list[str]:
     return [one for one in record["limitations"] if "approved list" in one]
 
 
+@pytest.mark.faults
 def test_record_is_held_against_the_list_that_a_second_person_has_approved(damaged_home: Path) -> None:
     code, record = recorded(damaged_home, "architecture")
     assert (code, record["verdict"]) == (0, "PASS"), record["reason"]
@@ -88,6 +89,7 @@ def test_record_is_held_against_the_list_that_a_second_person_has_approved(damag
     assert code == 0 and "was altered" in about_list(record)[0], "the access audit fails; here nothing is compared"
 
 
+@pytest.mark.faults
 def test_sandbox_is_documented_and_seven_days_of_a_plan_fail_it(damaged_home: Path) -> None:
     code, record = recorded(damaged_home, "architecture")
     assert (code, record["verdict"]) == (0, "PASS"), record["reason"]

@@ -253,6 +253,7 @@ getattr(lockdown, acts)()
 
 
 @pytest.mark.parametrize("act", ["close", "close, then lifted at once", "lift"])
+@pytest.mark.faults
 def test_kill_9_between_any_two_acts_leaves_what_the_next_call_finishes(house: House, tmp_path: Path, act: str) -> None:
     before = house.write(MIXED)
     deaths = 0

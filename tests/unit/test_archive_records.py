@@ -188,6 +188,7 @@ def test_writers_at_once_get_numbers_without_gap_or_double_and_one_chain() -> No
     assert problems() == []
 
 
+@pytest.mark.faults
 def test_crash_at_any_moment_leaves_no_gap_no_half_record_and_no_stale_staging() -> None:
     commit_record(FILES, record(1))
     call, died = 0, 0
@@ -206,6 +207,7 @@ def test_crash_at_any_moment_leaves_no_gap_no_half_record_and_no_stale_staging()
     assert died > 20  # every file opened, forced to disk and named
 
 
+@pytest.mark.faults
 def test_crash_at_any_moment_of_the_first_use_leaves_one_key_and_an_archive_that_goes_on(home: Path) -> None:
     call, survived = 0, False
     while not survived:

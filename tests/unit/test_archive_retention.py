@@ -162,6 +162,7 @@ def _prune_and_survive(call: int) -> bool:
         return survives(call, lambda: prune(chosen, "olaf", in_a_year()), ("open", "fsync", "rename", "unlink"))
 
 
+@pytest.mark.faults
 def test_crash_at_any_moment_of_a_pruning_is_finished_by_the_next(house: House, tmp_path: Path) -> None:
     whole = shutil.copytree(house.home, tmp_path / "whole")
     call, survived, half = 0, False, 0
