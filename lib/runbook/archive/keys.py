@@ -20,8 +20,8 @@ from pathlib import Path
 
 from runbook import layout
 from runbook.archive.archived import write_time
-from runbook.archive.staging import fsync_folder
 from runbook.archive.tree import Tree
+from runbook.disk import sync_folder
 from runbook.errors import OperatorError, PlatformError
 from runbook.gates import signing
 from runbook.gates.signers import Signer, read_signers
@@ -58,7 +58,7 @@ def replace_file(path: Path, content: bytes, mode: int = 0o644) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-    fsync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def runner_keys(signers: Path) -> list[Signer]:
@@ -186,7 +186,7 @@ def make_own_key(number: int) -> Path:
         signing.make_key(made, f"runner-{number}")
         made.with_name(made.name + ".pub").rename(path.with_name(path.name + ".pub"))
         made.rename(path)  # last: a private key is never without its public one
-    fsync_folder(folder)
+    sync_folder(folder)
     return path
 
 

@@ -23,10 +23,11 @@ from runbook import clock, layout
 from runbook.archive.archived import ARCHIVED, NOBODY, Archived, archived_now, read_archived
 from runbook.archive.keys import EVIDENCE, RunnerKey, signing_key
 from runbook.archive.listing import newest, read_names, remember_names
-from runbook.archive.staging import archive_lock, fsync_folder, staging_folder, write_file
+from runbook.archive.staging import archive_lock, staging_folder, write_file
 from runbook.archive.stock import write_stock
 from runbook.archive.sums import SUMS, is_plain_name, sha256, sha256_of_file, write_sums
 from runbook.archive.tree import FOLDER, Tree
+from runbook.disk import sync_folder
 from runbook.errors import PlatformError
 from runbook.gates import signing
 from runbook.model import RunRecord
@@ -173,11 +174,11 @@ def _publish(staged: Path, contents: dict[str, bytes], record: RunRecord) -> Pat
     write_file(staged / SUMS, sums)
     if key is not None:
         write_file(staged / SIGNATURE, _signature(sums, key))
-    fsync_folder(staged)
+    sync_folder(staged)
     write_stock(tree)
     published = tree.records / f"{number:06d}-{folder_suffix(record)}"
     staged.rename(published)
-    fsync_folder(tree.records)
+    sync_folder(tree.records)
     remember_names(tree, [*names, published.name])
     return published
 

@@ -16,12 +16,13 @@ from runbook import clock
 from runbook.archive.archived import read_archived
 from runbook.archive.keys import EVIDENCE, signing_key
 from runbook.archive.records import KEPT_FOR_GOOD, TOMBSTONE, read_record
-from runbook.archive.staging import archive_lock, fsync_folder, write_file
+from runbook.archive.staging import archive_lock, write_file
 from runbook.archive.sums import SUMS, read_sums, sha256
 from runbook.archive.tombstone import Tombstone, read_tombstone
 from runbook.archive.tree import Tree
 from runbook.archive.verify import verify_archive
 from runbook.clock import human_days
+from runbook.disk import sync_folder
 from runbook.errors import OperatorError
 from runbook.gates import signing
 from runbook.model import RunRecord
@@ -163,7 +164,7 @@ def _prune_one(line: Line, asked_by: str, now: datetime) -> None:
         staged.unlink(missing_ok=True)
         write_file(staged, stone.content())
         staged.rename(path)
-        fsync_folder(folder)
+        sync_folder(folder)
     for name in read_tombstone(path).deleted:
         (folder / name).unlink(missing_ok=True)
-    fsync_folder(folder)
+    sync_folder(folder)

@@ -19,15 +19,6 @@ from runbook import layout
 _WRITER = ".writer"
 
 
-def fsync_folder(folder: Path) -> None:
-    """Names made, renamed or removed in the folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def write_file(path: Path, content: bytes) -> None:
     """The file is on the disk, read-only. It must not have existed."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o444)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 from pathlib import Path
 
 from runbook import clock
+from runbook.disk import sync_folder
 from runbook.errors import PlatformError
 from runbook.outside import commands
 from runbook.postgres import connect, wal
@@ -37,14 +37,6 @@ def backup_argv(program: str, conninfo: str, folder: Path, label: str, mapping: 
         "--no-password",
         *(f"--tablespace-mapping={old}={new}" for old, new in mapping.items()),
     ]
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def take_backup(sandbox: Sandbox, label: str) -> tuple[Sandbox, Path]:
@@ -77,7 +69,7 @@ def take_backup(sandbox: Sandbox, label: str) -> tuple[Sandbox, Path]:
         for folder in (part, *mapping.values()):
             shutil.rmtree(folder, ignore_errors=True)
         raise
-    _sync(sandbox.backups)
+    sync_folder(sandbox.backups)
     return sandbox.with_state(backups={**sandbox.state.backups, name: facts}), final
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import fcntl
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 from runbook import clock, layout
+from runbook.disk import sync_folder
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def append_line(run_id: str, runbook: str, target: str, operator: str) -> int:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
     return number
 
 
@@ -64,11 +64,3 @@ def read_lines() -> list[LedgerLine]:
     """Every opened run, oldest first."""
     path = layout.ledger()
     return parse_lines(path.read_text("utf-8", "replace")) if path.is_file() else []
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from pathlib import Path
 
 from runbook import clock, layout
+from runbook.disk import sync_folder
 from runbook.errors import OperatorError
 from runbook.outside import commands
 from runbook.params.schema import Cluster
@@ -87,11 +87,7 @@ def take_backup(cluster: Cluster, live: LiveServer, label: str) -> Path:
         for folder in (part, *mapping.values()):
             shutil.rmtree(folder, ignore_errors=True)
         raise
-    handle = os.open(parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync_folder(parent)
     return parent / name
 
 

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from runbook.disk import sync_folder
 from runbook.errors import OperatorError, PlatformError
 from runbook.platforms.cluster.hbalines import REFUSALS, Narrowed, Way, narrow, read_rules
 from runbook.platforms.cluster.live import LiveFacts, LiveServer, read_facts
@@ -124,7 +125,7 @@ class Doors:
                 self.before.unlink()
         if not self.before.exists():
             os.link(self.real, self.before)
-            _sync_folder(self.before.parent)
+            sync_folder(self.before.parent)
 
     def _write(self, narrowed: Narrowed) -> None:
         kept = self.before.stat()
@@ -141,7 +142,7 @@ class Doors:
             file.flush()
             os.fsync(file.fileno())
         new.replace(self.real)
-        _sync_folder(self.real.parent)
+        sync_folder(self.real.parent)
 
     def open_file(self) -> Path | None:
         """The original stands in its place again, the same file; safe twice.
@@ -164,7 +165,7 @@ class Doors:
                 changed = self.real.with_name(f"{self.real.name}.changed-during-{self.run_id}")
                 self.real.replace(changed)
             self.before.replace(self.real)
-            _sync_folder(self.real.parent)
+            sync_folder(self.real.parent)
         except OSError as cause:
             raise PlatformError(
                 f"{self.before} cannot be put back: {cause.strerror}.",
@@ -179,14 +180,6 @@ class Doors:
 
 def _way_words(way: Way) -> str:
     return "over the local socket" if way.is_local else f"from {way.address or 'a network address'}"
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def way_of(connection: Connection, facts: LiveFacts) -> Way:

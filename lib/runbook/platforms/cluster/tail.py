@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runbook.disk import sync_folder
 from runbook.errors import CommandFailed, CommandTimedOut, NotReadable, PlatformError
 from runbook.platforms.cluster import tailnote
 from runbook.platforms.cluster.live import LiveServer, read_facts
@@ -217,7 +218,7 @@ def _copy_all(pg_wal: Path, names: list[str], folder: Path) -> None:
         for name in names:
             if not (folder / name).exists() or name in open_before or HISTORY_NAME.match(name):
                 _copy(pg_wal / name, folder / name)
-        tailnote.sync(folder)
+        sync_folder(folder)
     except OSError as cause:
         raise PlatformError(
             f"The tail of WAL cannot be copied to {folder}: {cause.strerror} ({cause.filename}).",

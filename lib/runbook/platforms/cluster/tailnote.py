@@ -6,6 +6,7 @@ import json
 import os
 from pathlib import Path
 
+from runbook.disk import sync_folder
 from runbook.postgres.wal import format_lsn, parse_lsn
 
 NAME = "tail.json"
@@ -32,13 +33,4 @@ def write(folder: Path, timeline: int, end: int, open_at: dict[str, int]) -> Non
         file.flush()
         os.fsync(file.fileno())
     part.replace(folder / NAME)
-    sync(folder)
-
-
-def sync(folder: Path) -> None:
-    """The folder's entries are on disk."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync_folder(folder)
