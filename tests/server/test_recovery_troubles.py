@@ -26,10 +26,13 @@ def change_params(home: Path, **sections: dict[str, Any]) -> None:
     path.write_text(yaml.safe_dump(text))
 
 
-def wait_for_step(recovery: Recovering, process: subprocess.Popen[str], step: str) -> None:
+def wait_for_step(recovery: Recovering, process: subprocess.Popen[str], step: str, times: int = 1) -> None:
+    """The step has begun, as often as that over all attempts."""
     deadline = time.monotonic() + 120
-    while not any(event["event"] == "step-started" and event["name"] == step for event in recovery.journal()):
-        assert process.poll() is None and time.monotonic() < deadline, f"the run never came to {step}"
+    while sum(event["event"] == "step-started" and event["name"] == step for event in recovery.journal()) < times:
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            raise AssertionError(f"the run never came to {step}: {process.communicate()}")
         time.sleep(0.01)
 
 

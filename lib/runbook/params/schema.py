@@ -181,7 +181,8 @@ class Recovery(Strict):
 
     `quiet_for`: how long WAL must show no unexplained commit before writes are said to have stopped. `archive_timeout`: how
     long the tail of WAL, and later the new timeline's history, may take to reach the archive. `location`: the folder that
-    holds the restored copy (default: beside the data directory, so that the swap is a rename). `personal_data`: keep, hash,
+    holds the restored copy (default: beside the data directory, so that the swap is a rename). `move_first_to`: a folder on
+    another disk; production's files are moved there first when there is no room for the copy. `personal_data`: keep, hash,
     mask or drop, by "table.column" or "*.column". `spot_checks`: suites of SQL check files that are shown as spot checks. `owners`: who does what
     within 24 hours (postmortem, retention, monitoring, lessons).
     """
@@ -189,6 +190,7 @@ class Recovery(Strict):
     quiet_for: Duration = 10.0
     archive_timeout: Duration = 120.0
     location: str | None = None
+    move_first_to: str | None = None
     personal_data: dict[str, str] = Field(default_factory=dict)
     spot_checks: tuple[str, ...] = ()
     owners: dict[str, str] = Field(default_factory=dict)

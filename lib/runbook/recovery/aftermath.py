@@ -58,10 +58,11 @@ class Aftermath:
         begun = self.course.reached("begun") or clock.now()
         return postmortem.duty_rows(begun, self.recovery.params.recovery.owners)
 
-    def unowned(self) -> list[str]:
-        """For the top of the report: duties that nobody is named for."""
+    def limits(self) -> list[str]:
+        """For the top of the report: duties that nobody is named for, and files that were left elsewhere."""
         missing = postmortem.missing_owners(self.recovery.params.recovery.owners)
-        return [f"Nobody is named for: {', '.join(missing)} (recovery.owners in params)."] if missing else []
+        unowned = [f"Nobody is named for: {', '.join(missing)} (recovery.owners in params)."] if missing else []
+        return [*unowned, *self.recovery.room.left_elsewhere()]
 
     def write_draft(self, decisions: Sequence[Any]) -> str:
         """The post-mortem's draft lies in the run's folder; its text.

@@ -122,6 +122,22 @@ class Execution:
 
     # -- restore -------------------------------------------------------------------------------------------
 
+    def make_room(self) -> Seen:
+        """There is room for the copy; production's files are moved to another disk where that was approved.
+
+        Raises:
+            ScratchFull, PlatformError, CommandFailed, CommandTimedOut.
+        """
+
+        def look() -> Seen:
+            if self.recovery.room.moved_to:
+                self.recovery.lockdown.require_ha_paused()
+            return self.recovery.room.make(
+                lambda done, total: self.recovery.show("Moving production's files", done, total, "bytes")
+            )
+
+        return self._show("room", look)
+
     def restore(self) -> Seen:
         """The backup's files stand beside production. A copy that was cut short begins anew; one that stands is kept.
 

@@ -16,6 +16,7 @@ from runbook.gates.plan import Plan
 from runbook.params.schema import Params
 from runbook.platforms.cluster.beside import aside_of, folder_beside
 from runbook.platforms.cluster.live import LiveServer
+from runbook.platforms.cluster.restoring import size_of
 from runbook.platforms.cluster.selection import Selection
 from runbook.platforms.cluster.window import RecoveryPoint, parse_point
 from runbook.postgres.osuser import service_user
@@ -27,6 +28,7 @@ from runbook.recovery.lockdown import LockDown
 from runbook.recovery.loss import Loss
 from runbook.recovery.parameters import look_back_of
 from runbook.recovery.plans import MOVES, plan_recovery
+from runbook.recovery.room import Room
 from runbook.recovery.suspects import RecoveryTarget, Suspect
 
 
@@ -77,6 +79,10 @@ class PointInTimeRecovery:
         data = self.live.need_data()
         self.folder = folder_beside(data, params.recovery.location, run.id)
         self.aside = aside_of(data, run.id)
+        elsewhere = params.recovery.move_first_to
+        self.room = Room(self.cluster, self.course, self.folder, elsewhere, run.id, run.undo_first)
+        if not dry_run:
+            self.room.mend()
         self.user = service_user(self.cluster.os_user, self._home(data))
         self._asked, self._timeline, self._chosen = recovery_point, timeline, suspects
         self._timeout = params.verification.check_timeout
@@ -321,6 +327,21 @@ class PointInTimeRecovery:
             files=self.loss.damage_files,
         )
 
+    def look_for_room(self) -> Seen:
+        """Whether the copy fits beside production, or what is moved away first.
+
+        Raises:
+            ScratchFull, OperatorError: there is no room, and none can be made.
+        """
+
+        def look() -> Seen:
+            selection = self.identification.selection
+            assert selection is not None, "the window was looked at in this attempt"
+            backup = selection.backup_of(self.point)
+            return self.room.decide(backup.label, lambda: size_of(backup, selection.live_folders()))
+
+        return self.course.keep("look for room", look)
+
     def learn_again(self) -> None:
         """The damage and the loss as WAL tells them, for an attempt that only carries out what was decided before.
 
@@ -338,7 +359,14 @@ class PointInTimeRecovery:
     def plan(self, why: str, commander: str) -> Plan:
         """What the second person approves: restore beside, paused at this point."""
         return plan_recovery(
-            self.params.target, self.instance, self.point, self.sentence, str(self.folder), why, commander
+            self.params.target,
+            self.instance,
+            self.point,
+            self.sentence,
+            str(self.folder),
+            why,
+            commander,
+            moved_to=self.room.moved_to,
         )
 
     def clean_up(self) -> None:

@@ -23,31 +23,52 @@ MOVES = ("later", "earlier")
 
 
 def plan_recovery(
-    target: str, instance: str, point: RecoveryPoint, sentence: str, folder: str, why: str, commander: str
+    target: str,
+    instance: str,
+    point: RecoveryPoint,
+    sentence: str,
+    folder: str,
+    why: str,
+    commander: str,
+    *,
+    moved_to: str | None,
 ) -> Plan:
-    """Restore beside production and stop at the point; nothing of production is touched.
+    """Restore beside production and stop at the point; nothing of production is touched, but where space forces it.
 
     Args:
         instance: which instance this is: host, data directory, system identifier.
         sentence: the target in words. folder: where the copy will stand.
         why: the operator's rationale. commander: who leads the incident.
+        moved_to: where production's files are moved first, since there is no room beside them.
     """
+    moves: tuple[Action, ...] = ()
+    if moved_to is not None:
+        moves = (
+            Action(what="Stop the damaged server by its service manager", undo="Start it again."),
+            Action(
+                what=f"Move production's files to {moved_to}: copied, read back, compared; then a link stands in their place",
+                undo="Server down, and once there is room: copy them back in place of the link.",
+            ),
+            Action(what="Start the damaged server from there, closed as before", undo="Stop it."),
+        )
     return Plan(
         title="Restore beside production, paused at the recovery point",
         target=target,
         actions=(
+            *moves,
             Action(what=f"Copy base backup {point.backup} into {folder}", undo="Remove that folder."),
             Action(what="Verify every file against the backup's manifest, before any server touches it"),
             Action(
                 what=f"Replay WAL of timeline {point.timeline} up to {format_lsn(point.reached)} and stay paused there, "
                 "read-only, reachable by this run alone",
-                undo="Stop that server; the damaged cluster has not been touched.",
+                undo="Stop that server; the damaged cluster's data has not been touched.",
             ),
             Action(what="Check the recovered data, and write down the rows that a recovery would discard"),
         ),
         blast_radius=(
             "Disk, memory and processor of this host while the copy is restored",
-            "Production stays closed (lock-down) until a way on is chosen; its files are only read",
+            "Production stays closed (lock-down) until a way on is chosen; "
+            + ("its files are only read" if moved_to is None else "its files move once, as they are, to another disk"),
         ),
         reversible=True,
         undo="Choose the way 'back': the copy is removed and the lock-down is lifted.",

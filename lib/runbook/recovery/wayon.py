@@ -23,6 +23,7 @@ from runbook.recovery.done import judge
 from runbook.recovery.execution import Execution
 from runbook.recovery.lockdown import LIFTED
 from runbook.recovery.plans import plan_way
+from runbook.recovery.room import MOVED_FIRST
 from runbook.recovery.telling import Telling
 
 SWAPPED = "the restored copy was swapped in"
@@ -263,6 +264,7 @@ class WayOn:
                 next="Read its log, start it with its service manager, then resume.",
             )
         self.course.reach("done")
+        self.run.undone(MOVED_FIRST)  # it lasts: the report's top says so where production still stands there
         self.run.effects(None)
         return Seen([judge("recovery-answers", "Production answers at the end", "accepts connections", "accepts them")])
 

@@ -20,6 +20,7 @@ from runbook.outside.commands import OsUser
 from runbook.params.schema import Cluster
 from runbook.platforms.cluster.backups import Backup
 from runbook.platforms.cluster.copying import remove_tree
+from runbook.platforms.cluster.movefirst import place_of
 from runbook.platforms.cluster.replay import Replay
 from runbook.platforms.cluster.restoring import close_off
 from runbook.platforms.cluster.scratch import Scratch
@@ -39,14 +40,14 @@ _CONFIG = ("postgresql.conf", "postgresql.auto.conf", "pg_hba.conf", "pg_ident.c
 
 def folder_beside(data_directory: Path, location: str | None, run_id: str) -> Path:
     """Where the copy stands: beside the live data directory, so that the swap is a rename, unless params name a place."""
-    parent = layout.resolve(location) if location else data_directory.resolve().parent
-    return parent / f"{data_directory.resolve().name}.recovery-{run_id}"
+    place = place_of(data_directory)
+    return (layout.resolve(location) if location else place.parent) / f"{place.name}.recovery-{run_id}"
 
 
 def aside_of(data_directory: Path, run_id: str) -> Path:
     """Where the damaged cluster is moved to by a swap. A data directory that is a link stays one."""
-    real = Path(os.path.realpath(data_directory))
-    return real.with_name(f"{real.name}.damaged-{run_id}")
+    place = place_of(data_directory)
+    return place.with_name(f"{place.name}.damaged-{run_id}")
 
 
 class Beside(Scratch):

@@ -27,6 +27,11 @@ def tree_size(root: Path) -> int:
     return sum(path.lstat().st_size for path in _files(root))
 
 
+def allocated(root: Path) -> int:
+    """Bytes that become free when the folder is removed; WAL segments may have holes."""
+    return sum(path.lstat().st_blocks * 512 for path in _files(root))
+
+
 def _files(root: Path) -> Iterator[Path]:
     for folder, _, names in os.walk(root):
         for name in names:
@@ -39,6 +44,11 @@ def free_bytes(folder: Path) -> int:
     return facts.f_bavail * facts.f_frsize
 
 
+def with_spare(wanted: int) -> int:
+    """The room to ask for `wanted` bytes: a tenth more."""
+    return wanted * 11 // 10
+
+
 def require_room(folder: Path, wanted: int) -> None:
     """The folder's file system has room for `wanted` bytes and a tenth more.
 
@@ -46,9 +56,9 @@ def require_room(folder: Path, wanted: int) -> None:
         ScratchFull: it has not.
     """
     free = free_bytes(folder)
-    if free < wanted * 1.1:
+    if free < with_spare(wanted):
         raise ScratchFull(
-            f"The scratch location {folder} has {human_bytes(free)} free; the restore needs {human_bytes(wanted * 1.1)}.",
+            f"The scratch location {folder} has {human_bytes(free)} free; the restore needs {human_bytes(with_spare(wanted))}.",
             next="Free space there, or name another place with -p scratch /path (or verification.scratch in params).",
         )
 

@@ -17,6 +17,20 @@ from runbook.postgres.wal import format_lsn
 _UNPACKED = 4
 
 
+def size_of(backup: Backup, live: tuple[Path, ...]) -> int:
+    """Bytes that the backup's files take once they are restored; of a tar backup, the most they may take.
+
+    Args:
+        live: folders of the running cluster.
+
+    Raises:
+        RecoveryRefused, BackupDamaged: a tablespace of the backup is the live one, or is not there.
+    """
+    if backup.layout == "tar":
+        return _UNPACKED * tree_size(backup.path)
+    return tree_size(backup.path) + sum(tree_size(one) for one in _tablespaces(backup.path, live).values())
+
+
 def restore_files(
     backup: Backup, scratch: Path, user: OsUser | None, *, live: tuple[Path, ...], progress: Progress, timeout: float
 ) -> int:
@@ -32,12 +46,12 @@ def restore_files(
     """
     data = scratch / "data"
     if backup.layout == "tar":
-        require_room(scratch, _UNPACKED * tree_size(backup.path))
+        require_room(scratch, size_of(backup, live))
         done = _unpack(backup, scratch, user, progress, timeout)
         links = {path.name: path for path in (scratch / "tablespaces").iterdir()}
     else:
         sources = _tablespaces(backup.path, live)
-        require_room(scratch, tree_size(backup.path) + sum(tree_size(source) for source in sources.values()))
+        require_room(scratch, size_of(backup, live))
         done = copy_tree(backup.path, data, user, skip=frozenset({"pg_wal"}), progress=progress)
         links = {oid: scratch / "tablespaces" / oid for oid in sources}
         for oid, source in sources.items():

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Literal
 
 from runbook import layout
+from runbook.disk import sync_folder
 from runbook.errors import OperatorError, PlatformError
 from runbook.outside.commands import OsUser
 from runbook.params.schema import Cluster
 from runbook.platforms.cluster.autoconf import AUTO
 from runbook.platforms.cluster.beside import Beside, aside_of
+from runbook.platforms.cluster.movefirst import place_of
 from runbook.platforms.cluster.sealing import kept_auto, unseal
 from runbook.postgres import server
 from runbook.postgres.osuser import give
@@ -63,7 +65,7 @@ class Swap:
         named = layout.resolve(cluster.data_directory)
         self.beside, self.run_id, self.user = beside, run_id, user
         # A data directory that is a link stays one: the folder behind it is renamed.
-        self.data = Path(os.path.realpath(named))
+        self.data = place_of(named)
         self.aside = aside_of(named, run_id)
 
     # -- what is to be done
@@ -222,11 +224,7 @@ class Swap:
         try:
             move.old.rename(move.new)
             for folder in {move.old.parent, move.new.parent}:
-                handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-                try:
-                    os.fsync(handle)
-                finally:
-                    os.close(handle)
+                sync_folder(folder)
         except OSError as cause:
             raise PlatformError(
                 f"{move.old} could not be renamed to {move.new}: {cause.strerror}.",
