@@ -142,7 +142,7 @@ SETTINGS = {
     "parallel_setup_cost": "'0'",
     "min_parallel_table_scan_size": "'0'",
     "work_mem": "'64kB'",
-    "lc_messages": "'C'",
+    "lc_messages": "'POSIX'",
     "client_min_messages": "'debug1'",
     "log_statement": "'all'",
     "jit": "on",

@@ -202,8 +202,9 @@ def test_lock_that_somebody_holds_ends_it_with_nothing_done(at: Undoing) -> None
     with at.crime.cluster.connect("shop") as other:
         other.execute("BEGIN")
         other.execute("LOCK TABLE item IN ACCESS EXCLUSIVE MODE")
-        with pytest.raises(PlatformError, match="lock timeout"):
+        with pytest.raises(PlatformError, match="lock timeout") as ended:
             at.copyback().apply(plan, lambda database, xid: None)
+        assert "in production" in (ended.value.next or ""), "it says where the lock is"
     assert counts(at) == HURT
 
 

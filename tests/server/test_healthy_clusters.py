@@ -23,8 +23,9 @@ def test_settings_of_roles_and_databases_do_no_harm() -> None:
         with cluster.connect("template1", options=OPEN) as connection:
             set_late(connection)
             connection.execute("SELECT pg_switch_wal()")
-        outcome = prove(cluster, promote=True)
+        outcome = prove(cluster, promote=True, look=ask("SHOW lc_messages", "everything"))
     assert (outcome.verdict, outcome.alarms) == ("PASS", [])
+    assert outcome.seen == "C", "what pg_amcheck says is known by its words"
 
 
 OPEN = (

@@ -18,7 +18,8 @@ from runbook.errors import PlatformError
 from runbook.recovery.deletions import find_deletions
 from runbook.recovery.loss import Loss, count_loss
 from runbook.recovery.lossfiles import LossFiles
-from runbook.recovery.lossrows import TableRows, write_loss_rows
+from runbook.recovery.lossreport import TableRows, tell
+from runbook.recovery.lossrows import write_loss_rows
 from runbook.recovery.minimising import Minimiser
 from runbook.recovery.suspects import Suspect, propose_target, rank_suspects
 
@@ -282,6 +283,44 @@ def test_unreachable_damaged_server_is_no_loss_of_everything(aftermath: Aftermat
     )
     assert all(table.operations == {} and table.notes for table in found)
     assert list(tmp_path.glob("*.csv")) == []
+
+
+def test_lock_is_told_of_the_server_that_keeps_it(tmp_path: Path) -> None:
+    """The copy gives its locks up with its promotion; who holds one on the damaged server must be found."""
+    with scene(
+        "CREATE TABLE held (id int PRIMARY KEY)",
+        "INSERT INTO held SELECT generate_series(1, 100)",
+        "CREATE TABLE item (id int PRIMARY KEY)",
+        "INSERT INTO item SELECT generate_series(1, 500)",
+    ) as crime:
+        with crime.cluster.connect("shop") as under_way:
+            under_way.execute("BEGIN")
+            under_way.execute("TRUNCATE held")
+            crime.run("INSERT INTO item VALUES (501)", "DELETE FROM item")
+            under_way.execute("COMMIT")
+        crime.cluster.switch()
+        suspect = next(one for one in rank_suspects(crime.search(), crime.names()) if one.rows == 501)
+        loss, cluster = count(crime, suspect), crime.cluster
+
+        def write() -> dict[str, TableRows]:
+            files = LossFiles(tmp_path, Minimiser())
+            found = write_loss_rows(loss, files, open_damaged=crime.open, open_restored=copy.open)
+            return {one.title: one for one in found}
+
+        with restored(cluster.tools, cluster.user, crime.backup, cluster.archive, loss.gate) as copy:
+            once = write()
+            with cluster.connect("shop") as somebody:
+                somebody.execute("BEGIN")
+                somebody.execute("LOCK TABLE item IN ACCESS EXCLUSIVE MODE")
+                again = write()
+    held, item = once["public.held"], again["public.item"]
+    assert held.is_held and "In the restored copy" in (held.problem or ""), held
+    assert once["public.item"].count("deleted") == 501
+    assert not item.is_held and "on the damaged server" in (item.problem or ""), item
+    told = tell([*once.values()], tmp_path)
+    assert told.checks == [] and told.facts["limits"] == [held.problem] and told.facts["open"] == []
+    told = tell([*again.values()], tmp_path)
+    assert [(check.status, check.reason) for check in told.checks] == [("UNKNOWN", item.problem)]
 
 
 def test_folder_that_cannot_be_written_says_what_to_do(aftermath: Aftermath, tmp_path: Path) -> None:

@@ -54,6 +54,31 @@ def test_recovery_is_waited_for_approved_and_swapped_in(live_home: Path) -> None
     )
 
 
+def test_loss_files_are_written_once_for_a_copy_and_again_when_one_is_gone(live_home: Path) -> None:
+    suffer()
+    recovery = Recovering({**ANSWERS, "way": ""})
+    paused = recovery.go_on(recovery.start())
+    assert paused.code == 3 and "choose-the-way-on" in paused.last["next"], paused.stdout + paused.stderr
+    folder = layout.run(recovery.run) / "loss"
+
+    def written() -> tuple[dict[str, int], int]:
+        noted = [one for one in recovery.journal() if one.get("name") == "recovery/copy/loss files" and one["value"]]
+        return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}, len(noted)
+
+    first = written()
+    assert first[1] == 1 and "dealerscope.public.vehicles.csv" in first[0]
+    again = recovery.resume()
+    said = [[one for one in record["checks"] if "loss-files" in one["id"]] for record in (paused.record, again.record)]
+    assert written() == first and said[0] == said[1] != []
+    (folder / "dealerscope.public.vehicles.csv").unlink()
+    assert recovery.resume().code == 3
+    files, times = written()
+    assert times == 2 and files.keys() == first[0].keys()
+    assert recovery.say("answer", recovery.run, "choose-the-way-on", "back", "--reason", "seen").code == 0
+    last = recovery.go_on(recovery.resume())
+    assert (last.code, last.last["verdict"]) == (0, "PASS"), last.stdout + last.stderr
+
+
 @pytest.mark.faults
 def test_way_back_before_the_swap_leaves_production_as_it_was(live_home: Path) -> None:
     sandbox, _ = suffer("truncate")

@@ -112,3 +112,21 @@ def test_earlier_attempts_files_are_gone_and_the_manifest_comes_last(tmp_path: P
     assert (tmp_path / "shop.public.users.csv").read_text().splitlines()[1] == '"inserted","other","7","1","a***",'
     content = json.loads(files.finish({"loss": {}}).read_text())
     assert content["format"] == "runbook.loss/1"
+
+
+def test_files_are_there_only_as_long_as_each_stands_as_its_manifest_says(tmp_path: Path) -> None:
+    files = LossFiles(tmp_path / "loss", Minimiser())
+    assert not files.are_there(), "nothing was written yet"
+    files.prepare()
+    with files.open_table("shop", "public", "users", ["id"]) as out:
+        out.add("inserted", "other", "7", ["1"])
+    assert out.written is not None
+    files.entries += [{"file": out.written.file, "bytes": out.written.bytes}, {"file": None}]
+    manifest = files.finish({})
+    assert files.are_there()
+    users = files.folder / out.written.file
+    whole = users.read_bytes()
+    for spoil in (users.unlink, lambda: users.write_bytes(whole[:-1]), manifest.unlink):
+        spoil()
+        assert not files.are_there()
+        users.write_bytes(whole)

@@ -143,6 +143,14 @@ def test_scratch_of_every_attempt_is_known_but_facts_are_the_latest_ones() -> No
     assert state.facts == {"scratch": ["/s/2"]}
 
 
+def test_limitation_that_was_lifted_stands_nowhere_and_holds_again_in_the_next_attempt() -> None:
+    limits = [{"event": "limit", "text": text, "reduces_scope": False} for text in ("not yet", "never")]
+    lifted = {"event": "limit-lifted", "text": "not yet"}
+    events = [attempt(), *limits, lifted]
+    assert state_of(*events).limits == ("never",)
+    assert state_of(*events, attempt(2), *limits).limits == ("not yet", "never")
+
+
 def test_effects_stay_until_undone_or_aborted() -> None:
     pending = {"event": "effects", "pending": True, "what": "maintenance is on"}
     undone = {"event": "effects", "pending": False, "what": ""}

@@ -21,9 +21,27 @@ from runbook import clock, redact, sources
 from runbook.errors import NotMeasured, PlatformError
 
 SqlError = psycopg.Error
+_LOCK_TIMEOUT = "canceling statement due to lock timeout"
 identifier = sql.Identifier
 compose = sql.SQL
 literal = sql.Literal
+
+
+def is_lock_timeout(error: SqlError | str | None) -> bool:
+    """True when something was not done for want of a lock that somebody holds: nothing is said about the data then.
+
+    A server that stands in recovery holds the exclusive locks of every transaction that was under way there (a TRUNCATE, ALTER TABLE,
+    an autovacuum that gave pages back): nobody can read those relations before it is promoted.
+
+    Args:
+        error: what the server said, in any language; or its words where nothing else is left, of a session with lc_messages C.
+
+    >>> is_lock_timeout("ERROR:  canceling statement due to lock timeout"), is_lock_timeout(None)
+    (True, False)
+    """
+    if isinstance(error, str):
+        return _LOCK_TIMEOUT in error
+    return error is not None and error.sqlstate == "55P03"
 
 
 class Connection(psycopg.Connection[dict[str, Any]]):
@@ -38,6 +56,11 @@ class Connection(psycopg.Connection[dict[str, Any]]):
 
     snapshot_at: datetime | None = None
     is_repeatable = False
+
+    @property
+    def has_failed(self) -> bool:
+        """True when a statement of its transaction has failed: it takes nothing but a rollback."""
+        return self.info.transaction_status is psycopg.pq.TransactionStatus.INERROR
 
     def __exit__(self, *cause: Any) -> None:
         if self.lock.locked():

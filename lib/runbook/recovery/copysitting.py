@@ -7,7 +7,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 
 from runbook.errors import PlatformError
-from runbook.postgres.connect import SqlError, one, rows
+from runbook.postgres.connect import SqlError, is_lock_timeout, one, rows
 from runbook.postgres.sqlfiles import load_sql
 from runbook.recovery.copybackplan import CopyBackPlan, TableCopy
 from runbook.recovery.copystage import Staged
@@ -58,14 +58,15 @@ class Sitting:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        is_of_copy = self.restored.has_failed
         for connection in (self.production, self.restored):
             with suppress(SqlError):  # a connection that is lost has rolled back by itself
                 connection.execute("ROLLBACK")
         self._stack.close()
         if isinstance(error, SqlError):
-            raise self._failed(error) from None
+            raise self._failed(error, is_of_copy) from None
 
-    def _failed(self, problem: SqlError) -> PlatformError:
+    def _failed(self, problem: SqlError, is_of_copy: bool) -> PlatformError:
         """In the server's words but for its details, which hold the rows' values."""
         said = (problem.diag.message_primary or str(problem)).strip()
         where = f" ({problem.diag.constraint_name})" if problem.diag.constraint_name else ""
@@ -77,9 +78,11 @@ class Sitting:
                 next="Resume: the transaction's number tells what became of it.",
             )
         next_ = "Remove what it says, and copy back again; or work through the loss files by hand."
-        if problem.sqlstate == "55P03":
+        if is_lock_timeout(problem):
             next_ = (
-                "Somebody holds a lock: in the restored copy the damage itself, until it is promoted. Try again then."
+                "A transaction that was under way at the point holds this lock in the restored copy: take another point."
+                if is_of_copy
+                else "Somebody holds this lock in production (pg_locks tells who): end that, and try again."
             )
         return PlatformError(
             f"Nothing was copied back into database {self._database}, its transaction was rolled back: "

@@ -22,9 +22,11 @@ from runbook.postgres.tools import find_tools
 from runbook.postgres.wal import format_lsn
 from runbook.recovery.course import Seen
 from runbook.recovery.lossfiles import LossFiles
+from runbook.recovery.lossreport import tell
 from runbook.recovery.lossrows import write_loss_rows
 from runbook.recovery.minimising import Minimiser
 from runbook.recovery.pitr import PointInTimeRecovery
+from runbook.recovery.puttingoff import made_up_for, put_off
 from runbook.recovery.revenants import compare, read_inventory
 
 _NOT_DONE = {"state": "not done", "detail": "a dry run changes nothing"}
@@ -88,19 +90,40 @@ class Execution:
         """
 
         def seen() -> Seen:
-            key = [self.beside.noted("backup"), self.beside.noted("copied at")]
-            if at_the_point:
-                key.append(self.recovery.point.facts()["reached"])
-            kept = self.course.noted(f"copy/{name}")
-            if kept is not None and kept["key"] == key:
-                return Seen.load(kept["seen"])
             found = Seen(look())
-            if at_the_point:
-                found = _put_off(found)
-            self.course.note(f"copy/{name}", {"key": key, "seen": found.dump()})
-            return found
+            return put_off(found) if at_the_point else found
 
-        return self._show(name, seen)
+        return self._show(name, lambda: self._keep_for_copy(name, seen, at_the_point=at_the_point))
+
+    def _keep_for_copy(
+        self,
+        name: str,
+        look: Callable[[], Seen],
+        *,
+        at_the_point: bool = True,
+        of: Any = None,
+        is_whole: Callable[[Seen], bool] = lambda kept: True,
+    ) -> Seen:
+        """What an earlier attempt saw of this same copy, or what there is to see.
+
+        Args:
+            at_the_point: it counts as long as the copy stands where it stood then.
+            of: what else it is about (JSON): of something else it is looked at anew.
+            is_whole: whether what was seen still counts.
+        """
+        key = [self.beside.noted("backup"), self.beside.noted("copied at")]
+        if at_the_point:
+            key.append(self.recovery.point.facts()["reached"])
+        if of is not None:
+            key.append(of)
+        kept = self.course.noted(f"copy/{name}")
+        if kept is not None:
+            if kept["key"] == key and is_whole(seen := Seen.load(kept["seen"])):
+                return seen
+            self.course.note(f"copy/{name}", None)  # from here on it may be half undone
+        seen = look()
+        self.course.note(f"copy/{name}", {"key": key, "seen": seen.dump()})
+        return seen
 
     def check_put_off(self, look: Callable[[], list[Check]]) -> list[Check]:
         """The checks that were put off, made on the promoted copy before anything is swapped; kept for later attempts.
@@ -112,9 +135,14 @@ class Execution:
         kept = self.course.noted("put off")
         if kept is None and ids:
             self.beside.start_promoted()
-            kept = [check.model_dump(mode="json") for check in _made_up_for(ids, look())]
+            kept = [check.model_dump(mode="json") for check in made_up_for(ids, look())]
             self.course.note("put off", kept)
         return [Check.model_validate(check) for check in kept or []]
+
+    @property
+    def limits_until_promotion(self) -> list[str]:
+        """What was said at the top of the report of the checks that were put off: no limitation once these are made."""
+        return [one for name in ("contents", "sql") for one in self._noted_facts(name).get("limits", [])]
 
     def _noted_facts(self, name: str) -> dict[str, Any]:
         kept = self.course.noted(f"copy/{name}")
@@ -288,55 +316,40 @@ class Execution:
         return self.live.connect(database, statement_timeout=self.verification.check_timeout)
 
     def write_losses(self) -> Seen:
-        """The rows that a recovery discards lie in files, as far as they can be had; personal data minimised.
+        """The rows that a recovery discards lie in files, as far as they can be had; personal data minimised. Once for a copy at its
+        point: written anew when a file is gone, or when a table could not be read for a cause that may have passed.
 
         Raises:
             PlatformError: a server was lost, or the files cannot be written.
         """
+        return self._show("loss files", self._write_losses)
 
-        def look() -> Seen:
-            loss = self.recovery.loss
-            if loss is None:
-                raise OperatorError("The loss was not counted in this attempt.", next="Run that step first.")
-            folder = self.run.dir / "loss"
-            files = LossFiles(folder, Minimiser(self.recovery.params.recovery.personal_data))
+    def _write_losses(self) -> Seen:
+        loss = self.recovery.loss
+        if loss is None:
+            raise OperatorError("The loss was not counted in this attempt.", next="Run that step first.")
+        rules, is_up = self.recovery.params.recovery.personal_data, self.live.is_up()
+        files = LossFiles(self.run.dir / "loss", Minimiser(rules))
+
+        def write() -> Seen:
             found = write_loss_rows(
                 loss,
                 files,
-                open_damaged=self.open_damaged if self.live.is_up() else None,
+                open_damaged=self.open_damaged if is_up else None,
                 open_restored=self.open_copy,
                 deleted_by_others=self.recovery.fates(),
                 progress=lambda label, done, total: self.recovery.show(label, done, total, "tables"),
             )
-            rows = [
-                {
-                    "table": one.title,
-                    "file": one.file or "none: nothing differs",
-                    **{name: one.count(name) for name in ("inserted", "updated_new", "deleted")},
-                    "note": one.problem or "; ".join(one.notes),
-                }
-                for one in found
-            ]
-            problems = [one for one in found if one.problem]
-            check = Check(
-                id="recovery-loss-files",
-                title="The rows that a recovery discards are written down",
-                status=Status.PASS if not problems else Status.UNKNOWN,
-                expected="every table that lost rows",
-                observed=f"{len(found) - len(problems)} of {len(found)} tables",
-                reason=problems[0].problem if problems else None,
-                next="Mend what the server says, then resume; until then these rows are counted only."
-                if problems
-                else None,
-            )
-            is_held = all(_waits(one.problem) for one in problems)
-            return Seen(
-                [check] if not problems or not is_held else [],
-                rows,
-                {"folder": str(folder), "limits": [one.problem for one in problems]},
-            )
+            return tell(found, files.folder)
 
-        return self._show("loss files", look)
+        # Where WAL ends moves on by itself: a closed server still writes checkpoints.
+        counted = {name: value for name, value in loss.facts().items() if name != "to"}
+        return self._keep_for_copy(
+            "loss files",
+            write,
+            of={"loss": counted, "damaged server": is_up, "personal data": rules},
+            is_whole=lambda kept: not kept.facts["open"] and files.are_there(),
+        )
 
     def list_revenants(self) -> Seen:
         """What would come back from the past, or be lost, beside the rows: with what to do."""
@@ -356,42 +369,6 @@ class Execution:
         if self._beside is not None and self._beside.data.exists():
             self._beside.stop()
         self.recovery.clean_up()
-
-
-def _waits(words: str | None) -> bool:
-    """True when a relation was not read because a transaction that was under way at the point holds its lock."""
-    return "lock timeout" in (words or "")
-
-
-def _put_off(found: Seen) -> Seen:
-    """Without the checks that must wait for the promotion, which are named in the facts and at the top of the report."""
-    waiting = [check for check in found.checks if check.status is Status.UNKNOWN and _waits(check.reason)]
-    limits = [
-        f"{check.title} ({check.id}): not seen while paused, since a transaction that was under way at the point holds it; looked at once "
-        f"the copy is promoted, before the recovery is accepted; on another way on it is never looked at. {check.reason}"
-        for check in waiting
-    ]
-    rest = [check for check in found.checks if check not in waiting]
-    return Seen(rest, found.rows, {"put off": [check.id for check in waiting], "limits": limits})
-
-
-def _made_up_for(ids: set[str], found: list[Check]) -> list[Check]:
-    """The checks that were put off; one that was not made after all is UNKNOWN, else nobody would miss it."""
-    made = [check for check in found if check.id in ids]
-    lacking = [
-        Check(
-            id=one,
-            title="A check that was put off until the promotion is made",
-            status=Status.UNKNOWN,
-            expected="a result",
-            observed="not made",
-            severity=Severity.CRITICAL,
-            reason=f"The promoted copy was not asked for {one}: the params or the check files have changed meanwhile.",
-            next="Look at what it would have told before you accept the recovery.",
-        )
-        for one in sorted(ids - {check.id for check in made})
-    ]
-    return [*made, *lacking]
 
 
 def limits_of(seen: Seen) -> list[Any]:

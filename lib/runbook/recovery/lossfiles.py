@@ -168,6 +168,17 @@ class LossFiles:
         except OSError as cause:
             raise _unwritable(self.folder, cause) from cause
 
+    def are_there(self) -> bool:
+        """True when the folder holds a manifest, and every file that it names, each as long as it says."""
+        try:
+            content = json.loads((self.folder / MANIFEST).read_text())
+            named = [entry for entry in content["files"] if entry["file"] is not None]
+            return all((self.folder / entry["file"]).stat().st_size == entry["bytes"] for entry in named)
+        except FileNotFoundError:
+            return False
+        except OSError as cause:
+            raise _unwritable(self.folder, cause) from cause
+
     def open_table(self, database: str, schema: str, table: str, columns: Sequence[str]) -> TableFile:
         """The table's CSV, to be used in a with block."""
         return TableFile(self.folder, database, schema, table, columns, self.minimiser)

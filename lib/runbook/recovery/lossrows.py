@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from typing import Any
 
 from runbook.errors import PlatformError
 from runbook.postgres.connect import Connection, SqlError, one, rows
 from runbook.recovery.deletions import RowFates
-from runbook.recovery.loss import Loss, TableLoss, rows_facts
-from runbook.recovery.lossfiles import LossFiles, TableFile, Written
+from runbook.recovery.loss import Loss, TableLoss
+from runbook.recovery.lossfiles import LossFiles, TableFile
+from runbook.recovery.lossreport import DAMAGED, RESTORED, TableRows
+from runbook.recovery.relnames import RelationName
 from runbook.recovery.rowstreams import Key, Row, batches, copy_rows, key_of, side_by_side
 from runbook.recovery.tableshape import (
     PLACE,
@@ -34,39 +34,31 @@ from runbook.recovery.tableshape import (
 Open = Callable[[str], Connection]
 
 
-@dataclass
-class TableRows:
-    """What was found of one table: rows by operation and by whose they are; `notes` say what could not be had, `problem` the server's
-    words where reading failed: nothing is known of the table's rows then."""
-
-    title: str
-    file: str | None
-    operations: dict[str, dict[str, int]] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    written: Written | None = None
-    problem: str | None = None
-
-    def count(self, operation: str, by: str | None = None) -> int:
-        """Rows of an operation, of all or of `other`, `damage`, `unknown`."""
-        counts = self.operations.get(operation, {})
-        return sum(counts.values()) if by is None else counts.get(by, 0)
-
-
 class _Side:
     """A table on one server: one connection streams, the other fetches."""
 
-    def __init__(self, open_: Open, database: str, table: TableLoss, stack: ExitStack) -> None:
-        assert table.name is not None
-        self.stream = stack.enter_context(open_(database))
-        self.fetching = stack.enter_context(open_(database))
-        for connection in (self.stream, self.fetching):
-            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        self.shape = find_shape(self.stream, table.name)
+    def __init__(self, server: str, open_: Open) -> None:
+        self.server, self._open = server, open_
+        self._connections: list[Connection] = []
+        self.shape: TableShape | None = None
+
+    def look_at(self, name: RelationName, stack: ExitStack) -> None:
+        """Both connections are in a snapshot, open as long as the stack is, and the table's shape there is known."""
+        for _ in range(2):
+            self._connections.append(stack.enter_context(self._open(name.database_name)))
+            self._connections[-1].execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        self.stream, self.fetching = self._connections
+        self.shape = find_shape(self.stream, name)
         self.encoding = str(one(self.stream, "SELECT pg_catalog.current_setting('server_encoding') AS name")["name"])
 
     @property
     def is_lost(self) -> bool:
-        return bool(self.stream.closed or self.fetching.closed)
+        return any(connection.closed for connection in self._connections)
+
+    @property
+    def has_failed(self) -> bool:
+        """True when it was this server that refused something."""
+        return any(connection.has_failed for connection in self._connections)
 
     @property
     def has_rows(self) -> bool:
@@ -109,7 +101,7 @@ def write_loss_rows(
         else:
             _write_table(loss, table, files, report, open_damaged, open_restored, deleted_by_others)
         found.append(report)
-        files.entries.append(_entry(table, report))
+        files.entries.append(report.manifest_entry(table))
     progress("manifest", len(tables), len(tables))
     files.finish({"loss": loss.facts(), "has deleted and older rows": open_restored is not None})
     return found
@@ -126,11 +118,13 @@ def _write_table(
 ) -> None:
     assert table.name is not None
     name = table.name
+    damaged = _Side(DAMAGED, open_damaged) if open_damaged else None
+    restored = _Side(RESTORED, open_restored) if open_restored else None
+    sides = [side for side in (damaged, restored) if side is not None]
     with ExitStack() as stack:
-        damaged = restored = None
         try:
-            damaged = _Side(open_damaged, name.database_name, table, stack) if open_damaged else None
-            restored = _Side(open_restored, name.database_name, table, stack) if open_restored else None
+            for side in sides:
+                side.look_at(name, stack)
             writer = _Writer(loss, table, damaged, restored, deleted_by_others)
             if not writer.columns:
                 report.notes.append("the table is on neither server")
@@ -138,37 +132,17 @@ def _write_table(
             with files.open_table(name.database_name, name.schema, name.name, writer.columns) as out:
                 writer.write(out)
         except SqlError as problem:
-            if any(side.is_lost for side in (damaged, restored) if side is not None):
+            if any(side.is_lost for side in sides):
                 raise PlatformError(
                     f"A server was lost while {table.title} was read: {str(problem).strip()}"
                 ) from problem
-            report.problem = f"{table.title} could not be read: {str(problem).strip()}"
-            if "lock timeout" in str(problem):
-                report.problem += ". The transaction in front of which recovery paused holds its lock: it can be read after promotion."
+            report.fail(problem, next((side.server for side in sides if side.has_failed), DAMAGED))
             return
         report.notes += writer.notes
         if out.written is not None:
             report.operations = out.written.operations
             report.file = out.written.file if out.written.rows else None
             report.written = out.written
-
-
-def _entry(table: TableLoss, report: TableRows) -> dict[str, Any]:
-    """The table's part of the manifest."""
-    written = report.written
-    facts: dict[str, Any] = {
-        "table": table.title,
-        "database": table.name.database_name if table.name else None,
-        "in WAL": {"others": rows_facts(table.others), "damage": rows_facts(table.damage)},
-        "fates": table.fates,
-        "found": report.operations,
-        "notes": report.notes,
-        "problem": report.problem,
-        "file": report.file,
-    }
-    if written is not None and report.file is not None:
-        facts |= {"sha256": written.sha256, "bytes": written.bytes, "rows": written.rows, "columns": written.columns}
-    return facts
 
 
 class _Writer:

@@ -155,7 +155,8 @@ class WayOn:
             }
             for gid in beside.noted("prepared", [])
         ]
-        return Seen([check, *self.execution.check_put_off(prove)], rows)
+        made_up_for = self.execution.check_put_off(prove)
+        return Seen([check, *made_up_for], rows, {"lifted": self.execution.limits_until_promotion})
 
     def swap_in(self) -> Seen:
         """The damaged cluster stands aside, the restored one in its place, with production's configuration of today."""

@@ -145,6 +145,9 @@ class _Folding(gatebook.GateFolding, questions.QuestionFolding, pagebook.PageFol
         self.limits[event["text"]] = None
         self.reduced_scope = self.reduced_scope or bool(event.get("reduces_scope"))
 
+    def on_limit_lifted(self, event: Event, at: datetime) -> None:
+        self.limits.pop(event["text"], None)
+
     def on_fact(self, event: Event, at: datetime) -> None:
         name, value = event["name"], event["value"]
         self.facts[name] = value

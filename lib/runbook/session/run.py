@@ -258,6 +258,10 @@ class Run(Remembering):
         """A limitation stands at the top of the report; one that reduces the scope satisfies no control."""
         self._journal.append("limit", text=text, reduces_scope=reduces_scope)
 
+    def lift_limit(self, text: str) -> None:
+        """That limitation of this attempt stands nowhere any more: what it said was not done has been done since."""
+        self._journal.append("limit-lifted", text=text)
+
     def fact(self, name: str, value: Any) -> None:
         """The fact (JSON) stands in run.json. `scratch` names the scratch folders, `scratch_kept` those to keep."""
         self._journal.append("fact", name=name, value=json.loads(json.dumps(value, default=str)))

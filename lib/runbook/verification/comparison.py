@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from runbook.model import Check, Finding, Severity, Status
+from runbook.postgres.connect import is_lock_timeout
 from runbook.postgres.wal import Timeline, format_lsn
-from runbook.verification.content import Content, SequencePosition, is_held, says_nothing
+from runbook.verification.content import Content, SequencePosition, says_nothing
 from runbook.verification.fencefile import DatabaseFence, Fence
 
 _MOST_FINDINGS = 50
@@ -137,7 +138,7 @@ def compare_database(
         after = standing.get(before.title)
         if before.value is None:
             add(unknown, before.title, "not compared", "a position", f"the fence could not read it: {before.problem}")
-        elif after is not None and is_held(after.problem):
+        elif after is not None and is_lock_timeout(after.problem):
             add(unknown, before.title, "not compared", "a position", f"it cannot be read here: {after.problem}")
         elif after is None or after.value is None:
             why = after.problem if after else "it is not there"

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from runbook.postgres.connect import Connection, SqlError, one, quote, rows
+from runbook.postgres.connect import Connection, SqlError, is_lock_timeout, one, quote, rows
 from runbook.postgres.sqlfiles import load_sql
 
 #: The server's words when this machine lacks an extension's library: nothing is wrong with the data then.
@@ -34,25 +34,9 @@ def lacks_library(problem: str | None) -> bool:
     return problem is not None and _LACKING.search(problem) is not None
 
 
-#: The server's words when somebody else holds a relation: nothing is said about its data.
-_HELD = "canceling statement due to lock timeout"
-
-
-def is_held(problem: str | None) -> bool:
-    """True when something was not read because its lock was not to be had.
-
-    A server that stands in recovery holds the exclusive locks of every transaction that was under way there (a TRUNCATE, ALTER TABLE,
-    an autovacuum that gave pages back): nobody can read those relations before it is promoted.
-
-    >>> is_held('ERROR:  canceling statement due to lock timeout')
-    True
-    """
-    return problem is not None and _HELD in problem
-
-
 def says_nothing(problem: str | None) -> bool:
     """True when the words are no evidence against the data: it was not looked at."""
-    return lacks_library(problem) or is_held(problem)
+    return lacks_library(problem) or is_lock_timeout(problem)
 
 
 Connect = Callable[[str], Connection]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from runbook.errors import NotMeasured, RecoveryFailed
 from runbook.model import Check
 from runbook.platforms.cluster.scratch import Scratch
-from runbook.postgres.connect import Connection, SqlError, rows
+from runbook.postgres.connect import Connection, SqlError, is_lock_timeout, rows
 from runbook.postgres.sqlfiles import load_sql
 from runbook.verification import content, integrity
 from runbook.verification.sqlchecks import CheckFile, run_check
@@ -68,7 +68,7 @@ class Contents:
             try:
                 relations = [item for item in content.list_relations(connections[0]) if wanted(item)]
             except SqlError as problem:
-                if content.is_held(str(problem)):
+                if is_lock_timeout(problem):
                     raise NotMeasured(
                         f"The catalogs of database {database} are held by a transaction that was under way at this point.",
                         next="Choose a point before it began or after it ended.",

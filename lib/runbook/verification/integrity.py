@@ -10,9 +10,9 @@ from runbook.outside import commands
 from runbook.outside.commands import OsUser
 from runbook.platforms.cluster.backups import Backup
 from runbook.platforms.cluster.scratch import Scratch
-from runbook.postgres.connect import PINNED, rows, session_options
+from runbook.postgres.connect import PINNED, is_lock_timeout, rows, session_options
 from runbook.postgres.tools import Tools
-from runbook.verification.content import is_held, says_nothing
+from runbook.verification.content import says_nothing
 
 _MOST_FINDINGS = 50
 _AMCHECK_CORRUPT = 2
@@ -222,7 +222,7 @@ def check_amcheck(scratch: Scratch, database: str, *, jobs: int, timeout: float,
 
 
 def _next(words: str) -> str:
-    return _HELD if is_held(words) else _INSTALL
+    return _HELD if is_lock_timeout(words) else _INSTALL
 
 
 def _parse_amcheck(text: str) -> tuple[Finding, ...]:

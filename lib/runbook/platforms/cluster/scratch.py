@@ -23,7 +23,7 @@ from runbook.postgres.osuser import closed_at, give
 from runbook.postgres.tools import Tools, read_control, shared_folder
 
 #: What ALTER ROLE or ALTER DATABASE may have set in the restored cluster, and must not be so in a session of ours:
-#: it would read as somebody else, hide damage, load libraries, or not be possible in recovery.
+#: it would read as somebody else, hide damage, load libraries, speak another language, or not be possible in recovery.
 SESSION = {
     "row_security": "off",
     "role": "none",
@@ -34,6 +34,7 @@ SESSION = {
     "local_preload_libraries": "",
     "temp_file_limit": "-1",
     "client_min_messages": "warning",
+    "lc_messages": "C",
 }
 SESSION_17 = {"transaction_timeout": "0", "event_triggers": "off"}
 LABEL = "scratch.json"
