@@ -2,65 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from callhouse import GATE, add_contacts, channel, mail_to, review, waiting_run
 from house import CONCLUDE, PASSING, House
 from posthouse import free_port, mail_server, web_server
-from runbook import layout
 
-GATE = 'run.ask("Choose the way", "Which?", {"left": "there", "right": "here"})'
 CANARY = "kT9rVw3xQz7LmN2p"
 TOKEN = "Zq8xW2vTn5LkRd7m"
-
-CONTACTS = """\
-confirmation: {{within: 90 d, source: the tests}}
-escalation: [{{role: dba, after_minutes: 0, when: always, source: the tests}}]
-rosters:
-  - environments: [sandbox, production]
-    people:
-      - id: ann
-        name: Ann Lee
-        phone: "+49 30 901820"
-        channels: [{ann}]
-        hours: ["24x7"]
-        confirmed: {today}
-      - id: bob
-        name: Bob Ray
-        phone: "+49 30 901821"
-        channels: [{bob}]
-        hours: ["{bob_hours}"]
-        confirmed: {today}
-    roles:
-{roles}"""
-NIGHTLESS = "      - {{id: {0}, title: The {0}, person: ann, deputies: [bob]}}\n"
-
-
-def channel(name: str, timeout: str = "10 s") -> str:
-    return f"{{id: {name.lower().replace(chr(95), chr(45))}, address: {{env: {name}}}, shown: {name.lower()} of the tests, timeout: {timeout}}}"
-
-
-def add_contacts(house: House, ann: str, bob: str = "", bob_hours: str = "24x7", **addresses: str) -> None:
-    roles = "".join(NIGHTLESS.format(one) for one in ("dba", "devops-lead", "incident-commander", "vendor-support"))
-    today = f"{datetime.now(UTC):%Y-%m-%d}"
-    text = CONTACTS.format(ann=ann, bob=bob, bob_hours=bob_hours, today=today, roles=roles)
-    (house.home / "params" / "contacts.yaml").write_text(text)
-    house.env.update(addresses, NO_PROXY="127.0.0.1")
-
-
-def mail_to(port: int, to: str = "ann@corp.net") -> str:
-    return f"mailto://127.0.0.1:{port}/?from=run@corp.net&to={to}"
-
-
-def waiting_run(house: House) -> str:
-    house.add_notebook("task", GATE, PASSING, CONCLUDE)
-    result = house.runbook("run", "task")
-    assert result.code == 3, result.stderr
-    return str(result.last["run"])
 
 
 def pages(house: House, result: Any) -> list[dict[str, Any]]:
@@ -190,12 +143,6 @@ def test_page_that_cannot_be_made_is_refused(house: House, argv: tuple[str, ...]
     assert not any(event["event"].startswith("page-") for event in house.journal(run))
 
 
-def review(house: House, *more: str) -> Any:
-    shutil.copy(layout.CHECKOUT / "notebooks" / "06_escalation.ipynb", house.home / "notebooks")
-    house.add_params("billing", "production")
-    return house.runbook("run", "escalation", "--target", "billing", *more)
-
-
 def test_review_sends_to_each_channel_once_and_passes(house: House) -> None:
     with mail_server() as (box, port):
         addresses = {"ANN_MAIL": mail_to(port), "BOB_MAIL": mail_to(port, "bob@corp.net")}
@@ -218,7 +165,7 @@ def test_one_channel_of_two_decides_the_verdict(house: House, bob: str, code: in
         result = review(house, "-p", "dry_run", "false")
     assert result.code == code, result.stdout
     by_id = {check["id"]: check["status"] for check in house.record(result)["checks"]}
-    assert (by_id["delivery-ann-ann-mail"], by_id["delivery-bob-bob-hook"]) == ("PASS", status)
+    assert (by_id["delivery-ann/ann-mail"], by_id["delivery-bob/bob-hook"]) == ("PASS", status)
 
 
 @pytest.mark.faults

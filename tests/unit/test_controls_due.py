@@ -270,6 +270,7 @@ def test_shipped_controls_hold_the_tasks_of_the_paper_each_with_five_standards(m
     assert {name: one.every for name, one in controls.items()} == {
         "backup-verification": "month",
         "access-audit": "quarter",
+        "contacts": "quarter",
         "annual-disaster-recovery-test": "year",
         "compliance-review": "half-year",
         "daily-health": "day",

@@ -5,19 +5,18 @@ from __future__ import annotations
 import getpass
 import hashlib
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from runbook import clock, layout
 from runbook.clock import human_seconds
-from runbook.errors import ParamsError
 from runbook.escalation import entries
+from runbook.escalation.addresses import check_addresses
 from runbook.escalation.calling import deliver
 from runbook.escalation.oncall import find_gaps, on_duty
 from runbook.escalation.wording import check_body, check_title
 from runbook.model import Check, Severity, Status
-from runbook.outside.notify import address_problems
-from runbook.params.contacts import FILE, Channel, Person, Role, contacts_file, load_contacts, resolve_address
+from runbook.params.contacts import Channel, Person, Role, contacts_file, load_contacts
 from runbook.params.schema import Params
 
 
@@ -57,21 +56,29 @@ class ContactsReview:
         return {"path": layout.short(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
     @property
-    def limitations(self) -> list[str]:
-        """What stands at the top."""
+    def limitations(self) -> list[tuple[str, bool]]:
+        """What stands at the top, and whether it reduces the scope."""
         found = [
-            f"{role.title}: hours in which nobody is on duty are accepted: {role.gaps_accepted}"
+            (f"{role.title}: hours in which nobody is on duty are accepted: {role.gaps_accepted}", False)
             for role in self.roster.roles if role.gaps_accepted is not None and find_gaps(self.roster, role, self.now)
         ]  # fmt: skip
         found += [
-            f"{person.id} has no channel and cannot be paged, only reached by hand: {person.by_hand}."
+            (f"{person.id} has no channel and cannot be paged, only reached by hand: {person.by_hand}.", False)
             for person in self.roster.people if not person.channels
         ]  # fmt: skip
         if any(person.practice for person in self.roster.people):
-            found.append("Practice contacts: nobody is behind them, and nobody is called.")
-        if len(self.roles) < len(self.roster.roles):
-            found.append(f"Test messages were asked for {', '.join(role.id for role in self.roles)} only.")
+            found.append(("Practice contacts: nobody is behind them, and nobody is called.", False))
+        tried, called = self._people(self.roles), self._people(self.roster.roles)
+        left_out = [person.id for person in called if person not in tried]
+        if left_out:
+            roles = ", ".join(role.id for role in self.roles)
+            found.append((f"Test messages were asked for {roles} only: nobody tries {', '.join(left_out)}.", True))
+        if not any(person.channels for person in called):
+            found.append(("Nobody has a channel: no message can prove that anybody is reached.", True))
         return found
+
+    def _people(self, roles: Iterable[Role]) -> list[Person]:
+        return [self.roster.person(name) for name in dict.fromkeys(name for role in roles for name in role.chain)]
 
     def contact_rows(self) -> list[dict[str, Any]]:
         """Every role with its people, in the order in which they are called."""
@@ -141,42 +148,11 @@ class ContactsReview:
     # -- channels -----------------------------------------------------------------------------------------
 
     def _channels(self) -> list[tuple[Person, Channel]]:
-        names = dict.fromkeys(name for role in self.roles for name in role.chain)
-        people = [self.roster.person(name) for name in names]
-        return [(person, channel) for person in people for channel in person.channels]
+        return [(person, channel) for person in self._people(self.roles) for channel in person.channels]
 
     def check_addresses(self) -> list[Check]:
         """Each channel's secret can be had and is an address; nothing is sent."""
-        found: dict[str, str] = {}
-        checks = {}
-        for person, channel in self._channels():
-            key = f"{person.id}-{channel.id}"
-            common: dict[str, Any] = {
-                "id": f"address-{key}", "title": f"{person.id}, {channel.id}: the address can be used",
-                "expected": "an address", "object": channel.shown, "source": f"params/{FILE}",
-            }  # fmt: skip
-            if channel.practice is not None:
-                checks[key] = Check(**common, status=Status.PASS, observed=f"practice file {channel.practice}")
-                continue
-            try:
-                found[key] = resolve_address(channel, f"{person.id}, {channel.id}")
-            except ParamsError as cause:
-                checks[key] = Check(
-                    **common, status=Status.UNKNOWN, observed="no secret", reason=cause.message, next=cause.next
-                )
-                continue
-            checks[key] = Check(**common, status=Status.PASS, observed="an address")
-        for key, problem in zip(found, address_problems(list(found.values())), strict=True):
-            if problem is None and entries.is_placeholder(found[key].partition("://")[2]):
-                problem = "the address holds a placeholder"
-            if problem is not None:
-                checks[key] = checks[key].model_copy(
-                    update={
-                        "status": Status.FAIL, "observed": problem, "reason": f"{problem[0].upper()}{problem[1:]}.",
-                        "next": "Correct the secret; https://appriseit.com lists the forms of addresses.",
-                    }
-                )  # fmt: skip
-        return list(checks.values())
+        return check_addresses(self._channels())
 
     def send_test(self, dry_run: bool) -> list[Check]:
         """A test message went to each channel, in a dry run to none; how each took it."""
@@ -200,7 +176,7 @@ class ContactsReview:
             failed = done.status is not Status.PASS
             checks.append(
                 Check(
-                    id=f"delivery-{person.id}-{channel.id}",
+                    id=f"delivery-{person.id}/{channel.id}",
                     title=f"{person.id}, {channel.id}: a test message is accepted",
                     status=done.status,
                     severity=Severity.CRITICAL,
