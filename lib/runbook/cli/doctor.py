@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import platform
@@ -34,7 +35,9 @@ def register(app: typer.Typer) -> None:
 def doctor() -> int:
     """Look for what is missing, dead or left over; each line says what to do."""
     findings = [
-        finding for look in (_python, _openssh, _folders, _targets, _runs, _scratch, _archive) for finding in look()
+        finding
+        for look in (_python, _openssh, _folders, _targets, _contacts, _runs, _scratch, _archive)
+        for finding in look()
     ]
     for finding in findings:
         line = " ".join(finding.what.split())
@@ -73,7 +76,7 @@ def _targets() -> Iterator[Finding]:
     from runbook.postgres.osuser import service_user
     from runbook.postgres.tools import find_tools
 
-    names = sorted(path.stem for path in layout.params().glob("*.yaml") if path.stem not in ("contacts", "controls"))
+    names = [path.stem for path in _target_files()]
     directories: dict[tuple[str | None, str | None], str] = {}
     for name in names:
         try:
@@ -92,6 +95,41 @@ def _targets() -> Iterator[Finding]:
             yield Finding(True, f"PostgreSQL {tools.version} for target {name}: {tools.bin}, run by user {who}")
         except RunbookError as cause:
             yield Finding(False, cause.message, cause.next or "install PostgreSQL")
+
+
+def _contacts() -> Iterator[Finding]:
+    """Of the environments that have a target: who would be called there."""
+    from runbook import clock
+    from runbook.escalation.readiness import check_readiness
+    from runbook.model import Status
+    from runbook.params.contacts import FILE, load_contacts
+
+    where = f"params/{FILE}"
+    try:
+        ready = check_readiness(load_contacts(), _environments(), clock.now())
+    except RunbookError as cause:
+        yield Finding(False, cause.message, cause.next or f"correct {where}")
+        return
+    for environments, checks in ready.items():
+        ill = [check for check in checks if check.status is not Status.PASS]
+        for check in ill:
+            yield Finding(False, f"contacts of {environments}: {check.reason}", check.next or f"correct {where}")
+        if not ill:
+            yield Finding(True, f"contacts of {environments}: filled in, confirmed, on call now, with addresses")
+
+
+def _environments() -> set[str]:
+    from runbook.params import load_params
+
+    found: set[str] = set()
+    for path in _target_files():
+        with contextlib.suppress(RunbookError):  # _targets has told of it
+            found.add(load_params(path.stem).environment)
+    return found
+
+
+def _target_files() -> list[Path]:
+    return sorted(path for path in layout.params().glob("*.yaml") if path.stem not in ("contacts", "controls"))
 
 
 def _runs() -> Iterator[Finding]:
