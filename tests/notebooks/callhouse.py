@@ -57,7 +57,15 @@ def waiting_run(house: House) -> str:
     return str(result.last["run"])
 
 
-def review(house: House, *more: str) -> Any:
+REVIEW = ("run", "escalation", "--target", "billing")
+
+
+def add_review(house: House) -> None:
+    """The notebook of the contacts, and a production target that they answer for."""
     shutil.copy(layout.CHECKOUT / "notebooks" / "06_escalation.ipynb", house.home / "notebooks")
     house.add_params("billing", "production")
-    return house.runbook("run", "escalation", "--target", "billing", *more)
+
+
+def review(house: House, *more: str) -> Any:
+    add_review(house)
+    return house.runbook(*REVIEW, *more)

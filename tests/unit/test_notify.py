@@ -54,7 +54,7 @@ def test_refused_mailbox_says_why() -> None:
 
 def test_nobody_listens() -> None:
     sent = send(f"mailto://127.0.0.1:{free_port()}/?from=run@corp.net&to=dba@corp.net", "t", "b", timeout=10)
-    assert not sent.ok and "refused" in sent.said
+    assert sent.ok is False and "refused" in sent.said, "nothing went out"
 
 
 def test_password_is_not_sent_to_a_server_without_tls() -> None:
@@ -69,14 +69,14 @@ def test_mute_server_is_left_after_its_time(scheme: str) -> None:
     began = time.monotonic()
     with mute_server() as port:
         sent = send(f"{scheme}://127.0.0.1:{port}/?from=run@corp.net&to=dba@corp.net", "t", "b", timeout=1)
-    assert not sent.ok and time.monotonic() - began < 8
+    assert sent.ok is None and time.monotonic() - began < 8, "it may have gone out"
 
 
 def test_answer_that_drips_for_ever_is_left_after_its_time() -> None:
     began = time.monotonic()
     with web_server() as web:
         sent = send(f"json://127.0.0.1:{web.port}/drip", "t", "b", timeout=1)
-    assert (sent.ok, sent.said) == (False, "no answer within 1 s")
+    assert (sent.ok, sent.said) == (None, "no answer within 1 s"), "it may have gone out"
     assert time.monotonic() - began < 10
 
 

@@ -34,6 +34,8 @@ def page(
     folder = find_run(run)
     paged = page_role(folder, role, message=message.strip(), anyone=anyone, dry_run=dry_run)
     status_command = f"runbook status {folder.name}"
+    if paged.before is not None:
+        say(f"{paged.before} Whoever got that one gets this one too, and it says so.")
     if dry_run:
         who = ", ".join(one.name for one in paged.people) or "nobody is on duty"
         say(f"Dry run, nothing is sent. Would be called, in this order: {who}\n\n{paged.title}\n\n{paged.body}")
@@ -41,14 +43,14 @@ def page(
         json_line(run=folder.name, verdict="DRY", reason=reason, record=paged.record, next=status_command, exit_code=0)
         return 0
     for one in paged.deliveries:
-        word = {Status.PASS: "accepted", Status.FAIL: "refused ", Status.UNKNOWN: "not sent"}[one.status]
-        say(f"{word}  {one.person}  {one.channel} ({one.shown}): {one.said}")
+        say(f"{one.went}  {one.person}  {one.channel} ({one.shown}): {one.said}")
     if paged.status is Status.PASS:
         reached = next(one for one in paged.deliveries if one.status is Status.PASS)
         reason = f"A channel of {reached.person} has accepted it; whether a person has read it, nobody knows yet."
         verdict, code, next_command = "PAGED", 0, status_command
     else:
-        reason = "Nobody was reached." if paged.people else f"Nobody is on duty for {role}."
+        known = "Nobody was reached." if paged.status is Status.FAIL else "Nobody is known to be reached."
+        reason = known if paged.people else f"Nobody is on duty for {role}."
         failed = Verdict.FAIL if paged.status is Status.FAIL else Verdict.INCOMPLETE
         verdict, code = str(failed), EXIT_CODES[failed]
         next_command = f"By hand: {paged.by_hand[0]}"

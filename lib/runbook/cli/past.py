@@ -92,6 +92,8 @@ def show_state(folder: Path, state: RunState) -> None:
     from runbook.model import Status, StepState
     from runbook.runner.dead import is_alive
     from runbook.runner.progress import progress_text, read_progress
+    from runbook.session import identity
+    from runbook.session.pagebook import is_broken_off, page_said
 
     running = not state.closed and is_alive(state)
     say(f"{state.run}  attempt {state.attempt}  target {state.target}  {standing(state)}")
@@ -109,7 +111,12 @@ def show_state(folder: Path, state: RunState) -> None:
             for option, meaning in (asked["options"] or {}).items():
                 say(f"    {option}{' VALUE' if option in asked['needs_value'] else ''}: {meaning}")
     for page in state.pages:
-        say(f"  PAGED {page['role']} at {page['at']}: {page['outcome']}")
+        if not is_broken_off(page):
+            say(f"  PAGED {page['role']} at {page['at']}: {page['outcome']}")
+        elif identity.is_alive(page["process"]):
+            say(f"  PAGING {page['role']} since {page['at']}")
+        else:
+            say(f"  PAGED {page_said(page)}")
     for act, undo in state.undos.items():
         say(f"  NOT TAKEN BACK: {act}. Undo: {undo}")
     if state.effects is not None:

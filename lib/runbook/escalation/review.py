@@ -6,18 +6,19 @@ import getpass
 import hashlib
 import socket
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from runbook import clock, layout
 from runbook.clock import human_seconds
 from runbook.escalation import entries
 from runbook.escalation.addresses import check_addresses
-from runbook.escalation.calling import deliver
+from runbook.escalation.calling import Delivery, Went, broken_off, deliver
 from runbook.escalation.oncall import find_gaps, on_duty
 from runbook.escalation.wording import check_body, check_title
 from runbook.model import Check, Severity, Status
 from runbook.params.contacts import Channel, Person, Role, contacts_file, load_contacts
 from runbook.params.schema import Params
+from runbook.redact import scrubber
 
 
 def check_parameters(params: Params, values: Mapping[str, Any]) -> None:
@@ -27,6 +28,13 @@ def check_parameters(params: Params, values: Mapping[str, Any]) -> None:
         ParamsError: they cannot, or do not.
     """
     ContactsReview(params, "preflight", values["roles"])
+
+
+class Memory(Protocol):
+    """What outlives an attempt of a run."""
+
+    def recall(self, name: str, default: Any = None) -> Any: ...
+    def remember(self, name: str, value: Any) -> None: ...
 
 
 class ContactsReview:
@@ -154,8 +162,11 @@ class ContactsReview:
         """Each channel's secret can be had and is an address; nothing is sent."""
         return check_addresses(self._channels())
 
-    def send_test(self, dry_run: bool) -> list[Check]:
-        """A test message went to each channel, in a dry run to none; how each took it."""
+    def send_test(self, dry_run: bool, memory: Memory) -> list[Check]:
+        """A test message went to each channel, in a dry run to none; how each took it.
+
+        What is remembered of an earlier attempt counts: who got it gets it no second time, nor does who may have got it.
+        """
         self.sent_rows: list[dict[str, Any]] = []
         checks = []
         for person, channel in self._channels():
@@ -163,31 +174,42 @@ class ContactsReview:
             if dry_run:
                 self.sent_rows.append({**row, "outcome": "dry run: nothing was sent", "said": "–"})
                 continue
-            roles = ", ".join(role.id for role in self.roster.roles if person.id in role.chain)
-            who, host = getpass.getuser(), socket.gethostname()
-            body = check_body(person.name, roles, self.run, who, host)
-            done = deliver(person, channel, check_title(self.params.target), body)
-            words = {
-                Status.PASS: "accepted by the channel, not: read",
-                Status.FAIL: "refused",
-                Status.UNKNOWN: "not sent",
-            }
-            self.sent_rows.append({**row, "outcome": words[done.status], "said": done.said, "s": done.seconds})
-            failed = done.status is not Status.PASS
-            checks.append(
-                Check(
-                    id=f"delivery-{person.id}/{channel.id}",
-                    title=f"{person.id}, {channel.id}: a test message is accepted",
-                    status=done.status,
-                    severity=Severity.CRITICAL,
-                    expected="accepted by the channel",
-                    observed=words[done.status],
-                    object=channel.shown,
-                    reason=f"{words[done.status].capitalize()}: {done.said}" if failed else None,
-                    next=f"Correct the channel {channel.id} of {person.id}; until then: {person.by_hand}."
-                    if failed
-                    else None,
-                    seconds=done.seconds,
-                )
-            )
+            done, when = self._deliver_once(person, channel, memory)
+            said = f"{done.said} (at {when}; it was not sent again)" if when else done.said
+            self.sent_rows.append({**row, "outcome": str(done.went), "said": said, "s": done.seconds})
+            checks.append(_check_delivery(person, channel, done, said))
         return checks
+
+    def _deliver_once(self, person: Person, channel: Channel, memory: Memory) -> tuple[Delivery, str | None]:
+        """The delivery; and when it was, if it was not made now."""
+        secret = channel.address.env or channel.address.file if channel.address is not None else channel.practice
+        name = scrubber.text(f"test message to {person.id}/{channel.id}, {channel.shown}, {secret}")
+        known = memory.recall(name)
+        if known is not None and Went(known["went"]) in (Went.ACCEPTED, Went.NOT_KNOWN):
+            return Delivery.of(known), str(known["at"])
+        at = clock.stamp(clock.now())
+        memory.remember(name, scrubber.value({"at": at, **broken_off(person, channel).facts()}))
+        roles = ", ".join(role.id for role in self.roster.roles if person.id in role.chain)
+        body = check_body(person.name, roles, self.run, getpass.getuser(), socket.gethostname())
+        done = deliver(person, channel, check_title(self.params.target), body)
+        memory.remember(name, scrubber.value({"at": at, **done.facts()}))
+        return done, None
+
+
+def _check_delivery(person: Person, channel: Channel, done: Delivery, said: str) -> Check:
+    then = f"Correct the channel {channel.id} of {person.id}; until then: {person.by_hand}."
+    if done.went is Went.NOT_KNOWN:
+        then = f"Ask {person.name} ({person.by_hand}) whether it has come; a new run sends another."
+    failed = done.status is not Status.PASS
+    return Check(
+        id=f"delivery-{person.id}/{channel.id}",
+        title=f"{person.id}, {channel.id}: a test message is accepted",
+        status=done.status,
+        severity=Severity.CRITICAL,
+        expected="accepted by the channel",
+        observed=str(done.went),
+        object=channel.shown,
+        reason=f"{done.went.capitalize()}: {said}" if failed else None,
+        next=then if failed else None,
+        seconds=done.seconds,
+    )

@@ -30,8 +30,22 @@ def page_title(role: str, incident: Incident) -> str:
     return f"PAGE {role}: {incident.standing} on {incident.target}: {incident.runbook}"
 
 
-def page_body(role_title: str, incident: Incident, message: str, operator: str, host: str, at: str) -> str:
-    """The message: what, where, what waits, the next command, and where to read on."""
+def page_body(
+    role_title: str,
+    incident: Incident,
+    message: str,
+    operator: str,
+    host: str,
+    at: str,
+    page: str,
+    before: str | None = None,
+) -> str:
+    """The message: what, where, what waits, the next command, and where to read on.
+
+    Args:
+        page: its id, the same in each channel.
+        before: an earlier page that broke off, in a sentence: somebody may get both.
+    """
     report = f"{incident.record}/report.html" if incident.record else "not archived yet"
     lines = [
         *([f"{operator} says: {message}", ""] if message else []),
@@ -45,7 +59,8 @@ def page_body(role_title: str, incident: Incident, message: str, operator: str, 
         f"Read on: runbook status {incident.run}",
         f"Report: {report}",
         "",
-        f"You are called as {role_title}, by {operator} on {host} at {at}.",
+        f"You are called as {role_title}, by {operator} on {host} at {at} (page {page}).",
+        *([f"It is sent again: {before} You may have had that one."] if before else []),
         "Nobody sees whether you have read this: call back.",
     ]
     return "\n".join(lines)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -23,14 +24,20 @@ from runbook.redact import scrubber
 #: How long the process may take to start on a busy machine, beside the time that the message has.
 _START_SECONDS = 5.0
 _KEPT = 600
+#: The connection was never there: nothing went out.
+_NEVER_OPENED = re.compile(
+    r"refused|connect timeout|NewConnectionError|unreachable|Name or service not known", re.IGNORECASE
+)
+#: It ended before the answer: the message may have been taken.
+_CUT_OFF = re.compile(r"timed out|reset by peer|without response|unexpectedly closed|broken pipe", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Sent:
-    """How a message ended. `ok`: the channel has accepted it, which does not say that a person has read it; `said`: its answer,
-    or why there was none, scrubbed."""
+    """How a message ended. `ok`: the channel has accepted it, which does not say that a person has read it; None: nobody can tell,
+    it may have gone out. `said`: its answer, or why there was none, scrubbed."""
 
-    ok: bool
+    ok: bool | None
     said: str
     seconds: float
 
@@ -46,11 +53,11 @@ def send(address: str, title: str, body: str, *, timeout: float) -> Sent:
     try:
         answer = _ask({"address": address, "title": title, "body": body, "timeout": timeout}, timeout)
     except CommandTimedOut:
-        return Sent(False, f"no answer within {timeout:g} s", time.monotonic() - began)
+        return Sent(None, f"no answer within {timeout:g} s", time.monotonic() - began)
     except CommandFailed as cause:
         return Sent(False, scrubber.text(cause.message), time.monotonic() - began)
     said = scrubber.text(str(answer["said"]))[:_KEPT]
-    return Sent(bool(answer["ok"]), said, float(answer["seconds"]))
+    return Sent(answer["ok"], said, float(answer["seconds"]))
 
 
 def address_problems(addresses: Sequence[str]) -> list[str | None]:
@@ -121,7 +128,9 @@ def _deliver(order: dict[str, Any]) -> dict[str, Any]:
         for one in result.logs()
         if one.level in ("WARNING", "ERROR", "CRITICAL") or one.message.startswith("Socket Exception")
     ]
-    return {"ok": False, "said": " ".join(said) or f"{service.service_name} gave no reason", "seconds": seconds}
+    told = " ".join(said)
+    ok = None if _CUT_OFF.search(told) and not _NEVER_OPENED.search(told) else False
+    return {"ok": ok, "said": told or f"{service.service_name} gave no reason", "seconds": seconds}
 
 
 def _answer(order: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from runbook import clock
 from runbook.errors import OperatorError, RunbookError, TargetLocked
-from runbook.escalation.calling import Delivery, call_people, verdict_of
+from runbook.escalation.calling import Delivery, Went, call_people, verdict_of
 from runbook.escalation.oncall import on_duty
 from runbook.escalation.wording import Incident, page_body, page_title
 from runbook.model import Status, StepState
@@ -22,6 +22,7 @@ from runbook.session import identity
 from runbook.session.credentials import register_all_secrets, register_secrets
 from runbook.session.journal import Journal
 from runbook.session.lock import TargetLock
+from runbook.session.pagebook import is_broken_off, page_said
 from runbook.session.request import JOURNAL
 from runbook.session.state import RunState
 
@@ -29,7 +30,7 @@ from runbook.session.state import RunState
 @dataclass(frozen=True)
 class Paged:
     """How a page ended. `people`: who was to be called, in order; `by_hand`: what is left for a person to do; `record`: the newest one
-    of the run; `archived`: whether the page stands in it."""
+    of the run; `archived`: whether the page stands in it; `before`: an earlier page to the role that broke off, in a sentence."""
 
     status: Status
     title: str
@@ -39,6 +40,7 @@ class Paged:
     by_hand: list[str]
     record: str | None
     archived: bool
+    before: str | None = None
 
 
 def incident_of(state: RunState) -> Incident:
@@ -69,7 +71,8 @@ def incident_of(state: RunState) -> Incident:
 def page_role(folder: Path, role_name: str, *, message: str = "", anyone: bool = False, dry_run: bool = False) -> Paged:
     """The people of the role who are on duty were called in their order until a channel accepted the message.
 
-    The page is journaled before and after. A run whose attempt is archived has another record with it, unless somebody works on the
+    The page is journaled before and after, and so is each delivery: a page that breaks off says of which it is not known whether it
+    went out. A run whose attempt is archived has another record with it, unless somebody works on the
     run, whose next record has it then.
 
     Args:
@@ -93,20 +96,38 @@ def page_role(folder: Path, role_name: str, *, message: str = "", anyone: bool =
     incident = incident_of(state)
     title = scrubber.text(page_title(role.id, incident))
     operator, host = identity.operator(), identity.host()
-    body = scrubber.text(page_body(role.title, incident, message, operator, host, clock.stamp(now)))
+    page, before = secrets.token_hex(4), _broken_off_before(state, role.id)
+    body = scrubber.text(page_body(role.title, incident, message, operator, host, clock.stamp(now), page, before))
     if dry_run:
-        return Paged(Status.PASS, title, body, people, [], hands(roster, role, duty), incident.record, False)
-    journal, page = Journal(folder / JOURNAL), secrets.token_hex(4)
+        return Paged(Status.PASS, title, body, people, [], hands(roster, role, duty), incident.record, False, before)
+    journal = Journal(folder / JOURNAL)
     names = [one.id for one in people]
-    journal.append("page-begun", page=page, role=role.id, operator=operator, message=message, people=names)
-    done = call_people(people, title, body)
+    journal.append(
+        "page-begun", page=page, role=role.id, operator=operator, message=message, people=names,
+        process=identity.this_process(),
+    )  # fmt: skip
+    done = call_people(
+        people,
+        title,
+        body,
+        begin=lambda one: journal.append("page-sending", page=page, delivery=one.facts()),
+        tell=lambda one: journal.append("page-sent", page=page, delivery=one.facts()),
+    )
     status = verdict_of(done)
     outcome = _outcome(status, names, done)
     journal.append("page-ended", page=page, outcome=outcome, deliveries=[one.facts() for one in done])
     archived = _archive(folder, state)
     record = read_state(folder).records
     by_hand = hands(roster, role, duty) if status is not Status.PASS else []
-    return Paged(status, title, body, people, done, by_hand, record[-1] if record else None, archived)
+    return Paged(status, title, body, people, done, by_hand, record[-1] if record else None, archived, before)
+
+
+def _broken_off_before(state: RunState, role: str) -> str | None:
+    """The newest page to the role, when nobody lives who could say how it ended."""
+    mine = [page for page in state.pages if page["role"] == role]
+    if mine and is_broken_off(mine[-1]) and not identity.is_alive(mine[-1]["process"]):
+        return page_said(mine[-1])
+    return None
 
 
 def _outcome(status: Status, names: list[str], done: list[Delivery]) -> str:
@@ -114,6 +135,8 @@ def _outcome(status: Status, names: list[str], done: list[Delivery]) -> str:
         return "accepted"
     if not names:
         return "nobody is on duty"
+    if any(one.went is Went.NOT_KNOWN for one in done):
+        return "no channel accepted it, and of one at least it is not known whether it went out"
     return "no channel accepted it" if done else "nobody on duty has a channel"
 
 
