@@ -184,3 +184,21 @@ def test_counter_that_was_reset_has_no_rate() -> None:
     found = {row["what"]: row["value"] for row in rates(first, second)}
     assert (found["Transactions"], found["Rows changed"], found["WAL"]) == (5.0, None, None)
     assert found["Blocks found in shared_buffers"] is None
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ('ALTER TABLE "VACUUM"."CONCURRENTLY; --" VALIDATE CONSTRAINT c;', "transaction: one"),
+        ("-- VACUUM does not help\nDROP INDEX i;", "transaction: one"),
+        ('DROP INDEX CONCURRENTLY "a""b";', "no transaction"),
+    ],
+)
+def test_words_in_names_and_comments_do_not_decide_about_the_transaction(change: str, says: str) -> None:
+    (made,) = make_changes([seen("x", change=change)], AT)
+    assert f"-- {says}" in made.up
+
+
+def test_change_says_in_which_database_it_is_to_run() -> None:
+    changes = make_changes([seen("x", change="VACUUM;", database=None, run_in="a\nb"), seen("x", change="VACUUM;")], AT)
+    assert ["-- database: a b\n" in changes[0].up, "-- database: shop\n" in changes[1].up] == [True, True]

@@ -11,7 +11,9 @@ from pathlib import Path
 from runbook.errors import PlatformError
 from runbook.inspection.states import Seen
 
-_OUTSIDE = re.compile(r"\b(CONCURRENTLY|VACUUM|ALTER SYSTEM)\b")
+#: What is not for the server to carry out: names, literals, comments. The words in them decide nothing.
+_SAID = re.compile(r"""\"(?:[^\"]|\"\")*\"|'(?:[^']|'')*'|--[^\n]*""")
+_OUTSIDE = re.compile(r"\b(CONCURRENTLY|VACUUM|ALTER SYSTEM|DROP DATABASE)\b")
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,13 @@ def _undo(one: Seen) -> str | None:
 def _file(one: Seen, statements: str, what: str) -> str:
     lines = [
         _comment(f"{what} for {one.check}: {one.object}"),
-        _comment(f"database: {one.database or 'any'}"),
+        _comment(f"database: {one.run_in or one.database or 'any'}"),
         _comment(f"observed: {one.observed}, expected {one.expected}; {one.note}"),
-        _comment("no transaction: run it outside of one" if _OUTSIDE.search(statements) else "transaction: one"),
+        _comment(
+            "no transaction: run it outside of one"
+            if _OUTSIDE.search(_SAID.sub("", statements))
+            else "transaction: one"
+        ),
         *([] if one.undo else [_comment("undo: none")]),
         "SET lock_timeout = '5s';",
         statements,

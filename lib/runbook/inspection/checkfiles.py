@@ -2,7 +2,8 @@
 
 Each row is an object with a `value` in the file's unit; the higher, the worse. `-- warning: name` and `-- critical: name` give the
 thresholds, which stand in the file with their source (`-- threshold: name = 5 | why`) and may be overridden in params.
-`-- any: warning` says that every row is one. A row whose `unmeasured` says why, or whose value is NULL, was not measured.
+`-- any: warning` says that every row is one. A row whose `unmeasured` says why, or whose value is NULL, was not measured. A check of the
+whole server whose change is for one database alone names it in `run_in`.
 
 `<name>_post_160000.sql` takes the place of `<name>.sql` on servers from that version on.
 """

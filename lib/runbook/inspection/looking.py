@@ -251,4 +251,5 @@ def judge(file: CheckFile, database: str | None, row: Mapping[str, Any], limits:
         note=str(why or row.get("note") or ""),
         change=row.get("change") or None,
         undo=row.get("undo") or None,
+        run_in=row.get("run_in") or None,
     )

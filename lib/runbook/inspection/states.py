@@ -43,7 +43,10 @@ _WORSE = (State.OK, State.NOT_MEASURED, State.WARNING, State.CRITICAL)
 
 @dataclass(frozen=True)
 class Seen:
-    """One object as a check saw it. `note` explains the figure; for NOT_MEASURED it says why."""
+    """One object as a check saw it. `note` explains the figure; for NOT_MEASURED it says why.
+
+    `run_in`: the database that its change is for, where the check is of the whole server and it matters.
+    """
 
     check: str
     rank: int
@@ -56,6 +59,7 @@ class Seen:
     note: str
     change: str | None = None
     undo: str | None = None
+    run_in: str | None = None
 
     @property
     def key(self) -> str:

@@ -156,7 +156,7 @@ class Visit:
         write_changes(changes, folder)
         return [
             {
-                "file": layout.short(folder / change.name), "database": change.seen.database or "any",
+                "file": layout.short(folder / change.name), "database": change.seen.run_in or change.seen.database or "any",
                 "change": change.seen.change or "", "undo": change.seen.undo or "none",
             }
             for change in changes
