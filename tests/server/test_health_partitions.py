@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 from homes import at_home
-from mending import found, mend
+from mending import found, mend, run_file
 from own_cluster import OwnCluster, own_cluster
 from test_health_checks import health
 
@@ -214,3 +214,229 @@ def test_redundant_index_of_a_partitioned_table_is_told_once(shop: OwnCluster) -
         "SELECT id, at FROM sales ORDER BY id, at",
     )
     assert set(mend(shop, look(shop, "redundant_indexes", **given), again=False)) == {"public.short"}
+
+
+def test_table_without_a_key_is_told_once_with_the_rows_of_its_partitions(shop: OwnCluster) -> None:
+    plant(shop)
+    there = findings(shop, "tables_without_key")
+    assert {name: one.value for name, one in there.items()} == {"public.sales": 6000}
+    assert "so are 5 of its partitions" in there["public.sales"].note
+    for leaf in LEAVES[1:]:
+        shop.sql(f"ALTER TABLE {leaf} ADD PRIMARY KEY (id)", database="shop")
+    there = findings(shop, "tables_without_key", keyless_table_least_rows=10)
+    rows = shop.sql("SELECT count(*) FROM sales_20", database="shop")[0][0]
+    assert {name: one.value for name, one in there.items()} == {"public.sales": rows}, "those that have one are keyed"
+    shop.sql("ALTER TABLE sales_20 ADD PRIMARY KEY (id)", database="shop")
+    assert findings(shop, "tables_without_key", keyless_table_least_rows=10) == {}
+
+
+def test_key_of_the_whole_is_a_key_of_its_partitions(shop: OwnCluster) -> None:
+    plant(shop, "ALTER TABLE sales ADD PRIMARY KEY (id, at, kind)")
+    assert findings(shop, "tables_without_key", keyless_table_least_rows=1) == {}
+
+
+REFERRED = (
+    "CREATE TABLE kinds (kind int PRIMARY KEY)",
+    "INSERT INTO kinds VALUES (0), (1), (2)",
+    "ALTER TABLE sales ADD CONSTRAINT of_kind FOREIGN KEY (kind) REFERENCES kinds",
+)
+
+
+def test_foreign_key_of_a_partitioned_table_is_told_once_and_its_index_is_built_concurrently(shop: OwnCluster) -> None:
+    plant(shop, *REFERRED, "ALTER TABLE sales ADD CONSTRAINT of_kind_too FOREIGN KEY (kind) REFERENCES kinds")
+    names = [f"public.sales.{name}" for name in ("of_kind", "of_kind_too")]
+    there = findings(shop, "foreign_keys_without_index")
+    assert {name: one.value for name, one in there.items()} == dict.fromkeys(names, 6000)
+    assert there[names[1]].change is None and "will serve it" in there[names[1]].note, "one index serves both"
+    shop.sql("ALTER TABLE sales DROP CONSTRAINT of_kind_too", database="shop")
+    there = mend(shop, look(shop, "foreign_keys_without_index"))
+    assert list(there) == ["public.sales.of_kind"] and "5 of its partitions" in there["public.sales.of_kind"].note
+    shop.sql("CREATE INDEX whole ON sales (kind, at)", database="shop")
+    assert findings(shop, "foreign_keys_without_index", foreign_key_least_rows=0) == {}, "an index of the whole counts"
+
+
+def test_partitions_with_an_index_of_their_own_are_served(shop: OwnCluster) -> None:
+    plant(shop, *REFERRED, *(f"CREATE INDEX ON {leaf} (kind)" for leaf in LEAVES[1:]))
+    there = findings(shop, "foreign_keys_without_index", foreign_key_least_rows=1)
+    rows = shop.sql("SELECT count(*) FROM sales_20", database="shop")[0][0]
+    assert {name: one.value for name, one in there.items()} == {"public.sales.of_kind": rows}
+    mend(shop, look(shop, "foreign_keys_without_index", foreign_key_least_rows=1))
+    shop.sql("CREATE INDEX ON sales_20 (kind)", database="shop")
+    assert findings(shop, "foreign_keys_without_index", foreign_key_least_rows=1) == {}
+
+
+def test_foreign_key_to_a_partitioned_table_is_told_once_and_so_is_one_of_a_partition(shop: OwnCluster) -> None:
+    plant(
+        shop,
+        "ALTER TABLE sales ADD PRIMARY KEY (id, at, kind)",
+        "CREATE TABLE lines (id int, at date, kind int, FOREIGN KEY (id, at, kind) REFERENCES sales)",
+        "INSERT INTO lines SELECT id, at, kind FROM sales LIMIT 500",
+        "CREATE TABLE notes (note text PRIMARY KEY)",
+        "INSERT INTO notes VALUES ('n')",
+        "ALTER TABLE sales_20 ADD CONSTRAINT noted FOREIGN KEY (note) REFERENCES notes",
+        "ANALYZE",
+    )
+    there = mend(shop, look(shop, "foreign_keys_without_index"))
+    assert set(there) == {"public.lines.lines_id_at_kind_fkey", "public.sales_20.noted"}
+    assert there["public.lines.lines_id_at_kind_fkey"].value == 500
+
+
+def test_foreign_key_of_a_part_of_a_partitioned_table_is_told_there(shop: OwnCluster) -> None:
+    plant(
+        shop,
+        "CREATE TABLE kinds (kind int PRIMARY KEY)",
+        "INSERT INTO kinds VALUES (0), (1), (2)",
+        "ALTER TABLE sales_21 ADD CONSTRAINT of_kind FOREIGN KEY (kind) REFERENCES kinds",
+    )
+    assert list(mend(shop, look(shop, "foreign_keys_without_index"))) == ["public.sales_21.of_kind"], (
+        "a part of it alone"
+    )
+
+
+def test_constraint_that_partitions_inherit_is_told_once_and_validated_below(shop: OwnCluster) -> None:
+    plant(
+        shop,
+        "ALTER TABLE sales ADD CONSTRAINT known CHECK (kind IS NOT NULL) NOT VALID",
+        "ALTER TABLE sales_20 ADD CONSTRAINT own CHECK (id > 0) NOT VALID",
+        "CREATE TABLE above (a int)",
+        "CREATE TABLE below () INHERITS (above)",
+        "ALTER TABLE above ADD CONSTRAINT positive CHECK (a > 0) NOT VALID",
+    )
+    names = {"public.sales.known", "public.sales_20.own", "public.above.positive"}
+    if shop.tools.major >= 18:
+        shop.sql("ALTER TABLE sales ADD CONSTRAINT said NOT NULL note NOT VALID", database="shop")
+        names.add("public.sales.said")
+    assert set(mend(shop, look(shop, "unvalidated_constraints"), undo=False)) == names
+    assert shop.sql("SELECT count(*) FROM pg_constraint WHERE NOT convalidated", database="shop") == [(0,)]
+
+
+def test_foreign_key_to_a_partitioned_table_that_was_not_validated_is_told_once(shop: OwnCluster) -> None:
+    plant(
+        shop,
+        "ALTER TABLE sales ADD PRIMARY KEY (id, at, kind)",
+        "CREATE TABLE lines (id int, at date, kind int)",
+        "ALTER TABLE lines ADD CONSTRAINT of_sale FOREIGN KEY (id, at, kind) REFERENCES sales NOT VALID",
+    )
+    assert list(mend(shop, look(shop, "unvalidated_constraints"), undo=False)) == ["public.lines.of_sale"]
+
+
+def test_trigger_that_is_off_on_the_whole_is_told_once_and_on_a_partition_there(shop: OwnCluster) -> None:
+    plant(
+        shop,
+        "CREATE FUNCTION quiet() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
+        *(
+            f"CREATE TRIGGER {name} AFTER INSERT ON sales FOR EACH ROW EXECUTE FUNCTION quiet()"
+            for name in ("ever", "off", "half", "top")
+        ),
+        "CREATE TRIGGER each AFTER INSERT ON sales FOR EACH STATEMENT EXECUTE FUNCTION quiet()",
+        "ALTER TABLE sales DISABLE TRIGGER off",
+        "ALTER TABLE sales DISABLE TRIGGER each",
+        "ALTER TABLE ONLY sales DISABLE TRIGGER top",
+        "ALTER TABLE ONLY sales_21_odd_a DISABLE TRIGGER half",
+    )
+    there = mend(shop, look(shop, "disabled_triggers"))
+    assert set(there) == {"public.sales.off", "public.sales.each", "public.sales.top", "public.sales_21_odd_a.half"}
+    assert (there["public.sales.off"].undo or "").count("DISABLE") == 8, "wherever it was off"
+
+
+def test_constraint_triggers_of_a_partitioned_table_are_told_at_the_top(shop: OwnCluster) -> None:
+    plant(shop, *REFERRED, "ALTER TABLE sales DISABLE TRIGGER ALL")
+    there = mend(shop, look(shop, "disabled_triggers"))
+    assert {name.rpartition(".")[0] for name in there} == {"public.sales"} and len(there) == 2
+
+
+def test_sequence_that_feeds_a_partitioned_table_is_told_with_a_change_at_the_top(shop: OwnCluster) -> None:
+    plant(
+        shop,
+        "CREATE TABLE fed (id serial, at date) PARTITION BY RANGE (at)",
+        "CREATE TABLE fed_20 PARTITION OF fed FOR VALUES FROM ('2020-01-01') TO ('2021-01-01')",
+        "CREATE SEQUENCE own",
+        "CREATE TABLE fed_21 PARTITION OF fed (id DEFAULT nextval('own')) FOR VALUES FROM ('2021-01-01') TO ('2022-01-01')",
+        "SELECT setval('own', 2000000000)",
+        "SELECT setval('fed_id_seq', 2000000000)",
+    )
+    names = {"public.fed_id_seq", "public.own"}
+    there = found(look(shop, "sequence_exhaustion")(), shop.home)
+    assert set(there) == names and {one.value for one in there.values()} == {93.132}
+    assert there["public.own"].change == "ALTER TABLE public.fed ALTER COLUMN id TYPE bigint;"
+    shop.sql("ALTER TABLE fed_21 ALTER id DROP DEFAULT", "DROP SEQUENCE own", database="shop")
+    if shop.tools.major >= 17:
+        shop.sql(
+            "CREATE TABLE counted (id int GENERATED ALWAYS AS IDENTITY, at date) PARTITION BY RANGE (at)",
+            "CREATE TABLE counted_20 PARTITION OF counted FOR VALUES FROM ('2020-01-01') TO ('2021-01-01')",
+            "SELECT setval('counted_id_seq', 2000000000)",
+            database="shop",
+        )
+        names.add("public.counted_id_seq")
+    assert set(mend(shop, look(shop, "sequence_exhaustion"))) == names - {"public.own"}
+
+
+def test_partitioned_table_that_was_never_analysed_is_told_and_its_partitions_do_not_help(shop: OwnCluster) -> None:
+    plant(shop)
+    given = {"partitioned_least_rows": 1000}
+    assert findings(shop, "partitioned_not_analysed", **given) == {}
+    shop.sql(
+        "INSERT INTO sales SELECT g, '2020-02-02', 1 FROM generate_series(1, 9000) AS g",
+        "ANALYZE sales_20",
+        database="shop",
+    )
+    there = mend(shop, look(shop, "partitioned_not_analysed", **given), undo=False)
+    assert {name: one.value for name, one in there.items()} == {"public.sales": 60}
+    shop.sql(
+        "CREATE TABLE fresh (a int) PARTITION BY LIST (a)",
+        "CREATE TABLE fresh_1 PARTITION OF fresh FOR VALUES IN (1)",
+        "INSERT INTO fresh SELECT 1 FROM generate_series(1, 2000)",
+        "ANALYZE fresh_1",
+        database="shop",
+    )
+    there = mend(shop, look(shop, "partitioned_not_analysed", **given), undo=False)
+    assert {name: one.value for name, one in there.items()} == {"public.fresh": 100}
+
+
+def test_detach_that_was_cut_short_is_told_and_one_that_still_runs_is_not(shop: OwnCluster) -> None:
+    plant(shop)
+    shop.sql("DROP TABLE sales_rest", "DROP TABLE sales_21", database="shop")
+
+    def detach() -> None:
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            shop.sql("ALTER TABLE sales DETACH PARTITION sales_20 CONCURRENTLY", database="shop")
+
+    with shop.connect("shop") as holder:
+        holder.autocommit = False
+        holder.execute("SELECT count(*) FROM sales")
+        detaching = threading.Thread(target=detach)
+        detaching.start()
+        while not shop.sql("SELECT 1 FROM pg_inherits WHERE inhdetachpending", database="shop"):
+            time.sleep(0.05)
+        try:
+            assert findings(shop, "pending_detach") == {}
+        finally:
+            shop.sql("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE 'ALTER TABLE sales DETACH%'")
+            detaching.join()
+            holder.rollback()
+    there = findings(shop, "pending_detach")
+    assert list(there) == ["public.sales_20"]
+    mend(shop, look(shop, "pending_detach"), undo=False)
+    run_file(shop, there["public.sales_20"].undo or "")
+    assert shop.sql("SELECT count(*) FROM pg_inherits WHERE inhrelid = 'sales_20'::regclass", database="shop") == [(1,)]
+
+
+def test_bloat_is_that_of_each_partition_and_its_change_works(shop: OwnCluster) -> None:
+    plant(
+        shop,
+        "CREATE EXTENSION pgstattuple",
+        "CREATE INDEX whole ON sales (id)",
+        "INSERT INTO sales SELECT g, '2020-02-02', 1, repeat('x', 200) FROM generate_series(1, 60000) AS g",
+        "DELETE FROM sales WHERE id % 5 <> 0",
+        "VACUUM sales",
+    )
+    there = mend(shop, look(shop, "bloated_tables", "bloated_indexes"), undo=False)
+    assert set(there) == {"public.sales_20", "public.sales_20_id_idx"}
+
+
+def test_rows_that_are_dead_in_a_partition_are_told_there(shop: OwnCluster) -> None:
+    plant(
+        shop, "INSERT INTO sales SELECT g, '2020-02-02', 1 FROM generate_series(1, 20000) AS g", "DELETE FROM sales_20"
+    )
+    there = mend(shop, look(shop, "autovacuum_behind"), undo=False)
+    assert list(there) == ["public.sales_20"]
