@@ -73,7 +73,7 @@ class Room:
     @staticmethod
     def _back(moving: MoveFirst) -> str:
         return (
-            f"server down, and when there is room: rm {moving.place} && cp -a {moving.to} {moving.place}; until then that disk "
+            f"server down, and when there is room: rm -f {moving.place} && cp -a {moving.to} {moving.place}; until then that disk "
             "must be mounted before the server starts"
         )
 
