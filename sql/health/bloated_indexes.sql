@@ -22,7 +22,7 @@ WITH large AS (
     AND NOT (pg_catalog.pg_is_in_recovery() AND c.relpersistence = 'u')
     AND pg_catalog.pg_relation_size(c.oid) >= :bloat_least_mebibytes::float8 * 1048576
     AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend AS e
-                    WHERE e.classid = 'pg_catalog.pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e')
+                    WHERE e.classid = 'pg_catalog.pg_class'::regclass AND e.objid IN (c.oid, x.indrelid) AND e.deptype = 'e')
 )
 SELECT l.object,
        -- A leaf that is emptied whole is counted neither in the density nor as a leaf, but still lies in the file.

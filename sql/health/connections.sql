@@ -10,7 +10,7 @@
 -- why: behind the limit every new client is refused
 -- next: look for sessions that are idle; put a pooler before the server rather than raise the limit
 -- columns: object text; value float8, share of the limit in use; note text
--- source: PostgreSQL 17, pg_stat_activity, pg_settings, pg_roles.rolconnlimit, pg_database.datconnlimit
+-- source: PostgreSQL 17, pg_stat_activity, pg_settings, pg_roles.rolconnlimit (no limit to a superuser), pg_database.datconnlimit
 WITH used AS (
   SELECT datname, usename FROM pg_catalog.pg_stat_activity
   WHERE backend_type = 'client backend' AND pid <> pg_catalog.pg_backend_pid()
@@ -24,7 +24,7 @@ WITH used AS (
   FROM pg_catalog.pg_database AS d WHERE datconnlimit > 0
   UNION ALL
   SELECT format('role %I', rolname), (SELECT count(*) FROM used WHERE used.usename = r.rolname), rolconnlimit
-  FROM pg_catalog.pg_roles AS r WHERE rolconnlimit > 0 AND rolcanlogin
+  FROM pg_catalog.pg_roles AS r WHERE rolconnlimit > 0 AND rolcanlogin AND NOT rolsuper
 )
 SELECT object, round(100.0 * n / greatest(1, most), 1)::float8 AS value,
        format('%s of %s; clients behind a pooler are not counted', n, most) AS note

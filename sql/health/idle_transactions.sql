@@ -14,8 +14,8 @@
 SELECT format('session %s of %I in %I', pid, usename, datname) AS object,
        round(extract(epoch FROM clock_timestamp() - state_change)::numeric, 1)::float8 AS value,
        format('%s; application %L; its transaction began at %s', state, application_name, xact_start) AS note,
-       format('SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE pid = %s AND backend_start = %L AND state = %L;',
-              pid, backend_start, state) AS change,
+       format('SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE pid = %s AND backend_start = %L AND xact_start = %L AND state = %L;',
+              pid, backend_start, xact_start, state) AS change,
        NULL::text AS undo
 FROM pg_catalog.pg_stat_activity
 WHERE backend_type = 'client backend' AND state LIKE 'idle in transaction%' AND pid <> pg_catalog.pg_backend_pid()
