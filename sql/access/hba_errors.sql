@@ -8,8 +8,10 @@
 -- columns: object text; value float8; note text
 -- privilege: SELECT on pg_hba_file_rules and EXECUTE on pg_hba_file_rules(); pg_monitor has neither
 -- source: PostgreSQL 17, 20.1 pg_hba.conf
-SELECT format('line %s', line_number) AS object,
+SELECT format('%s: %s', place, error) AS object,
        1::float8 AS value, error AS note
-FROM pg_catalog.pg_hba_file_rules
+FROM (SELECT r.*, coalesce((to_jsonb(r) ->> 'rule_number')::int, 0) AS number,
+             coalesce(pg_catalog.regexp_replace(to_jsonb(r) ->> 'file_name', '^.*/', '') || ' ', '') || 'line ' || line_number AS place
+      FROM pg_catalog.pg_hba_file_rules AS r) AS rules
 WHERE error IS NOT NULL
-ORDER BY line_number;
+ORDER BY number, line_number;

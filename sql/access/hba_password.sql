@@ -8,9 +8,12 @@
 -- columns: object text; value float8; note text
 -- privilege: SELECT on pg_hba_file_rules and EXECUTE on pg_hba_file_rules(); pg_monitor has neither
 -- source: PostgreSQL 17, 20.1 pg_hba.conf
-SELECT format('%s %s %s%s %s', type, array_to_string(database, ','), array_to_string(user_name, ','),
+SELECT format('%s %s %s%s %s', type, (SELECT string_agg(CASE WHEN one ~ '[,"[:space:]]' THEN '"' || replace(one, '"', '""') || '"' ELSE one END, ',' ORDER BY n) FROM unnest(database) WITH ORDINALITY AS u (one, n)),
+              (SELECT string_agg(CASE WHEN one ~ '[,"[:space:]]' THEN '"' || replace(one, '"', '""') || '"' ELSE one END, ',' ORDER BY n) FROM unnest(user_name) WITH ORDINALITY AS u (one, n)),
               coalesce(' ' || address, '') || coalesce(' ' || netmask, ''), auth_method) AS object,
-       1::float8 AS value, format('line %s: %s', line_number, 'without TLS anybody on the way reads it') AS note
-FROM pg_catalog.pg_hba_file_rules
+       1::float8 AS value, format('%s: %s', place, 'without TLS anybody on the way reads it') AS note
+FROM (SELECT r.*, coalesce((to_jsonb(r) ->> 'rule_number')::int, 0) AS number,
+             coalesce(pg_catalog.regexp_replace(to_jsonb(r) ->> 'file_name', '^.*/', '') || ' ', '') || 'line ' || line_number AS place
+      FROM pg_catalog.pg_hba_file_rules AS r) AS rules
 WHERE auth_method = 'password'
-ORDER BY line_number;
+ORDER BY number, line_number;

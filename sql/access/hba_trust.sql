@@ -7,10 +7,13 @@
 -- next: use scram-sha-256 or cert, then reload
 -- columns: object text; value float8; note text
 -- privilege: SELECT on pg_hba_file_rules and EXECUTE on pg_hba_file_rules(); pg_monitor has neither
--- source: PostgreSQL 17, 20.1 pg_hba.conf
-SELECT format('%s %s %s%s %s', type, array_to_string(database, ','), array_to_string(user_name, ','),
+-- source: PostgreSQL 17, 20.1 pg_hba.conf; clientcert=verify-full asks for a certificate in the role's own name
+SELECT format('%s %s %s%s %s', type, (SELECT string_agg(CASE WHEN one ~ '[,"[:space:]]' THEN '"' || replace(one, '"', '""') || '"' ELSE one END, ',' ORDER BY n) FROM unnest(database) WITH ORDINALITY AS u (one, n)),
+              (SELECT string_agg(CASE WHEN one ~ '[,"[:space:]]' THEN '"' || replace(one, '"', '""') || '"' ELSE one END, ',' ORDER BY n) FROM unnest(user_name) WITH ORDINALITY AS u (one, n)),
               coalesce(' ' || address, '') || coalesce(' ' || netmask, ''), auth_method) AS object,
-       1::float8 AS value, format('line %s: %s', line_number, 'any process that reaches the port is let in') AS note
-FROM pg_catalog.pg_hba_file_rules
-WHERE auth_method = 'trust' AND type <> 'local' AND pg_catalog.current_setting('listen_addresses') <> ''
-ORDER BY line_number;
+       1::float8 AS value, format('%s: %s', place, 'any process that reaches the port is let in') AS note
+FROM (SELECT r.*, coalesce((to_jsonb(r) ->> 'rule_number')::int, 0) AS number,
+             coalesce(pg_catalog.regexp_replace(to_jsonb(r) ->> 'file_name', '^.*/', '') || ' ', '') || 'line ' || line_number AS place
+      FROM pg_catalog.pg_hba_file_rules AS r) AS rules
+WHERE auth_method = 'trust' AND NOT coalesce(options @> '{clientcert=verify-full}', false) AND type <> 'local' AND pg_catalog.current_setting('listen_addresses') <> ''
+ORDER BY number, line_number;

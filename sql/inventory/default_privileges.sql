@@ -4,7 +4,7 @@
 -- source: PostgreSQL 17, pg_default_acl
 SELECT format('%s made by %I in %s to %s',
               CASE d.defaclobjtype WHEN 'r' THEN 'tables' WHEN 'S' THEN 'sequences' WHEN 'f' THEN 'functions' WHEN 'T' THEN 'types'
-                   WHEN 'n' THEN 'schemas' ELSE d.defaclobjtype::text END,
+                   WHEN 'n' THEN 'schemas' WHEN 'L' THEN 'large objects' ELSE d.defaclobjtype::text END,
               o.rolname, coalesce('schema ' || pg_catalog.quote_ident(n.nspname), 'any schema'),
               CASE e.grantee WHEN 0 THEN 'PUBLIC' ELSE format('%I', coalesce(r.rolname::text, e.grantee::text)) END) AS item,
        string_agg(DISTINCT e.privilege_type || CASE WHEN e.is_grantable THEN '*' ELSE '' END, ', ') AS privileges

@@ -38,6 +38,12 @@ WITH brought AS (
 ), initial AS (
   SELECT i.classoid, i.objoid, e.grantee, e.privilege_type, e.is_grantable
   FROM pg_catalog.pg_init_privs AS i CROSS JOIN LATERAL pg_catalog.aclexplode(i.initprivs) AS e WHERE i.objsubid = 0
+  UNION ALL
+  -- What had no privileges of its own at first had those by default: a first grant writes them down, and gives nothing by that.
+  SELECT o.classid, o.objid, e.grantee, e.privilege_type, e.is_grantable
+  FROM objects AS o CROSS JOIN LATERAL pg_catalog.aclexplode(pg_catalog.acldefault(o.kind, o.owner)) AS e
+  WHERE o.acl IS NOT NULL AND (o.nspname IN ('pg_catalog', 'information_schema') OR EXISTS (SELECT FROM brought AS b WHERE b.classid = o.classid AND b.objid = o.objid))
+    AND NOT EXISTS (SELECT FROM pg_catalog.pg_init_privs AS i WHERE i.classoid = o.classid AND i.objoid = o.objid AND i.objsubid = 0)
 ), held AS (
   SELECT o.name, e.grantee, e.privilege_type, e.is_grantable
   FROM objects AS o

@@ -5,11 +5,12 @@
 -- source: PostgreSQL 17, pg_hba_file_rules
 WITH rules AS (
   SELECT row_number() OVER () AS place,
-         format('%s %s %s%s', coalesce(type, 'not understood'), coalesce(array_to_string(database, ','), '-'),
-                coalesce(array_to_string(user_name, ','), '-'),
+         format('%s %s %s%s', coalesce(type, 'not understood'), coalesce((SELECT string_agg(CASE WHEN one ~ '[,"[:space:]]' THEN '"' || replace(one, '"', '""') || '"' ELSE one END, ',' ORDER BY n) FROM unnest(database) WITH ORDINALITY AS u (one, n)), '-'),
+                coalesce((SELECT string_agg(CASE WHEN one ~ '[,"[:space:]]' THEN '"' || replace(one, '"', '""') || '"' ELSE one END, ',' ORDER BY n) FROM unnest(user_name) WITH ORDINALITY AS u (one, n)), '-'),
                 coalesce(' ' || address, '') || coalesce(' ' || netmask, '')) AS item,
          coalesce(auth_method, 'error: ' || error) AS method,
-         coalesce(pg_catalog.regexp_replace(array_to_string(options, ' '), '(passwd|secrets?)=\S+', '\1=hidden', 'g'), '') AS options
+         coalesce((SELECT string_agg(CASE WHEN one ~* '^[^=]*(passw|secret|token|key)' THEN split_part(one, '=', 1) || '=hidden' ELSE one END, ' ' ORDER BY n)
+                 FROM unnest(options) WITH ORDINALITY AS u (one, n)), '') AS options
   FROM pg_catalog.pg_hba_file_rules
 )
 SELECT item, method, options FROM rules

@@ -8,7 +8,8 @@ SELECT format('%I.%I', n.nspname, c.relname) AS item,
        coalesce(pg_catalog.quote_ident(r.rolname), 'nobody') AS owner,
        CASE WHEN c.relkind IN ('v', 'm') THEN '' WHEN NOT c.relrowsecurity THEN 'off' WHEN c.relforcerowsecurity THEN 'forced' ELSE 'on' END
          AS row_security,
-       CASE WHEN c.relkind = 'v' THEN (coalesce(c.reloptions, '{}') && ARRAY['security_invoker=true', 'security_invoker=on', 'security_invoker=1'])::text ELSE '' END
+       CASE WHEN c.relkind = 'v' THEN EXISTS (SELECT FROM pg_catalog.pg_options_to_table(c.reloptions) AS w
+                                             WHERE w.option_name = 'security_invoker' AND w.option_value::boolean)::text ELSE '' END
          AS security_invoker
 FROM pg_catalog.pg_class AS c
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace

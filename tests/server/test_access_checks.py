@@ -152,7 +152,11 @@ EXPECTED: dict[str, dict[str, float]] = {
     "hba_md5": {"hostssl shop endless 10.1.0.0 255.255.0.0 md5": 1},
     "hba_any_address": {"hostssl all all 0.0.0.0 0.0.0.0 scram-sha-256": 1},
     "hba_without_tls": {"host shop plain 10.0.0.0 255.0.0.0 password": 1, "host shop plain 10.2.0.0 255.255.0.0 scram-sha-256": 1},
-    "hba_errors": {"line 3": 1, "line 5": 1, "line 6": 1},  # hostssl, and the server has no TLS
+    "hba_errors": {f"pg_hba.conf line {n}: hostssl record cannot match because SSL is disabled": 1 for n in (3, 5, 6)},
+    "hba_ident": {},
+    "definer_path_writable": {"public.pinned()": 1},
+    **{name: {} for name in ("open_to_everybody", "server_open_to_everybody", "owned_by_everybody", "owners_past_policies", "open_without_policies",
+                             "open_settings", "mapped_passwords")},
     "definer_search_path": {'"Odd ""schema"."Fn ""x"(a integer)': 1},
     "definer_for_everybody": {'"Odd ""schema"."Fn ""x"(a integer)': 1},
     "row_security_off": {'"Odd ""schema"."Open ""table"': 2, "public.by_name": 1},
@@ -212,9 +216,9 @@ def test_as_pg_monitor_hashes_and_rules_are_not_measured_and_all_else_is(planted
     unknown = {name for name, check in found.items() if check.status is Status.UNKNOWN}
     rules = {
         f"access/hba_{name}"
-        for name in ("trust", "trust_local", "password", "md5", "any_address", "without_tls", "errors")
+        for name in ("trust", "trust_local", "password", "ident", "md5", "any_address", "without_tls", "errors")
     }
-    assert unknown == rules | {"access/password_hashes", "access/dormant_roles"}
+    assert unknown == rules | {"access/password_hashes", "access/dormant_roles", "access/mapped_passwords@shop"}
     assert "permission denied" in (found["access/password_hashes"].reason or "")
 
 
@@ -291,3 +295,36 @@ def test_other_major_versions_are_audited_whole(major: int) -> None:
         assert found["access/superusers"].status is Status.FAIL
         unknown = {name for name, check in found.items() if check.status is Status.UNKNOWN}
         assert unknown == {"access/dormant_roles"}, "it wants pg_stat_statements"
+
+
+MORE_HBA = """\
+local all all peer
+include more/first.conf
+host all "a, b" 10.0.0.0 255.0.0.0 ident
+host "/^db\\d" "/^ann" 0.0.0.0 128.0.0.0 scram-sha-256
+host samerole +team 127.0.0.0 255.0.0.0 scram-sha-256
+host all all all trust
+local all all nonsense
+"""
+
+
+@pytest.mark.parametrize("major", [17, 18])
+def test_rules_in_included_files_with_regexes_and_groups_are_found_where_they_stand(major: int) -> None:
+    with own_cluster(major=major) as cluster:
+        cluster.sql("CREATE DATABASE shop")
+        (cluster.data / "more").mkdir()
+        (cluster.data / "more" / "first.conf").write_text("# nothing\nhost all eve 0.0.0.0/0 md5\n")
+        (cluster.data / "pg_hba.conf").write_text("local all all trust\n" + MORE_HBA)
+        for path in (cluster.data / "more", cluster.data / "more" / "first.conf"):
+            path.chmod(0o755)
+        assert {key: one.note for key, one in findings(cluster, "hba_md5").items()} == {
+            "host all eve 0.0.0.0 0.0.0.0 md5": "first.conf line 2: it takes SCRAM passwords as well"
+        }
+        assert list(findings(cluster, "hba_ident")) == ['host all "a, b" 10.0.0.0 255.0.0.0 ident']
+        assert set(findings(cluster, "hba_any_address")) == {
+            "host all eve 0.0.0.0 0.0.0.0 md5",
+            "host /^db\\d /^ann 0.0.0.0 128.0.0.0 scram-sha-256",
+            "host all all all trust",
+        }
+        assert "host samerole +team 127.0.0.0 255.0.0.0 scram-sha-256" not in findings(cluster, "hba_without_tls")
+        assert set(findings(cluster, "hba_errors")) == {'pg_hba.conf line 8: invalid authentication method "nonsense"'}

@@ -173,6 +173,20 @@ def test_rule_of_pg_hba_conf_that_is_added_or_moved_is_found(cluster: OwnCluster
     assert new[3] == "host shop ann 10.0.0.0 255.0.0.0" and "hunter2" not in json.dumps(found)
 
 
+def test_secret_of_two_words_in_a_rule_is_not_kept(cluster: OwnCluster) -> None:
+    path = cluster.data / "pg_hba.conf"
+    before = path.read_text()
+    try:
+        path.write_text(
+            before + 'host shop ann 10.0.0.0/8 radius radiusservers=127.0.0.1 radiussecrets="""correct horse"""\n'
+        )
+        made = taken(cluster).inventory.server["hba"]
+    finally:
+        path.write_text(before)
+    (facts,) = [facts for facts in made.values() if facts["method"] == "radius"]
+    assert "radiussecrets=hidden" in facts["options"] and "horse" not in json.dumps(made)
+
+
 def test_what_cannot_be_seen_now_is_not_called_unchanged(cluster: OwnCluster, approved: AccessAudit) -> None:
     found, check = compared(cluster, "watcher")
     assert (found, check.status) == ([], Status.UNKNOWN)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import example, given, strategies
 from runbook.errors import ParamsError
 from runbook.inventory.differences import compare, not_comparable
-from runbook.inventory.items import Inventory
+from runbook.inventory.items import Inventory, Kinds
 from runbook.inventory.listfile import AccessList, read_list
 from runbook.inventory.reading import as_items, load_kinds
 
@@ -73,6 +74,38 @@ def test_list_is_read_as_it_was_written_and_the_same_items_give_the_same_text() 
     turned = Inventory({"roles": dict(reversed(BEFORE.server["roles"].items()))}, BEFORE.databases, {})
     assert a_list(turned).text() == text
     assert turned.sha256 == BEFORE.sha256
+
+
+#: What a name in PostgreSQL can hold: any character but the zero byte.
+NAMES = strategies.text(
+    strategies.characters(exclude_characters="\0", exclude_categories=("Cs",)), min_size=1, max_size=63
+)
+KINDS = strategies.dictionaries(
+    NAMES, strategies.dictionaries(NAMES, strategies.dictionaries(NAMES, NAMES, max_size=2), max_size=3), max_size=2
+)
+
+
+@given(KINDS, strategies.dictionaries(NAMES, KINDS, max_size=2))
+@example(
+    {
+        "roles": {
+            name: {"x": ""}
+            for name in ("yes", "null", "1e3", "- a", "#x", "~", "a: b", "\x85", "\u2028", "\x07", "\r\n", " ")
+        }
+    },
+    {},
+)
+def test_any_name_means_the_same_when_it_is_read_again(server: Kinds, databases: dict[str, Kinds]) -> None:
+    made = a_list(Inventory(server, databases, {}))
+    read = read_list(made.text(), "x")
+    assert read == made and read.text() == made.text()
+    assert compare(made.inventory, read.inventory) == []
+
+
+def test_database_whose_name_ends_like_that_of_one_that_cannot_be_entered_is_gone() -> None:
+    more = Inventory({}, {"b": {"grants": {"a": {}}}, "a@b": {"grants": {}}}, {})
+    closed = Inventory({}, {}, {"grants@a@b": "may not enter"})
+    assert [(str(one.became), one.database) for one in compare(more, closed)] == [("gone", "b")]
 
 
 @pytest.mark.parametrize("text", ["", "a: 1", "[", a_list().text().replace("access-list/1", "access-list/2")])

@@ -60,7 +60,7 @@ def compare(before: Inventory, now: Inventory) -> list[Difference]:
         became = Became.NEW if name in now.databases else Became.GONE
         kinds = (now if became is Became.NEW else before).databases[name]
         facts = {kind: str(len(items)) for kind, items in sorted(kinds.items()) if items}
-        if became is Became.GONE and any(key.endswith(f"@{name}") for key in now.unseen):
+        if became is Became.GONE and any(key.partition("@")[2] == name for key in now.unseen):
             continue  # it is there, and could not be entered
         new = became is Became.NEW
         found.append(Difference(became, "contents", name, "all", None if new else facts, facts if new else None))
