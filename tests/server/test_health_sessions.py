@@ -72,11 +72,13 @@ def test_statement_that_has_just_begun_to_wait_is_not_blocked_for_as_long_as_it_
         holder.autocommit = False
         holder.execute("LOCK TABLE one")
         with background(server, "SELECT pg_sleep(2)", "LOCK TABLE one"):
-            wait_for(server, WAITS)
-            there = findings(server, "blocked_sessions", blocked_warning_seconds=1.5)
-            time.sleep(1.5)
-            later = findings(server, "blocked_sessions", blocked_warning_seconds=1.5)
-            holder.rollback()
+            try:
+                wait_for(server, WAITS)
+                there = findings(server, "blocked_sessions", blocked_warning_seconds=1.5)
+                time.sleep(1.5)
+                later = findings(server, "blocked_sessions", blocked_warning_seconds=1.5)
+            finally:
+                holder.rollback()
     assert (there, len(later)) == ({}, 1)
 
 
@@ -110,13 +112,17 @@ def test_worker_of_a_parallel_query_waits_for_its_leaders_sake(server: OwnCluste
         holder.autocommit = False
         holder.execute("LOCK TABLE two")
         name = f"session {holder.info.backend_pid} of postgres in shop"
-        with background(server, f"SET {forced} = on", "SELECT reach() FROM one"), background(server, "LOCK TABLE one"):
-            wait_for(server, "SELECT count(*) = 2 FROM pg_locks WHERE NOT granted")
-            workers = server.sql(
-                "SELECT count(*) FROM pg_stat_activity WHERE leader_pid IS NOT NULL AND wait_event_type = 'Lock'"
-            )
-            there = findings(server, "blocked_sessions", blocked_warning_seconds=0)
-            holder.rollback()
+        with background(server, f"SET {forced} = on", "SELECT reach() FROM one"):
+            wait_for(server, WAITS)
+            with background(server, "LOCK TABLE one"):
+                try:
+                    wait_for(server, WAITS.replace("count(*)", "count(*) = 2"))
+                    workers = server.sql(
+                        "SELECT count(*) FROM pg_stat_activity WHERE leader_pid IS NOT NULL AND wait_event_type = 'Lock'"
+                    )
+                    there = findings(server, "blocked_sessions", blocked_warning_seconds=0)
+                finally:
+                    holder.rollback()
     assert workers == [(1,)], "it is the worker that waits"
     assert list(there) == [name] and "blocks 2" in there[name].note
 
