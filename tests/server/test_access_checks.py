@@ -234,6 +234,9 @@ class Signed:
 
     owner, reason, signer, expires = "olaf", "the vendor needs it", "ann", "2099-01-01"
 
+    def __init__(self, worst: str | None = None) -> None:
+        self.worst = worst
+
 
 def test_exception_covers_its_finding_alone_and_is_told(planted: OwnCluster) -> None:
     made = audit(planted, checks="superusers,row_security_bypass", excepted={'superusers@/"Too ""strong"': Signed()})
@@ -241,6 +244,23 @@ def test_exception_covers_its_finding_alone_and_is_told(planted: OwnCluster) -> 
     assert found["access/superusers"].status is Status.PASS
     assert found["access/row_security_bypass"].status is Status.FAIL
     assert ["olaf" in said and "2099" in said for said in made.accepted] == [True]
+
+
+def test_exception_covers_no_worse_than_what_was_signed(planted: OwnCluster) -> None:
+    key = "row_security_off@shop/public.by_name"
+    others = {'row_security_off@shop/"Odd ""schema"."Open ""table"': Signed("critical")}
+    for state, left in (("not measured", 1), ("warning", 0), ("critical", 0)):
+        made = audit(planted, checks="row_security_off", excepted={key: Signed(state), **others})
+        checked(made, planted)
+        assert len(made.looked[0].findings) == left, state
+    planted.sql("GRANT SELECT ON by_name TO PUBLIC", database="shop")
+    try:
+        made = audit(planted, checks="row_security_off", excepted={key: Signed("warning"), **others})
+        assert checked(made, planted)["access/row_security_off@shop"].status is Status.FAIL, (
+            "it is open to everybody now"
+        )
+    finally:
+        planted.sql("REVOKE SELECT ON by_name FROM PUBLIC", database="shop")
 
 
 def test_missing_privilege_can_be_excepted(planted: OwnCluster) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from archivehouse import House, make_key, overwrite, resign, resum
@@ -204,10 +205,11 @@ def test_exception_of_one_finding_covers_it_until_its_day_and_never_the_control(
     [
         (["--target", "sandbox"], "is not due of 'sandbox'"),
         (["--until", "2027-02-19"], "is over"),
-        (["--until", "2028-12-31"], "lasts a year at most"),
+        (["--until", "2028-12-31"], "lasts longer than a year"),
         (["--until", "soon"], "--until names its last day"),
         (["--reason", " "], "names an owner and a reason"),
-        (["--owner", "ann@example.org"], "cannot answer for an exception and sign it too"),
+        (["--owner", "ann@example.org"], "cannot answer for it and sign it too"),
+        (["--owner", " Ann@Example.ORG"], "cannot answer for it and sign it too"),
     ],
 )
 def test_exception_that_says_too_little_is_refused(
@@ -217,6 +219,54 @@ def test_exception_that_says_too_little_is_refused(
     assert except_it(house, key, *words) == 2
     assert says in capsys.readouterr().err
     assert not (house.reports / "exceptions").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"expires": date(2999, 1, 1)}, "lasts longer than a year"),
+        ({"owner": "ANN@example.org"}, "cannot answer for it and sign it too"),
+        ({"reason": " "}, "names no owner or no reason"),
+    ],
+)
+def test_exception_that_was_signed_past_the_command_excepts_nothing(
+    house: House, later: datetime, changes: dict[str, Any], says: str
+) -> None:
+    from runbook.archive.exceptions import AuditException
+    from runbook.archive.keys import EXCEPTION
+    from runbook.archive.statements import file_statement
+    from runbook.gates.signing import fingerprint_of
+
+    key = add_person(house)
+    fields = {
+        "control": "access-audit",
+        "finding": "superusers@/ann",
+        "owner": "olaf@example.org",
+        "reason": "so",
+        "expires": date(2027, 4, 30),
+    }
+    made = AuditException(**{**fields, **changes}, signer="ann@example.org", key=fingerprint_of(key), at=NOW)
+    file_statement(house.reports / "exceptions", "access-audit", made, key, EXCEPTION)
+    found, problems = excepted_findings("access-audit", "billing", NOW)
+    assert found == {} and says in str(problems[0])
+    assert house.kinds() == {"exception"}
+
+
+def test_exception_without_an_end_is_none(house: House, later: datetime) -> None:
+    assert except_it(house, add_person(house), "--finding", "superusers@/ann", what="access-audit") == 0
+    path = house.reports / "exceptions" / "access-audit-1.json"
+    content = json.loads(path.read_text())
+    del content["expires"]
+    overwrite(path, json.dumps(content))
+    found, problems = excepted_findings("access-audit", "billing", NOW)
+    assert found == {} and "is no exception" in str(problems[0])
+
+
+def test_difference_is_approved_by_a_list_and_never_excepted_as_a_whole(house: House, later: datetime) -> None:
+    key = add_person(house)
+    assert except_it(house, key, "--finding", "differences", what="access-audit") == 2
+    assert except_it(house, key, "--finding", "leavers@/ann", what="access-audit") == 2
+    assert except_it(house, key, "--finding", "differences@/hba", what="access-audit") == 0
 
 
 def test_exception_by_an_unlisted_key_is_refused(house: House, later: datetime) -> None:

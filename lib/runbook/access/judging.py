@@ -25,7 +25,10 @@ def _looked(
     source: str,
     lacking: str = "",
 ) -> Looked:
-    return Looked(AREA, name, title, rank, None, expected, tuple(seen), 0.0, next_step, source, lacking=lacking)
+    """No exception covers a difference, which a new list approves, nor a leaver; what cannot be seen may be excepted, place by place."""
+    return Looked(
+        AREA, name, title, rank, None, expected, tuple(seen), 0.0, next_step, source, lacking=lacking, by_place=True
+    )
 
 
 def _seen(name: str, rank: int, database: str | None, item: str, state: State, unit: str, note: str) -> Seen:

@@ -27,6 +27,7 @@ from runbook.archive.statements import (
 )
 from runbook.archive.tree import Tree
 from runbook.errors import OperatorError
+from runbook.params.names import plain_name
 
 SCHEMA: Literal["runbook.exception/1"] = "runbook.exception/1"
 #: An exception for longer than that is a change of the rules, which belongs into params/controls.yaml.
@@ -36,13 +37,15 @@ _LONGEST = timedelta(days=366)
 class AuditException(Statement):
     """`target` None: of every target. It lasts from `at` to the end of the day `expires`, in UTC.
 
-    `finding` names one finding of the control's runbook; then it excepts that finding alone, never the control.
+    `finding` names one finding of the control's runbook; then it excepts that finding alone, never the control, and while it is no worse
+    than `worst`: not measured, warning or critical, as it was when it was signed; None: nobody had seen it then.
     """
 
     schema_version: Literal["runbook.exception/1"] = Field(default=SCHEMA, alias="schema", serialization_alias="schema")
     control: str
     target: str | None = None
     finding: str | None = None
+    worst: Literal["not measured", "warning", "critical"] | None = None
     owner: str = Field(min_length=1)
     reason: str = Field(min_length=1)
     expires: date
@@ -54,11 +57,19 @@ class AuditException(Statement):
         return datetime.combine(self.expires + timedelta(days=1), time(), UTC)
 
     def _content(self) -> dict[str, Any]:
-        """Without the finding where there is none, as it was signed before there were findings."""
+        """Without what is not there, as it was signed before there were findings and their states."""
         content = super()._content()
-        if self.finding is None:
-            del content["finding"]
-        return content
+        return {name: value for name, value in content.items() if name not in ("finding", "worst") or value is not None}
+
+    def refusal(self) -> str | None:
+        """Why it excepts nothing, whoever has signed it; None when nothing is wrong with it."""
+        if not self.owner.strip() or not self.reason.strip():
+            return "it names no owner or no reason"
+        if plain_name(self.owner) in (plain_name(self.signer), plain_name(self.user)):
+            return f"{self.owner} cannot answer for it and sign it too"
+        if self.end - self.at > _LONGEST:
+            return "it lasts longer than a year: what shall never be due is a change of params/controls.yaml"
+        return None
 
     def covers(self, deadline: datetime, period_end: datetime, now: datetime) -> bool:
         """True when the deadline fell into it, and it still holds or held to the period's end: it defers, it does not forgive."""
@@ -77,6 +88,7 @@ def sign_exception(
     key: Path,
     user: str = "",
     finding: str | None = None,
+    worst: Literal["not measured", "warning", "critical"] | None = None,
 ) -> tuple[Path, AuditException]:
     """The exception is signed and lies in the archive. Returns its file. The caller has found control and target in order.
 
@@ -87,20 +99,16 @@ def sign_exception(
     if not owner.strip() or not reason.strip():
         raise OperatorError("An exception names an owner and a reason.", next="Give --owner and --reason.")
     person, fingerprint = person_of(tree, key, EXCEPTION)
-    if owner.strip() in (person, user):
-        raise OperatorError(
-            f"{owner} cannot answer for an exception and sign it too.", next="Ask a second person to sign it."
-        )
     made = AuditException(
-        control=control, target=target, finding=finding, owner=owner.strip(), reason=reason.strip(), expires=expires,
+        control=control, target=target, finding=finding, worst=worst, owner=owner.strip(), reason=reason.strip(), expires=expires,
         signer=person, key=fingerprint, at=now, user=user,
     )  # fmt: skip
     if made.end <= now:
         raise OperatorError(f"{expires} is over: an exception begins when it is signed.", next="Give a later --until.")
-    if made.end - now > _LONGEST:
+    wrong = made.refusal()
+    if wrong is not None:
         raise OperatorError(
-            "An exception lasts a year at most: what shall never be due is a change of params/controls.yaml.",
-            next="Give an earlier --until.",
+            f"It would except nothing: {wrong}.", next="Ask a second person to sign it, for a year at most."
         )
     return file_statement(tree.exceptions, control, made, key, EXCEPTION), made
 
@@ -119,6 +127,8 @@ def check_exceptions(
         wrong = signer_problem(path, made, made.signer, EXCEPTION, signers or Signers(tree.signers), "exception")
         if wrong is not None:
             problems.append(wrong)
+        elif made.refusal() is not None:
+            problems.append(Problem("exception", place_of(path), f"{made.refusal()}"))
         elif made.control != control:
             problems.append(Problem("exception", place_of(path), f"is about {made.control}: it was renamed"))
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -151,15 +152,28 @@ def exception(
         last = date.fromisoformat(until or "")
     except ValueError:
         raise OperatorError("An exception ends: --until names its last day.", next="--until 2026-12-31") from None
+    worst = _worst(control, [target] if target else known, finding) if finding is not None else None
     path, made = sign_exception(
         control, target, owner=owner, reason=reason, expires=last, key=key.expanduser(), user=identity.operator(),
-        finding=finding,
+        finding=finding, worst=worst,
     )  # fmt: skip
+    if worst is not None:
+        say(f"It covers the finding while it is no worse than now: {worst}.")
     say(
         f"{made.signer} has excepted {control} of {target or 'every target'}{_only(finding)} until {made.expires}: {layout.short(path)}"
     )
     say("Next: runbook due")
     return 0
+
+
+def _worst(runbook: str, targets: Iterable[str], finding: str) -> Any:
+    """How the newest records show it, the worst of all targets; None when none of them does. A check's name is about what it cannot see."""
+    from runbook.archive.earlier import earlier_states
+
+    if "/" not in finding:
+        return "not measured"
+    seen = [states[finding] for target in targets if finding in (states := earlier_states(runbook, target))]
+    return max(seen, key=("not measured", "warning", "critical").index, default=None)
 
 
 def _runbook_of(name: str, finding: str) -> str:
@@ -179,6 +193,13 @@ def _runbook_of(name: str, finding: str) -> str:
         raise ParamsError(f"No finding of {name} can be excepted.", next="runbook show daily-health")
     checks = {Path(file).stem.partition("_post_")[0] for file in check_files(content)}
     check = finding.partition("@")[0].partition("/")[0]
+    if check in content["metadata"]["runbook"].get("excepts_places", ()):
+        if "/" not in finding:
+            raise ParamsError(
+                f"What {check} cannot see is excepted place by place.",
+                next=f"--finding {check}@/KIND, as the run names it",
+            )
+        return notebook.slug_of(path)
     if check not in checks:
         raise ParamsError(f"{name} has no check '{check}'; {nearest(check, checks)}", next=f"runbook show {name}")
     return notebook.slug_of(path)

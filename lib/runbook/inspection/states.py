@@ -5,7 +5,8 @@ An object that could not be measured is never ok, and a check with one is UNKNOW
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Protocol
@@ -27,6 +28,10 @@ class SignedException(Protocol):
     def signer(self) -> str: ...
     @property
     def expires(self) -> Any: ...
+    @property
+    def worst(self) -> str | None:
+        """The worst state that it covers: as it was when it was signed. None: whatever it becomes."""
+        ...
 
 
 class State(StrEnum):
@@ -39,6 +44,8 @@ class State(StrEnum):
 
 
 _WORSE = (State.OK, State.NOT_MEASURED, State.WARNING, State.CRITICAL)
+#: Whose check files lie in an area, for the command that excepts a finding.
+_RUNBOOKS = {"health": "daily-health", "access": "access-audit"}
 
 
 @dataclass(frozen=True)
@@ -84,6 +91,7 @@ class Looked:
     """One check in one place: what it saw, and what it cost.
 
     `excepted`: findings that a signed exception covers. `lacking`: what to do about what is not measured; empty: grant or install.
+    `by_place`: only what is not measured can be excepted, each place by its own key.
     """
 
     area: str
@@ -99,6 +107,7 @@ class Looked:
     exhausts: float | None = None
     excepted: tuple[Seen, ...] = ()
     lacking: str = ""
+    by_place: bool = False
 
     @property
     def everything(self) -> tuple[Seen, ...]:
@@ -129,19 +138,29 @@ def in_order(seen: Iterable[Seen]) -> list[Seen]:
     return sorted(found, key=lambda one: (-_WORSE.index(one.state), one.rank, one.check, -(one.value or 0), one.object))
 
 
-def exception_key(one: Seen, keys: Collection[str]) -> str | None:
-    """The key of the signed exception that covers it: its own, or for what is not measured its check's, in one database or in all."""
-    if one.state is State.OK:
+def exception_key(one: Seen, exceptions: Mapping[str, SignedException], *, by_place: bool = False) -> str | None:
+    """The key of the signed exception that covers it: its own, or for what is not measured its check's, in one database or in all.
+
+    None too when it is worse now than when the exception was signed.
+
+    Args:
+        by_place: as in `Looked`.
+    """
+    if one.state is State.OK or (by_place and one.state is not State.NOT_MEASURED):
         return None
     mine = [one.key]
-    if one.state is State.NOT_MEASURED:
+    if one.state is State.NOT_MEASURED and not by_place:
         mine += [f"{one.check}@{one.database}"] * bool(one.database) + [one.check]
-    return next((key for key in mine if key in keys), None)
+    return next((key for key in mine if key in exceptions and _still_covers(exceptions[key], one.state)), None)
 
 
-def except_findings(looked: Looked, keys: Collection[str]) -> Looked:
+def _still_covers(exception: SignedException, state: State) -> bool:
+    return exception.worst is None or _WORSE.index(state) <= _WORSE.index(State(exception.worst))
+
+
+def except_findings(looked: Looked, exceptions: Mapping[str, SignedException]) -> Looked:
     """The same without what a signed exception covers."""
-    covered = tuple(one for one in looked.seen if exception_key(one, keys) is not None)
+    covered = tuple(one for one in looked.seen if exception_key(one, exceptions, by_place=looked.by_place) is not None)
     left = tuple(one for one in looked.seen if one not in covered)
     return replace(looked, seen=left, excepted=covered)
 
@@ -180,9 +199,11 @@ def as_check(looked: Looked, fail_on: State) -> Check:
     elif unmeasured:
         status = Status.UNKNOWN
         reason = f"Not measured: {unmeasured[0].object}: {unmeasured[0].note}"
+        key = unmeasured[0].key if looked.by_place else looked.name
         next_step = looked.lacking or (
             "Grant or install what is missing; where that cannot be, a second person signs it: "
-            f"runbook exception RUNBOOK --finding {looked.name}"
+            f"runbook exception {_RUNBOOKS.get(looked.area, 'RUNBOOK')} --finding {shlex.quote(key)} "
+            "--owner PERSON --reason TEXT --until DATE --key KEY"
         )
     place = f"@{looked.database}" if looked.database else ""
     return Check(

@@ -233,6 +233,7 @@ def fold(events: Iterable[Event]) -> RunState:
         problems=tuple(known.problems),
         concluded=known.concluded,
         aborted=aborted,
+        limits=limits,
     )
     return RunState(
         request=known.request,

@@ -36,8 +36,9 @@ def judge(
     problems: Sequence[Problem],
     concluded: bool,
     aborted: str | None,
+    limits: Sequence[str] = (),
 ) -> Judgement:
-    """The verdict on what an attempt saw; `undos` are the acts that were not taken back, with how to."""
+    """The verdict on what an attempt saw; `undos` are the acts that were not taken back, with how to. A PASS says how many `limits` it has."""
     run = str(request["run"])
     again = str(request["command"])
     failed = [check for check in checks if check.status is Status.FAIL]
@@ -61,7 +62,7 @@ def judge(
         reason = f"Break-glass: {glass.said['principal']} passed the gate '{glass.title}' alone, and it is not countersigned yet."
         return Judgement(Verdict.INCOMPLETE, reason, glass.next_command)
     if reason is None:
-        return Judgement(Verdict.PASS, _passed(steps, checks), f"runbook status {run}")
+        return Judgement(Verdict.PASS, _passed(steps, checks, limits), f"runbook status {run}")
     if aborted is not None:
         return Judgement(Verdict.INCOMPLETE, reason, again)
     commands = [step.next for step in steps if step.state is StepState.FAILED and step.next]
@@ -123,8 +124,10 @@ def _sentence(text: str) -> str:
     return text if text.endswith((".", "!", "?", "…")) else text + "."
 
 
-def _passed(steps: Sequence[StepRecord], checks: Sequence[Check]) -> str:
+def _passed(steps: Sequence[StepRecord], checks: Sequence[Check], limits: Sequence[str]) -> str:
     what = f"{len(steps)} step{'s' if len(steps) != 1 else ''} ran"
     if checks:
         what += f", {len(checks)} check{'s' if len(checks) != 1 else ''} passed"
+    if limits:
+        what += f", with {len(limits)} limitation{'s' if len(limits) != 1 else ''}, which stand at the report's top"
     return what + "."
