@@ -50,7 +50,14 @@ UNDONE = {"event": "undone", "act": "closed"}
         ([asked(), said("swap", 0), taken(0), CONCLUDED], Verdict.PASS, "runbook status r1"),
         ([asked(), PREVIEWED, CONCLUDED], Verdict.PASS, "runbook status r1"),
         ([asked(), said("later", 0), taken(0), asked(1)], Verdict.WAITING, "runbook answer r1 way OPTION --reason WHY"),
-        ([asked(), check("FAIL")], Verdict.FAIL, "runbook run drill --target sandbox"),
+        # What follows from a failure is for a person to decide, in this run.
+        ([asked(), check("FAIL")], Verdict.FAIL, "runbook answer r1 way OPTION --reason WHY"),
+        ([asked(), said("swap", 0), check("FAIL")], Verdict.FAIL, "runbook resume r1"),
+        (
+            [asked(), check("FAIL"), {"event": "aborted", "reason": "by ann"}],
+            Verdict.FAIL,
+            "runbook run drill --target sandbox",
+        ),
         ([asked(), {"event": "aborted", "reason": "by ann"}], Verdict.INCOMPLETE, "runbook run drill --target sandbox"),
         ([CONCLUDED], Verdict.INCOMPLETE, "runbook resume r1"),  # the planned question was not come to
     ],

@@ -41,18 +41,15 @@ def judge(
     """The verdict on what an attempt saw; `undos` are the acts that were not taken back, with how to. A PASS says how many `limits` it has."""
     run = str(request["run"])
     again = str(request["command"])
+    waits = _what_waits(run, gates, questions) if aborted is None else None
     failed = [check for check in checks if check.status is Status.FAIL]
     if failed:
-        return Judgement(Verdict.FAIL, _count("check failed", "checks failed", failed), again)
-    waiting = [gate for gate in gates if gate.get("state") == "waiting"]
-    if waiting and aborted is None:
-        gate = waiting[0]
-        reason = gate.get("reason") or f"The gate '{gate['title']}' wants a decision."
-        command = gate.get("next_command") or f"runbook approve {run} {gate['id']} --key KEY"
-        return Judgement(Verdict.WAITING, reason, command)
-    asked = next((one for one in questions if one["state"] == "waiting"), None)
-    if asked is not None and aborted is None:
-        return Judgement(Verdict.WAITING, asked["reason"], asked["next_command"])
+        said = _count("check failed", "checks failed", failed)
+        if waits is not None:  # a person decides what follows from it, in this very run
+            return Judgement(Verdict.FAIL, f"{_sentence(said)} {waits.reason}", waits.next_command)
+        return Judgement(Verdict.FAIL, said, again)
+    if waits is not None:
+        return waits
     rejected = [gate for gate in gates if gate.get("state") == "rejected"]
     if rejected and aborted is None:
         return Judgement(Verdict.INCOMPLETE, rejected[0]["reason"], rejected[0]["next_command"])
@@ -68,6 +65,17 @@ def judge(
     commands = [step.next for step in steps if step.state is StepState.FAILED and step.next]
     own = next((command for command in commands if command.startswith("runbook ")), None)
     return Judgement(Verdict.INCOMPLETE, reason, own or f"runbook resume {run}")
+
+
+def _what_waits(run: str, gates: Sequence[dict[str, Any]], questions: Sequence[dict[str, Any]]) -> Judgement | None:
+    """The gate or the question that wants a decision now."""
+    gate = next((one for one in gates if one.get("state") == "waiting"), None)
+    if gate is not None:
+        reason = gate.get("reason") or f"The gate '{gate['title']}' wants a decision."
+        command = gate.get("next_command") or f"runbook approve {run} {gate['id']} --key KEY"
+        return Judgement(Verdict.WAITING, reason, command)
+    asked = next((one for one in questions if one["state"] == "waiting"), None)
+    return Judgement(Verdict.WAITING, asked["reason"], asked["next_command"]) if asked is not None else None
 
 
 def _count(one: str, many: str, checks: Sequence[Check]) -> str:
