@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from recovering import ANSWERS, Recovering, kill, processes
+from recovering import ANSWERS, Recovering, Said, figure, kill, processes
 from runbook.sandbox.backup import archive_tail
 from runbook.sandbox.place import Sandbox, need_sandbox
 
@@ -61,10 +61,62 @@ def test_tables_that_are_held_at_the_point_are_proven_after_promotion(live_home:
     assert (last.code, last.last["verdict"]) == (0, "PASS"), last.stdout + last.stderr
     proven = {check["id"]: check for check in last.record["checks"]}
     assert {proven[name]["status"] for name in ("read@dealerscope", "amcheck@dealerscope")} == {"PASS"}
+    assert '--relation "public"."sessions"' in proven["amcheck@dealerscope"]["source"], (
+        "what was read is not read again"
+    )
+    assert proven["read@dealerscope"]["observed"].startswith("1 not read while paused")
     assert not [one for one in last.record["limitations"] if one.startswith("NOT CHECKED YET")]
     with need_sandbox().connect() as connection:
         after = connection.execute("SELECT count(*) AS n FROM public.sessions").fetchone()
     assert after is not None and after["n"] == sessions
+
+
+def promote_damaged(recovery: Recovering) -> Said:
+    """A table that was held is damaged in the copy while nobody can look at it; the attempt that has promoted it and looked."""
+    sandbox = need_sandbox()
+    file = figure(sandbox, "SELECT pg_relation_filepath('public.sessions')")
+    truncate_amid_commits(sandbox)
+    paused = recovery.go_on(recovery.start())
+    assert paused.code == 3 and "choose-the-way-on" in paused.last["next"], paused.stdout + paused.stderr
+    with (recovery.beside / "data" / file).open("r+b") as heap:
+        heap.seek(4000)
+        heap.write(b"x" * 64)
+    assert recovery.say("answer", recovery.run, "choose-the-way-on", "promote", "--reason", "seen").code == 0
+    said = recovery.go_on(recovery.resume())
+    assert (said.code, said.last["verdict"]) == (1, "FAIL"), said.stdout + said.stderr
+    assert "public.sessions" in said.last["reason"] and "decide-whether-to-swap-it-in" in said.last["next"], said.last
+    assert any("NOT TAKEN BACK: the damaged server was stopped" in one for one in said.record["limitations"])
+    assert not recovery.aside.exists(), "the damaged cluster has not left its place"
+    return said
+
+
+def test_copy_that_turns_out_damaged_is_not_swapped_in_and_production_is_as_it_was(live_home: Path) -> None:
+    recovery = Recovering({**ANSWERS, "way": ""})
+    promote_damaged(recovery)
+    decided = recovery.say("answer", recovery.run, "decide-whether-to-swap-it-in", "back", "--reason", "damaged")
+    assert decided.code == 0, decided.stderr
+    last = recovery.resume()
+    assert (last.code, last.last["verdict"]) == (1, "FAIL") and last.record["undos"] == {}, last.stdout + last.stderr
+    assert {step["state"] for step in last.record["steps"]} == {"done"}, "the run has come to its end"
+    assert figure(need_sandbox(), "SELECT count(*) FROM public.sessions", user="dealerscope_app") == 0
+    assert (recovery.beside / "data" / "PG_VERSION").exists() and not recovery.aside.exists(), "nothing was renamed"
+    assert Recovering().say("run", "backup-verification", "--target", "sandbox").code != 5, "the target is free again"
+
+
+def test_copy_that_turns_out_damaged_is_swapped_in_when_a_person_says_so(live_home: Path) -> None:
+    recovery = Recovering({**ANSWERS, "way": ""})
+    promote_damaged(recovery)
+    decided = recovery.say(
+        "answer", recovery.run, "decide-whether-to-swap-it-in", "swap", "--reason", "better than none"
+    )
+    assert decided.code == 0, decided.stderr
+    swapped = recovery.resume()
+    assert "accept-the-recovery" in swapped.last["next"], "what was given beforehand is not taken"
+    assert (recovery.aside / "PG_VERSION").exists()
+    assert recovery.say("answer", recovery.run, "accept-the-recovery", "accept", "--reason", "seen").code == 0
+    last = recovery.resume()
+    assert (last.code, last.last["verdict"]) == (1, "FAIL") and last.record["undos"] == {}, last.stdout + last.stderr
+    assert figure(need_sandbox(), "SHOW default_transaction_read_only", user="dealerscope_app") == "off"
 
 
 def test_verification_up_to_a_transaction_under_way_is_incomplete_and_calls_nothing_damaged(live_home: Path) -> None:

@@ -64,12 +64,19 @@ def test_check_that_was_put_off_and_is_not_made_after_the_promotion_is_unknown()
     assert [found.id for found in seen.checks] == ["b"]
     assert limits_of(seen)[0].startswith("NOT CHECKED YET") and HELD in limits_of(seen)[0]
     one.once_a_copy("sql", lambda: [check("sql/sessions@shop", Status.UNKNOWN, HELD)])
-    found = one.check_put_off(lambda: [check("read@shop", Status.FAIL, "damaged"), check("b", Status.PASS)])
+    asked: list[Check] = []
+
+    def look(waiting: list[Check]) -> list[Check]:
+        asked.extend(waiting)
+        return [check("read@shop", Status.FAIL, "damaged"), check("b", Status.PASS)]
+
+    found = one.check_put_off(look)
+    assert [(item.id, item.reason) for item in asked] == [("read@shop", HELD), ("sql/sessions@shop", HELD)]
     assert [(item.id, item.status) for item in found] == [
         ("read@shop", Status.FAIL),
         ("sql/sessions@shop", Status.UNKNOWN),
     ]
-    assert one.check_put_off(lambda: []) == found, "kept for later attempts"
+    assert one.check_put_off(lambda waiting: []) == found, "kept for later attempts"
     assert limits_of(seen)[0] in one.limits_until_promotion and len(one.limits_until_promotion) == 2
 
 

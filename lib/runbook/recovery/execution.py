@@ -125,28 +125,29 @@ class Execution:
         self.course.note(f"copy/{name}", {"key": key, "seen": seen.dump()})
         return seen
 
-    def check_put_off(self, look: Callable[[], list[Check]]) -> list[Check]:
+    def check_put_off(self, look: Callable[[list[Check]], list[Check]]) -> list[Check]:
         """The checks that were put off, made on the promoted copy before anything is swapped; kept for later attempts.
 
         Args:
-            look: makes all checks of the copy.
+            look: makes these checks of the copy again.
         """
-        ids = {one for name in ("contents", "sql") for one in self._noted_facts(name).get("put off", [])}
         kept = self.course.noted("put off")
-        if kept is None and ids:
+        waiting = [Check.model_validate(one) for one in self._noted_of_checks("put off")]
+        if kept is None and waiting:
             self.beside.start_promoted()
-            kept = [check.model_dump(mode="json") for check in made_up_for(ids, look())]
+            kept = Seen(made_up_for(waiting, look(waiting))).dump()["checks"]
             self.course.note("put off", kept)
         return [Check.model_validate(check) for check in kept or []]
 
     @property
     def limits_until_promotion(self) -> list[str]:
         """What was said at the top of the report of the checks that were put off: no limitation once these are made."""
-        return [one for name in ("contents", "sql") for one in self._noted_facts(name).get("limits", [])]
+        return [str(one) for one in self._noted_of_checks("limits")]
 
-    def _noted_facts(self, name: str) -> dict[str, Any]:
-        kept = self.course.noted(f"copy/{name}")
-        return Seen.load(kept["seen"]).facts if kept is not None else {}
+    def _noted_of_checks(self, fact: str) -> list[Any]:
+        """A fact of both steps that check the copy at its point."""
+        kept = [self.course.noted(f"copy/{name}") for name in ("contents", "sql")]
+        return [one for noted in kept if noted is not None for one in noted["seen"]["facts"].get(fact, [])]
 
     # -- restore -------------------------------------------------------------------------------------------
 

@@ -17,6 +17,11 @@ WAYS = {
     "earlier": "move the target earlier: this needs a new restore (value: a position or a time)",
     "back": "go back to the damaged cluster as it is: lift the lock-down, remove the copy",
 }
+#: What may follow from a promoted copy of which a check that was put off has not passed.
+SWAPS = {
+    "swap": "swap it in all the same: read-only at first, and it can be taken back until it is accepted",
+    "back": "go back to the damaged cluster as it is: it starts again, the lock-down is lifted, the copy is kept",
+}
 #: Ways on that end the recovery: a plan for them is approved and carried out.
 FINAL = ("promote", "copy-back", "back")
 MOVES = ("later", "earlier")
@@ -112,6 +117,9 @@ def plan_way(
             actions=(
                 Action(what="Stop the damaged server by its service manager", undo="Start it again."),
                 Action(what=f"Promote the copy at {format_lsn(point.reached)}, alone and with archiving held"),
+                Action(
+                    what="Check what could not be read while it was paused; ask before the swap unless all of it passes"
+                ),
                 *(Action(what=f"Rename {old} to {new}", undo=f"Rename {new} to {old}") for old, new in moves),
                 Action(what="Start production read-only by its service manager, closed to all but the operator"),
                 Action(what="Let the application in, read-only, and run the smoke tests"),

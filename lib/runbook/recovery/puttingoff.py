@@ -12,15 +12,16 @@ def put_off(found: Seen) -> Seen:
     waiting = [check for check in found.checks if check.status is Status.UNKNOWN and is_lock_timeout(check.reason)]
     limits = [
         f"NOT CHECKED YET: {check.title} ({check.id}). While paused, a transaction that was under way at the point holds it; it is looked at "
-        f"once the copy is promoted, before the recovery is accepted; on another way on it is never looked at. {check.reason}"
+        f"once the copy is promoted, before it is swapped in; on another way on it is never looked at. {check.reason}"
         for check in waiting
     ]
     rest = [check for check in found.checks if check not in waiting]
-    return Seen(rest, found.rows, {"put off": [check.id for check in waiting], "limits": limits})
+    return Seen(rest, found.rows, {"put off": Seen(waiting).dump()["checks"], "limits": limits})
 
 
-def made_up_for(ids: set[str], found: list[Check]) -> list[Check]:
-    """The checks that were put off; one that was not made after all is UNKNOWN, else nobody would miss it."""
+def made_up_for(waiting: list[Check], found: list[Check]) -> list[Check]:
+    """The checks that were put off, as they were found now; one that was not made after all is UNKNOWN, else nobody would miss it."""
+    ids = {check.id for check in waiting}
     made = [check for check in found if check.id in ids]
     lacking = [
         Check(
@@ -31,7 +32,7 @@ def made_up_for(ids: set[str], found: list[Check]) -> list[Check]:
             observed="not made",
             severity=Severity.CRITICAL,
             reason=f"The promoted copy was not asked for {one}: the params or the check files have changed meanwhile.",
-            next="Look at what it would have told before you accept the recovery.",
+            next="Look at what it would have told before you swap the copy in.",
         )
         for one in sorted(ids - {check.id for check in made})
     ]

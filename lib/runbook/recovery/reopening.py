@@ -12,7 +12,7 @@ from runbook.platforms.cluster import doors, service
 from runbook.platforms.cluster.basebackup import take_backup
 from runbook.recovery.course import Seen
 from runbook.recovery.done import Done, judge
-from runbook.recovery.wayon import SWAPPED, WayOn
+from runbook.recovery.wayon import STOPPED, SWAPPED, WayOn
 
 
 class Reopening:
@@ -48,6 +48,7 @@ class Reopening:
             service.start(self.cluster)
             self.course.note("taken back", True)
         self.run.undone(SWAPPED)
+        self.run.undone(STOPPED)
         # Its own door is still closed: the one that was opened was the restored cluster's.
         opened = doors.open_again(self.live, Path(self.live.facts().hba_file), self.run.id)
         lifted = self.lockdown.lift()

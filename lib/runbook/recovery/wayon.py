@@ -27,6 +27,7 @@ from runbook.recovery.room import MOVED_FIRST
 from runbook.recovery.telling import Telling
 
 SWAPPED = "the restored copy was swapped in"
+STOPPED = "the damaged server was stopped"
 
 
 class WayOn:
@@ -104,17 +105,22 @@ class WayOn:
         if self.recovery.dry_run or self.way != way:
             why = "a dry run changes nothing" if self.recovery.dry_run else f"not on the way '{self.way}'"
             return Seen(rows=[{"what": name, "state": "not done", "detail": why}])
-        if way == "promote" and self.course.noted("taken back") and name not in ("accept or go back",):
-            return Seen(rows=[{"what": name, "state": "not done", "detail": "the recovery was taken back"}])
+        if way == "promote" and self.is_going_back and name not in ("promote", "accept or go back"):
+            return Seen(rows=[{"what": name, "state": "not done", "detail": "the recovery is taken back"}])
         return act()
+
+    @property
+    def is_going_back(self) -> bool:
+        """True once somebody has decided to go back, before the swap or after it."""
+        return bool(self.course.noted("going back") or self.course.noted("taken back"))
 
     # -- promote and swap ----------------------------------------------------------------------------------
 
-    def promote(self, prove: Callable[[], list[Check]]) -> Seen:
+    def promote(self, prove: Callable[[list[Check]], list[Check]]) -> Seen:
         """The damaged server is down, the copy is a server of its own, stopped cleanly, and depends on no archive.
 
         Args:
-            prove: makes all checks of the copy, when some had to wait for the promotion.
+            prove: makes those checks of the copy again that had to wait for the promotion.
 
         Raises:
             RecoveryFailed: it forked elsewhere than at the point.
@@ -122,11 +128,12 @@ class WayOn:
         """
         return self.act("promote", "promote", lambda: self._promote(prove))
 
-    def _promote(self, prove: Callable[[], list[Check]]) -> Seen:
+    def _promote(self, prove: Callable[[list[Check]], list[Check]]) -> Seen:
         beside = self.execution.beside
         if not beside.noted("ready"):
             self.lockdown.require_ha_paused()
             if self.swap().state() == "before":
+                self.run.undo_first(STOPPED, "answer 'back' where the run asks, or start it by its service manager")
                 service.stop(self.cluster)
             if not beside.noted("promoted"):
                 self.execution.stand_at_the_point()
@@ -158,6 +165,35 @@ class WayOn:
         made_up_for = self.execution.check_put_off(prove)
         return Seen([check, *made_up_for], rows, {"lifted": self.execution.limits_until_promotion})
 
+    def doubts(self, promoted: Seen) -> list[Check]:
+        """The checks of the promotion that have not passed: a person decides whether the copy is swapped in."""
+        return [check for check in promoted.checks if check.status is not Status.PASS]
+
+    def question(self, doubts: list[Check]) -> str:
+        """What is asked then."""
+        if not doubts:
+            return "Is the promoted copy swapped in?"
+        first = doubts[0]
+        return (
+            f"Production is down and the copy is promoted, not swapped in yet. {len(doubts)} of what was checked since did not pass, "
+            f"first '{first.title}': {first.status}, {first.reason} Is it swapped in all the same?"
+        )
+
+    @property
+    def is_swapped(self) -> bool:
+        """True when there is a swap to be accepted or taken back."""
+        return self.way == "promote" and not self.course.noted("going back")
+
+    @property
+    def settled(self) -> str:
+        """The answer to whether it is accepted, when there was no swap."""
+        return "back: decided before the swap" if self.course.noted("going back") else "accept: nothing was swapped"
+
+    def decide(self, option: str) -> None:
+        """The answer to that: swap (nothing else is done here), or back."""
+        if option == "back" and not self.recovery.dry_run:
+            self.course.note("going back", True)
+
     def swap_in(self) -> Seen:
         """The damaged cluster stands aside, the restored one in its place, with production's configuration of today."""
         return self.act("swap", "promote", self._swap_in)
@@ -168,6 +204,7 @@ class WayOn:
         if not self.execution.beside.noted("handed over"):
             by_hand = swap.back_by_hand()
             self.run.undo_first(SWAPPED, f"answer 'back' before it is accepted; by hand, servers down: {by_hand}")
+            self.run.undone(STOPPED)
             if service.is_running(self.cluster):  # since it was stopped a reboot, or somebody, has started it again
                 service.stop(self.cluster)
             swap.forward()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from runbook.platforms.cluster.scratch import Scratch
 from runbook.postgres.connect import Connection, SqlError, is_lock_timeout, rows
 from runbook.postgres.sqlfiles import load_sql
 from runbook.verification import content, integrity
-from runbook.verification.sqlchecks import CheckFile, run_check
+from runbook.verification.sqlchecks import CheckFile, check_id, run_check
 
 Progress = Callable[[str, float, float, str], None]
 _READERS = 2
@@ -102,9 +102,51 @@ class Contents:
             checks += beside.result()
         return checks
 
-    def _check_read(self, database: str) -> Check:
+    def check_again(self, checks: list[Check]) -> list[Check]:
+        """What these checks of a paused copy could not look at, looked at now: of a database no more than the relations that they name.
+
+        Args:
+            checks: as `check` has made them; of other checks nothing is looked at.
+        """
+        found = []
+        for check in checks:
+            kind, _, database = check.id.partition("@")
+            if kind not in ("read", "amcheck"):
+                continue
+            names = integrity.relations_not_seen(check)
+            relations = self._relations_named(database, names) if names is not None else []
+            if kind == "read":
+                again = self._check_read(database, names if relations else None)
+            else:
+                again = integrity.check_amcheck(
+                    self.scratch, database, jobs=_AMCHECK_JOBS, timeout=self.timeout, relations=relations
+                )
+            if relations:
+                rest = f"{len(relations)} not read while paused, now: {again.observed}"
+                again = again.model_copy(update={"observed": rest})
+            found.append(again)
+        return found
+
+    def _relations_named(self, database: str, names: frozenset[str]) -> list[tuple[str, str]]:
+        """Schema and name of each of these relations; none when one of them is not found, for then all have to be looked at.
+
+        Args:
+            names: as `content` or as pg_amcheck names them. With dots in them they may fit more than one relation: all that fit.
+        """
+        with self.scratch.connect(database) as connection:
+            found = rows(
+                connection,
+                "SELECT n.nspname::text AS schema, c.relname::text AS name FROM pg_catalog.pg_class AS c "
+                "JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace "
+                "WHERE concat_ws('.', n.nspname, c.relname) = ANY ($1::text[]) ORDER BY 1, 2",
+                [sorted(names)],
+            )
+        relations = [(row["schema"], row["name"]) for row in found]
+        return relations if names == {f"{schema}.{name}" for schema, name in relations} else []
+
+    def _check_read(self, database: str, names: frozenset[str] | None = None) -> Check:
         began = time.monotonic()
-        contents, sequences = self.read(database, lambda relation: True)
+        contents, sequences = self.read(database, lambda relation: names is None or relation.title in names)
         failures = [(item.title, item.problem) for item in contents if item.problem]
         failures += [(item.title, item.problem) for item in sequences if item.problem]
         count = len(contents) + len(sequences)
@@ -135,8 +177,17 @@ class Contents:
             if name in self.without_amcheck
         ]
 
-    def check_sql(self, files: list[CheckFile], main: str | None, given: dict[str, object]) -> list[Check]:
+    def check_sql(
+        self,
+        files: Iterable[CheckFile],
+        main: str | None,
+        given: dict[str, object],
+        only: Collection[str] | None = None,
+    ) -> list[Check]:
         """Each check file against each database that it is for.
+
+        Args:
+            only: ids of the checks that are wanted; None: all.
 
         Raises:
             NotMeasured: the main database is not there.
@@ -155,7 +206,8 @@ class Contents:
                 checks += [
                     run_check(file, connection, database, given)
                     for file in files
-                    if not file.is_for_main or main is None or database == main
+                    if (not file.is_for_main or main is None or database == main)
+                    and (only is None or check_id(file, database) in only)
                 ]
         return checks
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from runbook.model import Check, Finding, Severity, Status
@@ -10,7 +11,7 @@ from runbook.outside import commands
 from runbook.outside.commands import OsUser
 from runbook.platforms.cluster.backups import Backup
 from runbook.platforms.cluster.scratch import Scratch
-from runbook.postgres.connect import PINNED, is_lock_timeout, rows, session_options
+from runbook.postgres.connect import PINNED, is_lock_timeout, quote, rows, session_options
 from runbook.postgres.tools import Tools
 from runbook.verification.content import says_nothing
 
@@ -102,8 +103,14 @@ def _quoted(text: str) -> str | None:
     return match[1] if match else None
 
 
-def amcheck_argv(scratch: Scratch, database: str, *, jobs: int, parent: bool) -> list[str]:
-    """pg_amcheck of one database with all that can be had; parent checks want a promoted server."""
+def amcheck_argv(
+    scratch: Scratch, database: str, *, jobs: int, parent: bool, relations: Iterable[tuple[str, str]] = ()
+) -> list[str]:
+    """pg_amcheck of one database with all that can be had; parent checks want a promoted server.
+
+    Args:
+        relations: schema and name of those to look at, tables with their indexes; none: all.
+    """
     argv = [
         scratch.tools.path("pg_amcheck"),
         f"--host={scratch.socket}",
@@ -116,11 +123,21 @@ def amcheck_argv(scratch: Scratch, database: str, *, jobs: int, parent: bool) ->
         argv.append("--checkunique")
     if parent:
         argv += ["--parent-check", "--rootdescend", "--install-missing"]
+    for schema, name in relations:
+        argv += ["--relation", f"{quote(schema)}.{quote(name)}"]
     # A database name may look like a conninfo string; --database takes patterns, so the name is given quoted.
-    return [*argv, "--database", '"' + database.replace('"', '""') + '"']
+    return [*argv, "--database", quote(database)]
 
 
-def check_amcheck(scratch: Scratch, database: str, *, jobs: int, timeout: float, parent: bool = False) -> Check:
+def check_amcheck(
+    scratch: Scratch,
+    database: str,
+    *,
+    jobs: int,
+    timeout: float,
+    parent: bool = False,
+    relations: Iterable[tuple[str, str]] = (),
+) -> Check:
     """Every heap and btree of the database is consistent, each row in each index.
 
     A database without the amcheck extension is UNKNOWN: pg_amcheck would skip it and end with 0.
@@ -128,10 +145,8 @@ def check_amcheck(scratch: Scratch, database: str, *, jobs: int, timeout: float,
     name = "amcheck-parent" if parent else "amcheck"
     title = "Heaps and btree indexes are consistent" + (", parents and descents too" if parent else "")
     expected = "no corruption"
-    source = " ".join(
-        Path(word).name if word.startswith("/") else word
-        for word in amcheck_argv(scratch, database, jobs=jobs, parent=parent)
-    )
+    argv = amcheck_argv(scratch, database, jobs=jobs, parent=parent, relations=relations)
+    source = " ".join(Path(word).name if word.startswith("/") else word for word in argv)
     if not parent:
         with scratch.connect(database) as connection:
             if not rows(connection, "SELECT 1 FROM pg_extension WHERE extname = 'amcheck'"):
@@ -155,7 +170,7 @@ def check_amcheck(scratch: Scratch, database: str, *, jobs: int, timeout: float,
         "default_transaction_read_only": "off" if parent else "on",  # a missing extension is installed then
     }
     result = commands.run(
-        amcheck_argv(scratch, database, jobs=jobs, parent=parent),
+        argv,
         timeout=timeout,
         user=scratch.user,
         check=False,
@@ -202,6 +217,7 @@ def check_amcheck(scratch: Scratch, database: str, *, jobs: int, timeout: float,
             next=_next(found[0].observed),
             source=source,
             seconds=result.seconds,
+            findings=found[:_MOST_FINDINGS],
         )
     return Check(
         id=f"{name}@{database}",
@@ -219,6 +235,12 @@ def check_amcheck(scratch: Scratch, database: str, *, jobs: int, timeout: float,
         seconds=result.seconds,
         findings=findings[:_MOST_FINDINGS],
     )
+
+
+def relations_not_seen(check: Check) -> frozenset[str] | None:
+    """The relations (schema and name) that a check could not look at; None: more than it names, or none by name."""
+    names = frozenset(finding.object.removeprefix(f"{check.object}.") for finding in check.findings)
+    return names if 0 < len(check.findings) < _MOST_FINDINGS else None
 
 
 def _next(words: str) -> str:
@@ -267,6 +289,15 @@ def check_read(database: str, failures: list[tuple[str, str]], seconds: float, c
         failures: name and the server's words.
     """
     title = "Every relation and sequence can be read from end to end"
+
+    def findings_of(some: list[tuple[str, str]]) -> tuple[Finding, ...]:
+        return tuple(
+            Finding(
+                id="read", object=name, severity=Severity.CRITICAL, observed=words, expected="readable", message=words
+            )
+            for name, words in some[:_MOST_FINDINGS]
+        )
+
     lacking = [(name, words) for name, words in failures if says_nothing(words)]
     if failures and len(lacking) == len(failures):
         return Check(
@@ -280,6 +311,7 @@ def check_read(database: str, failures: list[tuple[str, str]], seconds: float, c
             next=_next(lacking[0][1]),
             source="sequential scans",
             seconds=seconds,
+            findings=findings_of(lacking),
         )
     failures = [item for item in failures if item not in lacking]
     if not failures:
@@ -305,10 +337,5 @@ def check_read(database: str, failures: list[tuple[str, str]], seconds: float, c
         next="Treat the backup as damaged; look whether production can read the same relation.",
         source="sequential scans",
         seconds=seconds,
-        findings=tuple(
-            Finding(
-                id="read", object=name, severity=Severity.CRITICAL, observed=words, expected="readable", message=words
-            )
-            for name, words in failures[:_MOST_FINDINGS]
-        ),
+        findings=findings_of(failures),
     )

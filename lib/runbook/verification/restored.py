@@ -95,9 +95,18 @@ class RestoredChecks:
         self._add_seconds("SQL checks", began)
         return checks
 
-    def check_all(self, point: RecoveryPoint, spots: tuple[str, ...]) -> list[Check]:
-        """The contents, the SQL checks of the target's suites and those of other suites."""
-        return [*self.check_contents(), *self.check_sql(point), *self.check_sql(point, spots)]
+    def check_again(self, checks: list[Check], point: RecoveryPoint, spots: tuple[str, ...]) -> list[Check]:
+        """These checks once more, of a promoted copy: of relations no more than could not be looked at while it was paused.
+
+        Args:
+            checks: as `check_contents` and `check_sql` have made them.
+            spots: further suites that they may come from.
+        """
+        files = {file.name: file for file in [*self.files, *self._files_of(spots)]}
+        only = {check.id for check in checks}
+        found = self.contents.check_again(checks)
+        main, given = self.verification.database, self.variables(point)
+        return found + self.contents.check_sql(files.values(), main, given, only)
 
     def variables(self, point: RecoveryPoint) -> dict[str, Any]:
         """The values that check files may name."""

@@ -191,6 +191,11 @@ def select_checks(
     ]
 
 
+def check_id(check: CheckFile, database: str) -> str:
+    """What the check is called where it runs."""
+    return f"sql/{check.name}@{database}"
+
+
 def run_check(check: CheckFile, connection: Connection, database: str, given: dict[str, Any]) -> Check:
     """The check's expectation against what the database holds."""
     began = time.monotonic()
@@ -199,7 +204,7 @@ def run_check(check: CheckFile, connection: Connection, database: str, given: di
 
     def result(status: Status, observed: str, reason: str | None, findings: tuple[Finding, ...] = ()) -> Check:
         return Check(
-            id=f"sql/{check.name}@{database}",
+            id=check_id(check, database),
             title=check.title[:1].upper() + check.title[1:],
             status=status,
             expected="; ".join(item.in_unit(check.sql.get("unit")) for item in expectations or check.expectations),
