@@ -11,7 +11,8 @@
 -- source: PostgreSQL 17, archive_timeout: a segment with anything that matters in it is closed after that time. So where no whole
 --   segment is missing, no more than that time is; a server that writes nothing archives nothing, and is well. A system's identifier
 --   says when initdb made it (BootStrapXLOG in xlog.c): an archive without any segment is as old as that.
---   After a recovery the past timeline may reach further than the server's own: its segments say nothing of what is written now.
+--   After a recovery the past timeline may reach further than the server's own: its segments say nothing of what is written now. Segments of a
+--   timeline that the server has not reached are another's, and are not given here.
 WITH server AS (
   SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_lsn() END
            - '0/0'::pg_lsn AS written,
@@ -36,7 +37,7 @@ SELECT 'last archived segment' AS object,
                   WHEN waiting <= 0 THEN 0
                   WHEN waiting < size AND timeout > 0 THEN least(coalesce(age, timeout), timeout)
                   ELSE age END, 1)::float8 AS value,
-       CASE WHEN :'segment'::text IS NULL THEN format('the archive holds no segment; the system was made at %s', at)
+       CASE WHEN :'segment'::text IS NULL THEN format('the archive holds no segment of this server; the system was made at %s', at)
             WHEN is_of_the_past
             THEN format('%s, archived at %s; of the timeline %s, which the server is on since, nothing is there', :'segment'::text, at, timeline)
             ELSE format('%s, archived at %s; %s bytes were written since, archive_timeout is %s s', :'segment'::text, at, greatest(waiting, 0)::bigint, timeout)

@@ -286,6 +286,55 @@ def test_statements_are_ranked_by_what_they_took_in_this_look(planted: OwnCluste
     assert 200 <= first["ms in all"] < 1000
 
 
+def slow(cluster: OwnCluster, kept: dict[str, Any] | None, alias: str, **given: Any) -> list[Seen]:
+    """The finding about that statement, judged since that reading."""
+    look = health(cluster, checks="slow_queries", slow_query_milliseconds=30, **given)
+    look.since(kept)
+    with at_home(cluster.home):
+        look.check()
+    return [one for one in look.looked[0].findings if alias in one.note]
+
+
+def kept_now(cluster: OwnCluster) -> dict[str, Any]:
+    kept = health(cluster).keep_statements()
+    assert kept is not None
+    return kept
+
+
+def test_statement_is_judged_by_what_it_took_since_the_look_before(planted: OwnCluster) -> None:
+    before = kept_now(planted)
+    for _ in range(5):
+        planted.sql(
+            "SELECT pg_sleep(0.08), 1, 2 AS mended", "SELECT pg_sleep(0.001), 1, 2, 3 AS worse", database="shop"
+        )
+        planted.sql(*["SELECT pg_sleep(0.001), 1, 2, 3 AS worse"] * 3, database="shop")
+    assert len(slow(planted, None, "AS mended")) == len(slow(planted, before, "AS mended")) == 1
+    assert slow(planted, None, "AS worse") == []
+    before = kept_now(planted)
+    for _ in range(5):
+        planted.sql(
+            "SELECT pg_sleep(0.001), 1, 2 AS mended", "SELECT pg_sleep(0.08), 1, 2, 3 AS worse", database="shop"
+        )
+    assert len(slow(planted, None, "AS mended")) == 1 and slow(planted, None, "AS worse") == [], (
+        "the mean since the reset errs twice"
+    )
+    assert slow(planted, before, "AS mended") == []
+    (worse,) = slow(planted, before, "AS worse")
+    assert 80 <= (worse.value or 0) < 200 and "5 calls" in worse.note
+
+
+def test_statement_that_hardly_ran_since_a_look_of_minutes_ago_is_not_called_mended(planted: OwnCluster) -> None:
+    for _ in range(5):
+        planted.sql("SELECT pg_sleep(0.08), 1, 2, 3, 4 AS weekly", database="shop")
+    before = kept_now(planted)
+    assert len(slow(planted, before, "AS weekly")) == 1
+    assert slow(planted, before, "AS weekly", slow_query_window_hours=0) == [], "a day later it is"
+    planted.sql("SELECT pg_stat_statements_reset()", database="shop")
+    for _ in range(5):
+        planted.sql("SELECT pg_sleep(0.08), 1, 2, 3, 4 AS weekly", database="shop")
+    assert len(slow(planted, before, "AS weekly", slow_query_window_hours=0)) == 1, "its counters began anew"
+
+
 def test_healthy_server_checks_are_ok(planted: OwnCluster) -> None:
     for name in (
         "wraparound",

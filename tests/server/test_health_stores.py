@@ -161,7 +161,7 @@ def test_idle_server_is_well_and_a_lacking_segment_is_told_all_the_same(cluster:
         for path in segments(cluster):
             path.unlink()
         found = the_one(look(cluster, "archived_wal_age"))
-        assert found.state is State.OK and "holds no segment; the system was made at" in found.note
+        assert found.state is State.OK and "holds no segment of this server; the system was made at" in found.note
         found = the_one(look(cluster, "archived_wal_age", budgets={"rpo": "1 s"}))
         assert found.state is State.CRITICAL
     finally:
@@ -197,3 +197,39 @@ def test_wal_of_a_past_timeline_says_nothing_of_what_is_written_now(cluster: Own
     found = the_one(look(cluster, "archived_wal_age"))
     assert found.state is State.CRITICAL and "of the timeline 2" in found.note, found
     cluster.sql("ALTER SYSTEM RESET archive_command", "SELECT pg_reload_conf()")
+
+
+def test_wal_of_a_timeline_that_the_server_has_not_reached_is_anothers(cluster: OwnCluster) -> None:
+    cluster.switch()
+    write_wal(cluster)
+    own = segments(cluster)[-1]
+    age(own, 2 * 86400)
+    reached = int(own.name[:8], 16)
+    stray = cluster.archive / f"{reached + 7:08X}00000000000000F0"
+    shutil.copy(own, stray)
+    os.utime(stray)
+    found = the_one(look(cluster, "archived_wal_age"))
+    assert found.state is State.CRITICAL and own.name in found.note, found
+    for path in segments(cluster)[:-1]:
+        path.unlink()
+    alone = the_one(look(cluster, "archived_wal_age", budgets={"rpo": "1 s"}))
+    assert alone.state is State.CRITICAL and "no segment of this server" in alone.note
+
+
+def test_standby_counts_wal_of_timelines_alone_that_a_history_leads_to(cluster: OwnCluster) -> None:
+    cluster.switch()
+    last = segments(cluster)[-1]
+    stray = cluster.archive / f"{int(last.name[:8], 16) + 7:08X}00000000000000F0"
+    shutil.copy(last, stray)
+    (cluster.archive / f"{last.name[:8]}.history").touch()  # as a promotion archives it; the first timeline needs none
+    cluster.stop()
+    (cluster.data / "standby.signal").touch()
+    cluster.start()
+    try:
+        assert last.name in the_one(look(cluster, "archived_wal_age")).note
+        (cluster.archive / f"{stray.name[:8]}.history").touch()
+        assert stray.name in the_one(look(cluster, "archived_wal_age")).note
+    finally:
+        cluster.stop()
+        (cluster.data / "standby.signal").unlink()
+        cluster.start()

@@ -8,7 +8,7 @@ from typing import Any
 
 from runbook import clock
 from runbook.errors import NotMeasured
-from runbook.health.rates import rates, statement_rates
+from runbook.health.rates import given_statements, keep_statements, rates, statement_rates
 from runbook.health.stores import look_at_stores, thresholds
 from runbook.health.trend import compare, exhaustion, remember
 from runbook.inspection.visit import Visit
@@ -35,6 +35,7 @@ class DailyHealth(Visit):
     """The state between the steps of one look; arguments and errors are those of `Visit`."""
 
     area = AREA
+    before: Mapping[str, Any] | None = None
 
     def arrive(self) -> list[dict[str, str]]:
         """As `Visit.arrive`; the first reading of the counters is taken."""
@@ -43,9 +44,20 @@ class DailyHealth(Visit):
         self.first, self.first_statements = self._counters(), self._statements()
         return seen
 
+    def since(self, before: Mapping[str, Any] | None) -> None:
+        """Statements are judged by what they took since that reading, which an earlier look has kept."""
+        self.before = before
+
+    def keep_statements(self) -> dict[str, Any] | None:
+        """This look's first reading for later ones, JSON; None where statements were not measured."""
+        return (
+            None if isinstance(self.first_statements, str) else keep_statements(self.first_statements, self.first["at"])
+        )
+
     def check(self) -> list[Check]:
-        """As `Visit.check`; the stores of backups and WAL are looked at too."""
-        self.look.given = look_at_stores(self.params, self.rights.system_identifier)
+        """As `Visit.check`; the stores of backups and WAL are looked at too, and statements since an earlier look."""
+        stores = look_at_stores(self.params, self.rights.system_identifier, self.rights.timeline)
+        self.look.given = {**stores, **given_statements(self.before)}
         return super().check()
 
     def remember(self) -> dict[str, Any]:

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
+
+from runbook import clock
+
+#: What a record keeps of statements: those that have taken most time. One that is not among them is judged since the counters' reset.
+_MOST_KEPT = 200
 
 _UNITS = {
     "transactions": ("Transactions", 1.0, "a second"),
@@ -47,6 +54,19 @@ def statement_rates(first: list[dict[str, Any]], second: list[dict[str, Any]], m
         }
         for milliseconds, calls, text in sorted(taken, key=lambda one: -one[0])[:most]
     ]
+
+
+def keep_statements(taken: list[dict[str, Any]], at: datetime) -> dict[str, Any]:
+    """A reading as JSON, for the next look: calls and milliseconds by statement, without its text."""
+    most = sorted(taken, key=lambda row: -row["milliseconds"])[:_MOST_KEPT]
+    return {"at": clock.stamp(at), "taken": {row["key"]: [row["calls"], round(row["milliseconds"], 3)] for row in most}}
+
+
+def given_statements(kept: Mapping[str, Any] | None) -> dict[str, object]:
+    """What the check of slow statements is given of an earlier reading; None: there is none."""
+    if kept is None:
+        return {"statements_before": None, "statements_at": None}
+    return {"statements_before": json.dumps(kept["taken"]), "statements_at": clock.parse(kept["at"])}
 
 
 def _rate(before: float | None, after: float | None, factor: float, seconds: float) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from runbook import layout
@@ -17,16 +18,17 @@ _NO_PLACE = "params name no place where base backups and WAL lie: nobody here ca
 _RPO = "archived_wal_critical_seconds"
 
 
-def look_at_stores(params: Params, system_identifier: str | None) -> Given:
+def look_at_stores(params: Params, system_identifier: str | None, timeline: int | None) -> Given:
     """The values that check files are given: the newest base backup and the last archived segment, or why they were not seen.
 
     Args:
         system_identifier: of the server; backups of other systems in the same folder do not count. A manifest names its system since
             PostgreSQL 17: before, every backup in the folder counts.
+        timeline: that the server writes; None: it is a standby.
     """
     if params.cluster is None:
         return {**_backup(why=_NO_PLACE), **_segment(why=_NO_PLACE)}
-    return {**_newest_backup(params.cluster, system_identifier), **_last_segment(params.cluster)}
+    return {**_newest_backup(params.cluster, system_identifier), **_last_segment(params.cluster, timeline)}
 
 
 def thresholds(params: Params) -> dict[str, Threshold]:
@@ -63,7 +65,24 @@ def _segment(name: str | None = None, at: datetime | None = None, why: str | Non
     return {"segment": name, "segment_at": at, "segments_unseen": why}
 
 
-def _last_segment(cluster: Cluster) -> Given:
+def _of_this_server(segments: list[str], names: Iterable[str], timeline: int | None) -> list[str]:
+    """Without what stands on a timeline that this server has not reached: left by another, such as a restored copy that was promoted.
+
+    A standby may follow any that a history file leads to.
+    """
+    there = set(names)
+    return [
+        one
+        for one in segments
+        if (
+            int(one[:8], 16) <= timeline
+            if timeline is not None
+            else one[:8] == f"{1:08X}" or f"{one[:8]}.history" in there
+        )
+    ]
+
+
+def _last_segment(cluster: Cluster, timeline: int | None) -> Given:
     archive = WalArchive(cluster.wal_archive, service_user(cluster.os_user))
     try:
         names = archive.names()
@@ -73,7 +92,7 @@ def _last_segment(cluster: Cluster) -> Given:
         return _segment(
             why="the WAL archive can only be asked for one file at a time: name wal_archive.list_command in params"
         )
-    segments = archived_segments(names)
+    segments = _of_this_server(archived_segments(names), names, timeline)
     if not segments:
         return _segment()
     last = segments[-1]

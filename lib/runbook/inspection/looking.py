@@ -22,13 +22,14 @@ _STATEMENTS = "pg_stat_statements"
 
 @dataclass(frozen=True)
 class Rights:
-    """Who we are to the server."""
+    """Who we are to the server. `timeline`: that it writes, None on a standby."""
 
     role: str
     version: str
     version_number: int
     system_identifier: str | None
     roles: frozenset[str]
+    timeline: int | None = None
 
 
 @dataclass
@@ -76,6 +77,7 @@ class Look:
                 connection.info.server_version,
                 found["system_identifier"],
                 frozenset(found["rights"]),
+                found["timeline"],
             )
 
     def databases(self, named: tuple[str, ...] | None) -> list[dict[str, Any]]:
