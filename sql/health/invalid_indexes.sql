@@ -14,11 +14,13 @@ WITH RECURSIVE building AS (
   WHERE k.locktype = 'relation' AND k.mode = 'ShareUpdateExclusiveLock' AND k.granted
     AND k.database = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database())
     AND k.pid IN (SELECT pid FROM pg_catalog.pg_stat_progress_create_index)
+), of_extension AS (
+  SELECT objid AS rel FROM pg_catalog.pg_depend WHERE classid = 'pg_catalog.pg_class'::regclass AND deptype = 'e'
 ), part AS (
   -- Each table below the one of an invalid partitioned index, with its own part of that index, if it has one.
   SELECT x.indexrelid AS root, x.indrelid AS rel, x.indexrelid AS idx, NULL::oid AS parent, 0 AS level
   FROM pg_catalog.pg_index AS x JOIN pg_catalog.pg_class AS i ON i.oid = x.indexrelid
-  WHERE NOT x.indisvalid AND i.relkind = 'I' AND NOT i.relispartition
+  WHERE NOT x.indisvalid AND i.relkind = 'I' AND NOT i.relispartition AND x.indrelid NOT IN (SELECT rel FROM of_extension)
   UNION ALL
   SELECT p.root, h.inhrelid,
          (SELECT ih.inhrelid FROM pg_catalog.pg_inherits AS ih JOIN pg_catalog.pg_index AS ix ON ix.indexrelid = ih.inhrelid
@@ -88,7 +90,7 @@ JOIN pg_catalog.pg_namespace AS n ON n.oid = i.relnamespace
 JOIN pg_catalog.pg_class AS t ON t.oid = x.indrelid
 JOIN pg_catalog.pg_namespace AS tn ON tn.oid = t.relnamespace
 WHERE NOT x.indisvalid AND i.relpersistence <> 't' AND i.oid NOT IN (SELECT idx FROM part WHERE idx IS NOT NULL)
-  AND x.indrelid NOT IN (SELECT relation FROM building)
+  AND x.indrelid NOT IN (SELECT relation FROM building) AND x.indrelid NOT IN (SELECT rel FROM of_extension)
 UNION ALL
 SELECT r.name, round(coalesce(r.bytes, 0) / 1048576.0, 1)::float8,
        format('on %s%s; %s', r.indrelid::regclass, CASE r.kind WHEN '' THEN '' ELSE ', unique' END,
