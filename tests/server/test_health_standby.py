@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 
 import pytest
+from homes import at_home
 from own_cluster import PORT, OwnCluster, own_cluster
 from runbook.inspection.states import Seen, State
 from runbook.postgres.osuser import give
-from test_health_checks import looked
+from test_health_checks import health, looked
 
 pytestmark = pytest.mark.server
 SMALL = {"replication_lag_warning_mebibytes": 1.0, "replication_lag_critical_mebibytes": 1000.0}
@@ -60,3 +61,36 @@ def test_standby_that_does_not_replay_is_seen_and_one_that_does_is_ok() -> None:
             assert alone.state is State.NOT_MEASURED and "not connected to its primary" in alone.note
         finally:
             standby.stop("immediate")
+
+
+@pytest.mark.parametrize("major", [15, 17, 18])
+def test_every_check_runs_on_a_standby(major: int) -> None:
+    with own_cluster(
+        major=major, settings={"track_commit_timestamp": "on", "shared_preload_libraries": "pg_stat_statements"}
+    ) as primary:
+        primary.sql("CREATE DATABASE shop")
+        primary.sql(
+            "CREATE EXTENSION pgstattuple",
+            "CREATE EXTENSION pg_stat_statements",
+            "CREATE UNLOGGED TABLE fleeting (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, t text)",
+            "INSERT INTO fleeting (t) SELECT repeat('x', 300) FROM generate_series(1, 9000)",
+            "CREATE UNLOGGED SEQUENCE numbers",
+            "CREATE TABLE kept (id serial PRIMARY KEY, t text)",
+            "CREATE INDEX idle ON kept (t)",
+            "INSERT INTO kept (t) SELECT repeat('x', 300) FROM generate_series(1, 9000)",
+            database="shop",
+        )
+        standby = standby_of(primary)
+        try:
+            caught_up(primary)
+            look = health(standby)
+            with at_home(standby.home):
+                look.check()
+        finally:
+            standby.stop("immediate")
+    unseen = {one.check: one.note for place in look.looked for one in place.unmeasured}
+    stores = {"backup_age", "archived_wal_age"}  # whose folders the standby's params do not name
+    assert set(unseen) - stores == ({"checksum_failures"} if major < 18 else set()), unseen
+    assert [one.object for place in look.looked for one in place.findings if one.check == "unused_indexes"] == [
+        "public.idle"
+    ]
