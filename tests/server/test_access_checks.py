@@ -277,6 +277,9 @@ def test_missing_privilege_can_be_excepted(planted: OwnCluster) -> None:
         ([{"person": "Ann", "left": "2026-01-31", "roles": ["dropped", "ended_and_closed"]}], Status.PASS),
         ([{"person": "Ann", "left": "2026-01-31", "roles": ['Too "strong']}], Status.FAIL),
         ([{"person": "Ann", "left": "2026-01-31", "roles": ["ended"]}], Status.FAIL),
+        ([{"person": "Ann", "left": "2026-01-31", "roles": ["Plain"]}], Status.UNKNOWN),
+        ([{"person": "hash, OLD", "left": "2026-01-31", "roles": ["dropped"]}], Status.PASS),
+        ([{"person": "All at-nobody", "left": "2026-01-31", "roles": ["dropped"]}], Status.UNKNOWN),
     ],
 )
 def test_role_of_a_person_who_has_left_fails_while_it_can_log_in(

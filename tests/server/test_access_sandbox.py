@@ -41,6 +41,12 @@ def test_audit_goes_from_no_list_to_a_signed_pass_and_finds_what_is_planted(live
 
     keys = live_home / "var" / "keys"
     assert runbook(live_home, "keys", "make-practice")[0] == 0
+    proposed = live_home / record["facts"]["access_list"]["proposed"]
+    text = proposed.read_text()
+    proposed.write_text(text + "# a line that no audit has written\n")
+    code, said = runbook(live_home, "access", "approve", record["run"], "--key", str(keys / "practice-one"))
+    assert code == 2 and "it was altered" in said["reason"], said
+    proposed.write_text(text)
     code, said = runbook(live_home, "access", "approve", record["run"], "--key", str(keys / "practice-one"))
     assert code == 0, said
     code, record = audited(live_home, "-p", "dry_run", "false")

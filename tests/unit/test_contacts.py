@@ -8,11 +8,19 @@ from pathlib import Path
 import pytest
 from runbook import layout
 from runbook.errors import ParamsError
-from runbook.escalation.entries import check_confirmed, check_cover, check_placeholders, check_roles
+from runbook.escalation.entries import (
+    check_confirmed,
+    check_cover,
+    check_deputies,
+    check_leavers,
+    check_placeholders,
+    check_roles,
+)
 from runbook.escalation.oncall import find_gaps, find_later_gaps, on_duty
 from runbook.model import Status
 from runbook.params.contacts import Contacts, Roster, load_contacts
 from runbook.params.loading import parse_as
+from runbook.params.schema import Leaver
 
 TEXT = """\
 confirmation: {within: 90 d, source: the rule}
@@ -35,7 +43,7 @@ rosters:
     roles:
       - {id: dba, title: DBA, person: ann, deputies: [bob]}
 """
-TODAY = date(2026, 11, 24)
+TODAY = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
 def roster(text: str = TEXT) -> Roster:
@@ -62,6 +70,12 @@ def names(moment: datetime) -> list[str]:
         ("address: {env: ANN_MAIL}", "address: 'mailto://a:hunter2hunter2@h'", 8, "looks like a secret"),
         ("deputies: [bob]", "deputies: [bop]", 3, "did you mean 'bob'?"),
         ("2026-11-01", "2026-13-01", 5, "month"),
+        (
+            "        confirmed: 2026-11-01\n",
+            "        confirmed: 2026-01-01\n        confirmed: 2026-11-01\n",
+            12,
+            "stands twice",
+        ),
         ("id: bob", "id: ann", 3, "stands twice"),
     ],
 )
@@ -160,6 +174,59 @@ def test_confirmation_in_the_future_or_missing_fails() -> None:
     rule = parse_as(Contacts, TEXT, "x").confirmation
     for text in (TEXT.replace("2026-11-01", "2027-01-01"), TEXT.replace("        confirmed: 2026-11-01\n", "")):
         assert check_confirmed(roster(text), rule, TODAY)[0].status is Status.FAIL
+
+
+def test_confirmation_counts_by_the_calendar_where_the_person_is() -> None:
+    rule = parse_as(Contacts, TEXT, "x").confirmation
+    text = TEXT.replace("Europe/Berlin", "Pacific/Kiritimati").replace("2026-11-01", "2026-11-25")
+    assert check_confirmed(roster(text), rule, at(2026, 11, 24, 12))[0].status is Status.PASS, "it is the 25th there"
+    assert check_confirmed(roster(text), rule, at(2026, 11, 24, 9))[0].status is Status.FAIL, "not yet"
+
+
+@pytest.mark.parametrize("zone", ["localtime", "Factory", "", "Europe/../Europe/Berlin", "CET+1", "/etc/localtime"])
+def test_zone_that_is_another_one_on_another_machine_or_none_is_refused(zone: str) -> None:
+    with pytest.raises(ParamsError, match="no time zone"):
+        roster(TEXT.replace("time_zone: Europe/Berlin", f'time_zone: "{zone}"'))
+
+
+def test_entry_is_believed_for_a_year_at_most() -> None:
+    with pytest.raises(ParamsError, match="a year"):
+        parse_as(Contacts, TEXT.replace("within: 90 d", "within: 9999 d"), "x")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "status"),
+    [
+        ("name: Bob Ray", "name: ann  LEE", Status.FAIL),
+        ('phone: "+1 212 736 5000"', 'phone: "+49 (30) 90-1820"', Status.FAIL),
+        ('phone: "+1 212 736 5000"', "channels: [{id: sms, address: {env: ANN_MAIL}, shown: bob}]", Status.FAIL),
+        ("name: Bob Ray", "name: Anna Lee", Status.PASS),
+    ],
+)
+def test_deputy_who_is_the_same_person_under_another_id_fails(old: str, new: str, status: Status) -> None:
+    assert TEXT.count(old) == 1
+    (check,) = check_deputies(roster(TEXT.replace(old, new)))
+    assert check.status is status, check
+    assert (status is Status.PASS) == (check.next is None)
+
+
+def test_two_who_stand_in_for_each_other_leave_no_hour_unseen() -> None:
+    both_away = TEXT.replace(
+        "deputies: [bob]}", "deputies: [bob]}\n      - {id: devops-lead, title: DevOps, person: bob, deputies: [ann]}"
+    )
+    one = roster(both_away)
+    assert [check.status for check in check_cover(one, at(2026, 11, 24, 9, 0))] == [Status.FAIL, Status.FAIL], (
+        "weekends"
+    )
+
+
+@pytest.mark.parametrize(
+    ("person", "status"),
+    [("LEE, Ann", Status.FAIL), ("ann lee", Status.FAIL), ("Ann", Status.FAIL), ("Eve", Status.PASS)],
+)
+def test_person_who_has_left_and_is_still_called_fails(person: str, status: Status) -> None:
+    (check,) = check_leavers(roster(), [Leaver(person=person, left="2026-09-30", roles=("x",))])
+    assert check.status is status
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from runbook.inventory.approval import compare_with_list, other_system
 from runbook.inventory.differences import Difference
 from runbook.inventory.items import Facts, Inventory
 from runbook.inventory.listfile import Approved
+from runbook.params.names import reads_like
 from runbook.params.schema import Leaver
 
 AREA = "access"
@@ -72,7 +73,7 @@ def differences(approved: Approved, now: Inventory) -> tuple[list[Difference], L
 
 
 def leavers(people: tuple[Leaver, ...] | None, roles: dict[str, Facts] | None, quoted: dict[str, str]) -> Looked:
-    """Nobody who has left can log in.
+    """Nobody who has left can log in, by the roles that are named; one that only reads like theirs is not measured: somebody has to say.
 
     Args:
         people: those of the params; None: nobody says who has left.
@@ -89,13 +90,19 @@ def leavers(people: tuple[Leaver, ...] | None, roles: dict[str, Facts] | None, q
         seen = [_seen(name, 1, None, "all", State.NOT_MEASURED, "roles", "the roles were not seen")]
     else:
         for person in people:
-            for role in person.roles:
-                facts = roles.get(quoted.get(role, role))
+            names = {quoted.get(role, role): role for role in person.roles}
+            for item in names:
+                facts = roles.get(item)
                 may = facts is not None and facts["login"] == "true"
                 state = State.CRITICAL if may else State.OK
                 gone = "the role is gone" if facts is None else "the role cannot log in"
                 # VALID UNTIL is no comfort: it ends passwords alone.
                 note = f"{person.person} left on {person.left}; {'the role can log in' if may else gone}"
-                seen.append(_seen(name, 1, None, quoted.get(role, role), state, "roles", note))
+                seen.append(_seen(name, 1, None, item, state, "roles", note))
+            meant = (person.person, *person.roles)
+            for item, facts in roles.items():
+                if item not in names and facts["login"] == "true" and any(reads_like(item, one) for one in meant):
+                    note = f"it can log in, and reads like {person.person}, who left on {person.left}, and is not named in roles"
+                    seen.append(_seen(name, 1, None, item, State.NOT_MEASURED, "roles", note))
     lacking = "Name them under access.leavers in the params file; [] when nobody has left" if people is None else ""
     return _looked(name, title, 1, "none", seen, next_step, "access.leavers", lacking)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,7 @@ from runbook.inventory.differences import compare
 from runbook.inventory.items import Inventory
 from runbook.inventory.listfile import read_list
 from runbook.params import load_params
+from runbook.runner.closing import read_state
 from runbook.session import identity
 
 #: More differences than these are counted, not shown.
@@ -40,6 +42,12 @@ def approve(
     """Sign the list that an audit has proposed: from now on audits compare with it. Not by the one who ran it."""
     path = _proposal(run)
     text = path.read_text()
+    written = read_state(layout.run(run)).facts.get("access_list", {}).get("sha256")
+    if written != hashlib.sha256(text.encode()).hexdigest():
+        raise OperatorError(
+            f"{layout.short(path)} is not the list that the run has written: it was altered.",
+            next="runbook run access-audit --target NAME",
+        )
     proposed = read_list(text, layout.short(path))
     params = load_params(proposed.target)
     before = approved_list(params, ())

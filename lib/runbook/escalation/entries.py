@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date, datetime
 from typing import Any
 
 from runbook.clock import human_days, human_seconds
 from runbook.escalation.oncall import find_gaps, find_later_gaps
 from runbook.model import Check, Finding, Severity, Status
-from runbook.params.contacts import FILE, Confirmation, Person, Roster
+from runbook.params.contacts import FILE, Confirmation, Person, Role, Roster
+from runbook.params.names import plain_name, reads_like
+from runbook.params.schema import Leaver
 
 #: The roles that section 6 of the paper names.
 NAMED = ("dba", "devops-lead", "incident-commander", "vendor-support")
@@ -102,9 +104,87 @@ def _check_placeholders(person: Person) -> Check:
     )
 
 
-def check_confirmed(roster: Roster, rule: Confirmation, today: date) -> list[Check]:
-    """Each entry was confirmed within the rule's time. Practice people are nobody, and are left out."""
-    return [_check_confirmed(person, rule, today) for person in roster.people if not person.practice]
+def check_deputies(roster: Roster) -> list[Check]:
+    """Nobody is their own deputy under another id. Practice people are nobody, and are left out."""
+    return [_check_deputies(roster, role) for role in roster.roles]
+
+
+def _check_deputies(roster: Roster, role: Role) -> Check:
+    people = [person for person in roster.people_of(role) if not person.practice]
+    same = [
+        (first.id, second.id, both)
+        for n, first in enumerate(people)
+        for second in people[n + 1 :]
+        if (both := sorted(_marks_of(first) & _marks_of(second)))
+    ]
+    common: dict[str, Any] = {
+        "id": f"deputies-{role.id}",
+        "title": f"{role.title}: each deputy is somebody else",
+        "expected": "nobody twice",
+        "object": role.id,
+        "source": f"params/{FILE}",
+    }
+    if not same:
+        return Check(**common, status=Status.PASS, observed="nobody twice")
+    one, two, both = same[0]
+    what = both[0].partition(" ")[0]
+    return Check(
+        **common, status=Status.FAIL, severity=Severity.CRITICAL, observed=f"{one} and {two} have the same {what}",
+        reason=f"{two} stands in for {one} as {role.id}, and has the same {what}: who cannot reach the one reaches neither.",
+        next=f"Name another person as deputy of {role.id} in params/{FILE}.",
+    )  # fmt: skip
+
+
+def _marks_of(person: Person) -> set[str]:
+    """What only one person has: name, mail address, number, channels' addresses."""
+    marks = {
+        f"{field} {plain_name(text)}"
+        for field, text in texts_of(person)
+        if field in ("name", "email", "phone") and not is_placeholder(text)
+    }
+    secrets = [one.address for one in person.channels if one.address is not None]
+    return marks | {f"channel {one.env or one.file}" for one in secrets}
+
+
+def check_leavers(roster: Roster, leavers: Iterable[Leaver]) -> list[Check]:
+    """Nobody who has left is called. One check, when anybody is said to have left."""
+    gone = list(leavers)
+    if not gone:
+        return []
+    left = [
+        (person, one)
+        for person in roster.people
+        for one in gone
+        if any(
+            reads_like(text, one.person) for text in (person.name, person.id, (person.email or "").partition("@")[0])
+        )
+    ]
+    common: dict[str, Any] = {
+        "id": "contacts-leavers",
+        "title": "Nobody who has left is called",
+        "expected": "none",
+        "observed": ", ".join(dict.fromkeys(person.id for person, _ in left)) or "none",
+        "source": "access.leavers",
+    }
+    if not left:
+        return [Check(**common, status=Status.PASS)]
+    person, one = left[0]
+    return [
+        Check(
+            **common, status=Status.FAIL, severity=Severity.CRITICAL,
+            reason=f"{person.id} ({person.name}) is called, and {one.person} left on {one.left}.",
+            next=f"Name somebody else in params/{FILE}.",
+        )
+    ]  # fmt: skip
+
+
+def check_confirmed(roster: Roster, rule: Confirmation, now: datetime) -> list[Check]:
+    """Each entry was confirmed within the rule's time, by the calendar where the person is. Practice people are nobody, and are left out."""
+    return [
+        _check_confirmed(person, rule, now.astimezone(person.duty.zone).date())
+        for person in roster.people
+        if not person.practice
+    ]
 
 
 def _check_confirmed(person: Person, rule: Confirmation, today: date) -> Check:

@@ -28,7 +28,8 @@ def _check(roster: Roster, rule: Confirmation, now: datetime) -> list[Check]:
     return [
         entries.check_roles(roster),
         *entries.check_placeholders(roster),
-        *entries.check_confirmed(roster, rule, now.date()),
+        *entries.check_deputies(roster),
+        *entries.check_confirmed(roster, rule, now),
         *(_check_duty(roster, role, now) for role in roster.roles),
         *check_addresses((person, channel) for person in people for channel in person.channels),
     ]

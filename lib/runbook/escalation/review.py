@@ -101,12 +101,17 @@ class ContactsReview:
         ]  # fmt: skip
 
     def check_entries(self) -> list[Check]:
-        """Roles, and placeholders."""
-        return [entries.check_roles(self.roster), *entries.check_placeholders(self.roster)]
+        """Roles, placeholders, deputies who are nobody else, people who have left."""
+        return [
+            entries.check_roles(self.roster),
+            *entries.check_placeholders(self.roster),
+            *entries.check_deputies(self.roster),
+            *entries.check_leavers(self.roster, self.params.access.leavers or ()),
+        ]
 
     def check_confirmed(self) -> list[Check]:
         """How long ago each entry was confirmed; none for practice people."""
-        return entries.check_confirmed(self.roster, self.contacts.confirmation, self.now.date())
+        return entries.check_confirmed(self.roster, self.contacts.confirmation, self.now)
 
     def on_call_rows(self) -> list[dict[str, Any]]:
         """Who is on call now for each role."""

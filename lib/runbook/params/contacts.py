@@ -171,6 +171,12 @@ class Confirmation(Strict):
     within: Duration
     source: Annotated[str, Field(min_length=1)]
 
+    @model_validator(mode="after")
+    def _a_year_at_most(self) -> Confirmation:
+        if self.within > 366 * 86400:
+            raise ValueError("an entry is believed for a year (366 d) at most")
+        return self
+
 
 class Level(Strict):
     """One level of the escalation: so many minutes after the first call without an answer, this role is called."""

@@ -14,6 +14,8 @@ from runbook.params.loading import nearest
 
 ALWAYS = "24x7"
 
+#: What zone databases hold beside places: the machine's own zone, which is another one elsewhere, and none at all.
+_NO_PLACES = ("localtime", "posixrules", "Factory")
 _DAY = "|".join(WEEKDAYS)
 _SHIFT = re.compile(rf"({_DAY})(?:-({_DAY}))? ([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-4]):([0-5]\d)")
 
@@ -64,6 +66,8 @@ def read_zone(name: str) -> ZoneInfo:
         ValueError: nobody knows that name; the nearest is given.
     """
     try:
+        if name in _NO_PLACES:
+            raise ValueError(name)
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         hint = nearest(name, [zone for zone in available_timezones() if "/" in zone] + ["UTC"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 
@@ -15,3 +16,16 @@ def plain_name(name: str) -> str:
     """
     spread = unicodedata.normalize("NFKD", name).casefold()
     return "".join(char for char in spread if char.isalnum() or char == "@")
+
+
+def reads_like(one: str, other: str) -> bool:
+    """True when both may well mean the same person, the words in whatever order.
+
+    >>> reads_like("Lovelace, Ada", "ada lovelace"), reads_like("Ada Lovelace", "AdaLovelace"), reads_like("Ada", "Ada Lovelace")
+    (True, True, False)
+    """
+    return plain_name(one) == plain_name(other) or _words(one) == _words(other)
+
+
+def _words(name: str) -> list[str]:
+    return sorted(filter(None, (plain_name(word) for word in re.split(r"[^\w@]|_", name))))
