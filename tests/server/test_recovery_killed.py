@@ -19,6 +19,8 @@ _CONTENT = notebook.read_notebook(notebook.find_notebook("point-in-time-recovery
 #: Without questions and gates, where nothing runs.
 STEPS = [step for step in notebook.planned_steps(_CONTENT) if step not in notebook.planned_gates(_CONTENT)]
 VICTIMS = ("kernel", "runner", "postgres", "all")
+#: The recovery is over and no server is asked any more: with postgres alone dead the run would end well, before the last step.
+AFTERWARDS = ("List what is due within 24 hours", "Draft the post-mortem")
 
 
 def started(recovery: Recovering, step: str) -> list[int]:
@@ -81,7 +83,8 @@ def test_recovery_survives_kill_at_every_step(live_home: Path) -> None:
     assert said.code == 3, said.stderr
     for number, step in enumerate(STEPS):
         process = come_to(recovery, step)
-        strike(recovery, sandbox, VICTIMS[number % len(VICTIMS)], process.pid)
+        victim = "all" if step in AFTERWARDS else VICTIMS[number % len(VICTIMS)]
+        strike(recovery, sandbox, victim, process.pid)
         process.communicate(timeout=180)
         if not figure_answers(need_sandbox()) and (sandbox.data / "PG_VERSION").exists():
             recovery.say("sandbox", "server", "start")  # as a service manager would
