@@ -10,7 +10,7 @@
 -- source: PostgreSQL 17, 5.5.5; an index serves when its leading columns are the key's, in any order, and sort by the column's own
 --   collation; of partitions each needs its own. 5.12.2.2: built on each of them concurrently, and attached. A NOT ENFORCED key (18) looks for nothing
 WITH RECURSIVE key AS (
-  SELECT f.oid, f.conname, f.conrelid, f.confrelid, n.nspname, t.relname, t.relkind,
+  SELECT f.oid, f.conname, f.conrelid, f.confrelid, n.nspname, t.relnamespace, t.relname, t.relkind,
          count(*) OVER same > 1 AND row_number() OVER same_first > 1 AS is_again,
          (SELECT array_agg(a.attname ORDER BY k.ord) FROM unnest(f.conkey) WITH ORDINALITY AS k(att, ord)
           JOIN pg_catalog.pg_attribute AS a ON a.attrelid = f.conrelid AND a.attnum = k.att) AS names,
@@ -65,18 +65,23 @@ WITH RECURSIVE key AS (
          CASE key.relkind WHEN 'r' THEN format('fk_%s_%s', key.oid, key.relname)::name
                           ELSE format('fk_%s_%s_%s', key.oid, key.conrelid, key.relname)::name END AS index_name
   FROM bare JOIN key ON key.oid = bare.key LEFT JOIN made ON made.key = bare.key
+), begun AS (
+  SELECT told.*, EXISTS (SELECT FROM pg_catalog.pg_class AS i
+                         WHERE i.relname = told.index_name AND i.relnamespace = told.relnamespace) AS is_begun
+  FROM told
 )
 SELECT format('%I.%I.%I', nspname, relname, conname) AS object,
        CASE WHEN rows >= :foreign_key_least_rows::float8 OR NOT is_unknown THEN rows::float8 END AS value,
-       format('(%s) refers to %s%s%s', columns, confrelid::regclass,
+       format('(%s) refers to %s%s%s%s', columns, confrelid::regclass,
               CASE relkind WHEN 'p' THEN format('; %s of its partitions have no index for it', parts) ELSE '' END,
-              CASE WHEN is_again THEN '; the index that another key on the same columns gets will serve it' ELSE '' END) AS note,
-       CASE WHEN is_again THEN NULL
+              CASE WHEN is_again THEN '; the index that another key on the same columns gets will serve it' ELSE '' END,
+              CASE WHEN is_begun THEN format('; its index %I was begun and is not valid: invalid_indexes tells how to end that', index_name) ELSE '' END) AS note,
+       CASE WHEN is_again OR is_begun THEN NULL
             WHEN relkind = 'r' THEN format('CREATE INDEX CONCURRENTLY %I ON %I.%I (%s);', index_name, nspname, relname, columns)
             ELSE built || E'\n' || attached END AS change,
-       CASE WHEN is_again THEN NULL
+       CASE WHEN is_again OR is_begun THEN NULL
             ELSE format('DROP INDEX %s%I.%I;', CASE relkind WHEN 'r' THEN 'CONCURRENTLY ' ELSE '' END, nspname, index_name) END AS undo,
        CASE WHEN rows < :foreign_key_least_rows::float8 THEN 'never analysed: how many rows it holds is not known' END AS unmeasured
-FROM told
+FROM begun
 WHERE rows >= :foreign_key_least_rows::float8 OR is_unknown
 ORDER BY 2 DESC NULLS LAST, 1;

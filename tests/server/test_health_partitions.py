@@ -95,6 +95,39 @@ def test_invalid_key_of_a_partitioned_table_is_built_where_it_lacks(shop: OwnClu
         shop.sql("INSERT INTO sales SELECT * FROM sales LIMIT 1", database="shop")
 
 
+@pytest.mark.parametrize("what", ["index", "key", "foreign key"])
+def test_change_that_was_cut_short_anywhere_is_ended_by_the_next_one(shop: OwnCluster, what: str) -> None:
+    plant(shop, "CREATE TABLE kinds (kind int PRIMARY KEY)", "INSERT INTO kinds VALUES (0), (1), (2)")
+    made = {
+        "index": "CREATE INDEX parts ON ONLY sales (id DESC)",
+        "key": "ALTER TABLE ONLY sales ADD CONSTRAINT parts UNIQUE (id, at, kind)",
+        "foreign key": "ALTER TABLE sales ADD CONSTRAINT parts FOREIGN KEY (kind) REFERENCES kinds",
+    }[what]
+    checks = ("invalid_indexes", "foreign_keys_without_index", "duplicate_indexes")
+    at = 0
+    while True:
+        shop.sql(made, database="shop")
+        ((_, seen),) = findings(shop, *checks).items()
+        statements = (seen.change or "").splitlines()
+        run_file(shop, "\n".join(statements[:at]) + "\n")
+        for _ in range(2):
+            for one in findings(shop, *checks).values():
+                run_file(shop, one.change or "")
+        assert findings(shop, *checks) == {}, statements[at : at + 1]
+        shop.sql("ALTER TABLE sales DROP CONSTRAINT IF EXISTS parts", "DROP INDEX IF EXISTS parts", database="shop")
+        for (name,) in shop.sql(
+            "SELECT oid::regclass::text FROM pg_class WHERE relname ~ '^(part|fk)_' AND relkind = 'I' AND NOT relispartition",
+            database="shop",
+        ):
+            shop.sql(f"DROP INDEX {name}", database="shop")
+        assert shop.sql("SELECT count(*) FROM pg_class WHERE relname ~ '^(part|fk)_'", database="shop") == [(0,)], (
+            "nothing is left"
+        )
+        if at >= len(statements):
+            break
+        at += 1
+
+
 def test_invalid_index_with_nothing_lacking_is_built_beside_itself(shop: OwnCluster) -> None:
     plant(
         shop,
