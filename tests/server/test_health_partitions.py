@@ -339,6 +339,8 @@ def test_constraint_that_partitions_inherit_is_told_once_and_validated_below(sho
     if shop.tools.major >= 18:
         shop.sql("ALTER TABLE sales ADD CONSTRAINT said NOT NULL note NOT VALID", database="shop")
         names.add("public.sales.said")
+        shop.sql(*REFERRED[:2], f"{REFERRED[2]} NOT VALID", database="shop")
+        names.add("public.sales.of_kind")
     assert set(mend(shop, look(shop, "unvalidated_constraints"), undo=False)) == names
     assert shop.sql("SELECT count(*) FROM pg_constraint WHERE NOT convalidated", database="shop") == [(0,)]
 

@@ -389,3 +389,25 @@ def test_foreign_tables_and_views_raise_no_alarm(shop: OwnCluster) -> None:
         "ANALYZE",
     )
     assert findings(shop, *EVERY.split(",")) == {}
+
+
+def test_large_table_that_was_never_analysed_is_not_measured_and_a_small_one_is_nothing(shop: OwnCluster) -> None:
+    given = {"keyless_table_least_rows": 1000, "foreign_key_least_rows": 1000}
+    plant(
+        shop,
+        "CREATE TABLE keys (id int PRIMARY KEY)",
+        "INSERT INTO keys VALUES (1)",
+        "CREATE TABLE small_one (a int REFERENCES keys)",
+        "INSERT INTO small_one VALUES (1)",
+        "CREATE TABLE large (a int REFERENCES keys, t text)",
+        "INSERT INTO large SELECT 1, repeat('x', 900) FROM generate_series(1, 2000)",
+    )
+    checks = ("tables_without_key", "foreign_keys_without_index")
+    young = look(shop, *checks, **given)()
+    with at_home(shop.home):
+        young.check()
+    unseen = {seen.object: seen.note for one in young.looked for seen in one.unmeasured}
+    assert set(unseen) == {"public.large", "public.large.large_a_fkey"} and "never analysed" in unseen["public.large"]
+    assert all(not one.findings for one in young.looked)
+    plant(shop, "ANALYZE")
+    assert {name: one.value for name, one in findings(shop, *checks, **given).items()} == dict.fromkeys(unseen, 2000)

@@ -354,3 +354,27 @@ def test_collation_of_a_column_that_has_changed_is_told_when_an_index_sorts_by_i
         assert "partitioned by it: public.cut" in there["collation public.sorted"].note
     finally:
         server.sql("DROP TABLE texts, cut", "DROP COLLATION sorted", "DROP COLLATION idle", database="shop")
+
+
+def test_slot_whose_wal_is_gone_is_critical_and_one_that_keeps_it_is_not(server: OwnCluster) -> None:
+    server.sql("SELECT pg_create_physical_replication_slot('gone', true)")
+    server.sql("ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'", "SELECT pg_reload_conf()", "SELECT pg_sleep(0.3)")
+    try:
+        assert looked(server, "lost_slots").state is State.OK
+        for _ in range(4):
+            server.sql("SELECT pg_logical_emit_message(true, 'test', 'x')", "SELECT pg_switch_wal()")
+        server.sql("CHECKPOINT", "SELECT pg_create_physical_replication_slot('kept', true)")
+        there = findings(server, "lost_slots")
+        assert {name: one.state for name, one in there.items()} == {"slot gone": State.CRITICAL}
+        run_file(server, there["slot gone"].change or "")
+        assert server.sql("SELECT slot_name FROM pg_replication_slots") == [("kept",)]
+    finally:
+        server.sql("ALTER SYSTEM RESET max_slot_wal_keep_size", "SELECT pg_reload_conf()")
+        server.sql("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots")
+
+
+def test_server_that_archives_nothing_is_not_called_well() -> None:
+    with own_cluster(settings={"archive_mode": "off"}) as cluster:
+        cluster.sql("CREATE DATABASE shop")
+        seen = looked(cluster, "failing_archiver")
+        assert seen.state is State.NOT_MEASURED and "archive_mode is off" in seen.unmeasured[0].note
