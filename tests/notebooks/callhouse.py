@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+import subprocess
 from datetime import UTC, datetime
 from typing import Any
 
-from house import CONCLUDE, PASSING, House
+import psutil
+from house import CONCLUDE, PASSING, House, wait_until
+from posthouse import Box, Web
 from runbook import layout
 
 GATE = 'run.ask("Choose the way", "Which?", {"left": "there", "right": "here"})'
@@ -69,3 +74,22 @@ def add_review(house: House) -> None:
 def review(house: House, *more: str) -> Any:
     add_review(house)
     return house.runbook(*REVIEW, *more)
+
+
+def add_slow_contacts(house: House, web: Web, port: int) -> None:
+    """Ann has a mailbox that works and a hook that takes the message and never ends its answer; then comes Bob."""
+    ann = f"{channel('ANN_MAIL')}, {channel('ANN_HOOK', timeout='5 min')}"
+    addresses = {"ANN_MAIL": mail_to(port), "ANN_HOOK": f"json://127.0.0.1:{web.port}/drip"}
+    add_contacts(house, ann, channel("BOB_MAIL"), **addresses, BOB_MAIL=mail_to(port, "bob@corp.net"))
+
+
+def kill_while_sending(process: subprocess.Popen[str], box: Box, web: Web) -> None:
+    """The command and its kernel are killed once Ann has her mail and her hook has the message; what delivers is left to live."""
+    wait_until(lambda: web.bodies)
+    assert len(box.mails) == 1
+    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    for one in family:
+        if "runbook.outside.notify" not in " ".join(one.cmdline()):
+            os.kill(one.pid, signal.SIGKILL)
+    process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGKILL

@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-
-import psutil
 import pytest
-from callhouse import REVIEW, add_contacts, add_review, channel, mail_to, review, waiting_run
+from callhouse import (
+    REVIEW,
+    add_contacts,
+    add_review,
+    add_slow_contacts,
+    channel,
+    kill_while_sending,
+    mail_to,
+    review,
+    waiting_run,
+)
 from house import House, wait_until
-from posthouse import Box, Web, mail_server, web_server
+from posthouse import mail_server, web_server
 
 pytestmark = pytest.mark.faults
 
 UNKNOWN = "not known whether it went out"
-
-
-def add_slow_contacts(house: House, web: Web, port: int) -> None:
-    """Ann has a mailbox that works and a hook that takes the message and never ends its answer; then comes Bob."""
-    ann = f"{channel('ANN_MAIL')}, {channel('ANN_HOOK', timeout='5 min')}"
-    addresses = {"ANN_MAIL": mail_to(port), "ANN_HOOK": f"json://127.0.0.1:{web.port}/drip"}
-    add_contacts(house, ann, channel("BOB_MAIL"), **addresses, BOB_MAIL=mail_to(port, "bob@corp.net"))
-
-
-def kill_while_sending(process: subprocess.Popen[str], box: Box, web: Web) -> None:
-    """The command and its kernel are killed once Ann has her mail and her hook has the message; what delivers is left to live."""
-    wait_until(lambda: web.bodies)
-    assert len(box.mails) == 1
-    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-    for one in family:
-        if "runbook.outside.notify" not in " ".join(one.cmdline()):
-            os.kill(one.pid, signal.SIGKILL)
-    process.communicate(timeout=30)
-    assert process.returncode == -signal.SIGKILL
 
 
 def test_page_that_was_killed_says_of_each_channel_what_is_known_and_the_next_one_says_it_too(house: House) -> None:
