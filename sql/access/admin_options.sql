@@ -4,7 +4,7 @@
 -- rank: 3
 -- any: warning
 -- why: who has the admin option decides alone who else gets the role
--- next: revoke the admin option, or have it excepted
+-- next: revoke the admin option, first from those to whom it was handed on, or have it excepted
 -- columns: object text; value float8; note text; change text; undo text
 -- source: PostgreSQL 17, pg_auth_members.admin_option
 SELECT DISTINCT format('%I in %I', m.rolname, r.rolname) AS object, 1::float8 AS value, 'WITH ADMIN OPTION' AS note,

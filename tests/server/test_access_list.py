@@ -345,6 +345,12 @@ def test_operator_cannot_approve_the_own_list_under_no_name(cluster: OwnCluster,
         signers.write_text(before)
 
 
+def test_operator_cannot_approve_the_own_list_in_other_letters(cluster: OwnCluster, approved: AccessAudit) -> None:
+    own = person(cluster, "OLGA")
+    with at_home(cluster.home), pytest.raises(OperatorError, match="nobody approves their own list"):
+        approve_list(params_of(cluster), list_path("own").read_text(), key=own)
+
+
 def test_list_that_the_auditor_of_today_has_approved_is_not_trusted(cluster: OwnCluster) -> None:
     made = taken(cluster)
     with at_home(cluster.home):

@@ -24,6 +24,7 @@ from runbook.gates.decision import NAMESPACE
 from runbook.gates.rules import names_of_person
 from runbook.gates.signers import Signer
 from runbook.inventory.listfile import AccessList, Approved, read_list
+from runbook.params.names import plain_name
 from runbook.params.schema import Params
 
 SCHEMA: Literal["runbook.access-approval/1"] = "runbook.access-approval/1"
@@ -60,9 +61,10 @@ def _wrong_person(params: Params, person: str, key: str, others: Iterable[str], 
         return f"{person} is not among approvals.approvers"
     if params.environment != "sandbox" and key in gate_signers.practice_fingerprints():
         return f"{person} has signed with a practice key, which proves nothing outside the sandbox"
-    same = names_of_person(person, signers.lines)
+    # In whatever letters a name is listed, it is the same person's.
+    same = {plain_name(name) for name in names_of_person(person, signers.lines)}
     for user in others:
-        if same & {user, params.approvals.operators.get(user, user)}:
+        if same & {plain_name(user), plain_name(params.approvals.operators.get(user, user))}:
             return f"{person} is {user}, who made the list or audits against it: nobody approves their own list"
     return None
 
