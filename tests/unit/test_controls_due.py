@@ -16,6 +16,7 @@ from runbook.archive.exceptions import excepted_findings
 from runbook.cli.main import run_cli
 from runbook.controls.counting import count_controls
 from runbook.controls.population import State
+from runbook.model import Check, Finding, Severity, Status
 from runbook.runner.indexing import index_archive
 
 NOW = at("2027-02-20T12:00:00")
@@ -260,6 +261,34 @@ def test_exception_without_an_end_is_none(house: House, later: datetime) -> None
     overwrite(path, json.dumps(content))
     found, problems = excepted_findings("access-audit", "billing", NOW)
     assert found == {} and "is no exception" in str(problems[0])
+
+
+@pytest.mark.parametrize(
+    ("severity", "worst"),
+    [(Severity.WARNING, "warning"), (Severity.CRITICAL, "critical"), (Severity.INFO, "not measured"), (None, None)],
+)
+def test_exception_keeps_how_the_newest_record_showed_the_finding(
+    house: House, later: datetime, severity: Severity | None, worst: str | None
+) -> None:
+    key = "row_security_off@shop/public.t"
+    if severity is not None:
+        seen = Finding(
+            id="access/row_security_off", object="shop: public.t", severity=severity, observed="1", expected="none"
+        )
+        check = Check(
+            id="access/row_security_off@shop",
+            title="t",
+            status=Status.FAIL,
+            expected="e",
+            observed="o",
+            object="shop",
+            reason="r",
+            findings=(seen,),
+        )
+        add_record(house.home, 9, NOW, runbook="access-audit", checks=(check,), controls=())
+    assert except_it(house, add_person(house), "--finding", key, what="access-audit") == 0
+    found, _ = excepted_findings("access-audit", "billing", NOW)
+    assert found[key].worst == worst
 
 
 def test_difference_is_approved_by_a_list_and_never_excepted_as_a_whole(house: House, later: datetime) -> None:
