@@ -136,6 +136,23 @@ def test_commit_without_waiting_for_the_disk_is_found(cluster: OwnCluster, lockd
     assert check.status is Status.FAIL and len(check.findings) == 1
 
 
+def test_segment_that_has_just_been_begun_is_not_waited_for(cluster: OwnCluster, lockdown: LockDown) -> None:
+    """Securing the end of WAL finishes the segment: the next one is empty, and nothing of it comes to the disk by itself."""
+    cluster.switch()
+    began = time.monotonic()
+    assert prove(lockdown, 0.5).status is Status.PASS
+    with cluster.connect("shop") as other:
+
+        def write_and_switch() -> None:
+            other.execute("INSERT INTO item VALUES (1001)")
+            other.execute("SELECT pg_switch_wal()")
+
+        with meanwhile(write_and_switch):
+            check = prove(lockdown)
+    assert check.status is Status.FAIL and len(check.findings) == 1
+    assert time.monotonic() - began < 10
+
+
 def test_prepared_transaction_is_listed_and_named_when_it_is_committed(cluster: OwnCluster, lockdown: LockDown) -> None:
     with cluster.connect("shop") as other:
         other.execute("BEGIN")

@@ -18,7 +18,7 @@ from runbook.platforms.cluster.live import LiveServer, read_facts, read_position
 from runbook.platforms.cluster.sessions import list_prepared, session_words
 from runbook.postgres.connect import Connection, SqlError, one, rows
 from runbook.postgres.sqlfiles import load_sql
-from runbook.postgres.wal import Commit, format_lsn, parse_commit, read_records
+from runbook.postgres.wal import Commit, format_lsn, parse_commit, read_records, same_position
 
 _POLL_SECONDS = 0.1
 _FLUSH_SECONDS = 30.0
@@ -96,7 +96,8 @@ def _watch_for(server: LiveServer, seconds: float) -> tuple[int, int, int, _Watc
         watch.look(connection, server.application)
         _, end, flushed = read_position(connection)
         waited = time.monotonic() + _FLUSH_SECONDS
-        while flushed < end:  # a commit that was not waited for reaches the disk within a moment
+        # A commit that was not waited for reaches the disk within a moment; behind a switch there is only a header, of nothing yet.
+        while flushed < end and not same_position(flushed, end):
             if time.monotonic() > waited:
                 raise PlatformError(
                     f"WAL up to {format_lsn(end)} does not reach the disk ({format_lsn(flushed)}): it cannot be read.",
@@ -105,7 +106,7 @@ def _watch_for(server: LiveServer, seconds: float) -> tuple[int, int, int, _Watc
             with server.connect(read_only=False) as writing:  # finishing the segment flushes it, without a commit
                 one(writing, load_sql("lockdown/switch_wal").text)
             flushed = read_position(connection)[2]
-    return timeline, start, end, watch
+    return timeline, start, min(end, flushed), watch
 
 
 def _commits(server: LiveServer, timeline: int, start: int, end: int) -> list[Commit]:
