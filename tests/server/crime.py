@@ -29,7 +29,7 @@ class Scene:
 
     def names(self, *, present: bool = False) -> NameBook:
         book = NameBook()
-        book.add(read_backup_names(self.backup, 17))
+        book.add(read_backup_names(self.backup, self.cluster.tools.major))
         if present:
             book.add(read_names(self.open, "postgres", "the damaged server"), is_present=True)
         return book

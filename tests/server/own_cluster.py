@@ -235,6 +235,17 @@ def write_script(path: Path, text: str) -> list[str]:
     return [str(path)]
 
 
+def service_words(cluster: OwnCluster, place: Path) -> dict[str, Any]:
+    """pg_ctl as a service manager's commands, without a log file: the server keeps their output open."""
+    given = f"setpriv --reuid={cluster.user.uid} --regid={cluster.user.gid} --clear-groups" if cluster.user else ""
+    program = f"{given} {cluster.tools.path('pg_ctl')} -D {cluster.data} -w"
+    env = f"env > {place}/environment"
+    return {
+        "start": write_script(place / "start", f"{env}; {program} start"),
+        "stop": write_script(place / "stop", f"{program} -m fast stop || ! {program} status"),
+    }
+
+
 def as_service_user(cluster: OwnCluster, argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
     """The command as whoever runs the cluster."""
     name = cluster.user.name if cluster.user else getpass.getuser()

@@ -47,11 +47,12 @@ class Said:
 
 @dataclass
 class Recovering:
-    """One recovery of the home's sandbox; `run` is its id once it was started."""
+    """One recovery in the home, of its sandbox unless told otherwise; `run` is its id once it was started."""
 
     answers: Mapping[str, str] = field(default_factory=lambda: dict(ANSWERS))
     run: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
+    target: str = "sandbox"
 
     def command(self, *words: str) -> subprocess.Popen[str]:
         return started(layout.home(), *words, **self.environment)
@@ -63,7 +64,7 @@ class Recovering:
 
     def start_words(self) -> list[str]:
         pairs = [word for name, value in self.answers.items() for word in ("-p", name, value)]
-        return ["run", "point-in-time-recovery", "--target", "sandbox", *pairs]
+        return ["run", "point-in-time-recovery", "--target", self.target, *pairs]
 
     def start(self) -> Said:
         said = self.say(*self.start_words())

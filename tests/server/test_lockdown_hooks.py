@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from homes import at_home
 from memory import Memory, lockdown_of
-from own_cluster import OwnCluster, own_cluster, write_script
+from own_cluster import OwnCluster, own_cluster, service_words, write_script
 from runbook.errors import CommandFailed, OperatorError, PlatformError
 from runbook.model import Status
 from runbook.platforms.cluster import service
@@ -161,17 +161,6 @@ def test_bearer_token_is_sent_and_stands_nowhere_in_what_is_left(
 
 
 # -- the service manager
-
-
-def service_words(cluster: OwnCluster, place: Path) -> dict[str, Any]:
-    """pg_ctl as a service manager's commands, without a log file: the server keeps their output open."""
-    given = f"setpriv --reuid={cluster.user.uid} --regid={cluster.user.gid} --clear-groups" if cluster.user else ""
-    program = f"{given} {cluster.tools.path('pg_ctl')} -D {cluster.data} -w"
-    env = f"env > {place}/environment"
-    return {
-        "start": write_script(place / "start", f"{env}; {program} start"),
-        "stop": write_script(place / "stop", f"{program} -m fast stop || ! {program} status"),
-    }
 
 
 def test_service_starts_and_stops_production_which_is_no_child_of_the_run(
