@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from runbook.errors import ParamsError
-from runbook.health.rates import rates
+from runbook.health.rates import keep_statements, rates
 from runbook.health.trend import compare, exhaustion, remember
 from runbook.inspection.changes import make_changes, write_changes
 from runbook.inspection.checkfiles import for_version, load_files, parse_file, select_files
@@ -169,6 +169,12 @@ def test_name_with_a_line_break_does_not_become_a_statement(tmp_path: Path) -> N
     for line in changes[0].up.splitlines():
         assert line.startswith("--") or line in ("SET lock_timeout = '5s';", "REINDEX INDEX CONCURRENTLY x;")
     assert "no transaction" in changes[0].up
+
+
+def test_statements_are_kept_as_the_server_says_them() -> None:
+    """A figure that was rounded up looks later like counters that went back, and the earlier look is left out."""
+    taken = [{"key": "1", "calls": 5, "milliseconds": 408.65371999999996, "text": "SELECT 1"}]
+    assert keep_statements(taken, AT)["taken"] == {"1": [5, 408.65371999999996]}
 
 
 def test_counter_that_was_reset_has_no_rate() -> None:
