@@ -13,7 +13,7 @@ from runbook.inspection.states import Seen
 from runbook.inventory.listfile import AccessList, read_list
 from runbook.postgres.connect import quote
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.faults]
 
 #: Quotes, a line break, another alphabet, and what YAML would take for something else.
 S = 'Ödd "s\n- a: &x'

@@ -13,7 +13,7 @@ from runbook.inspection.states import in_order
 from runbook.postgres.connect import quote
 from test_health_checks import SMALL, health
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.faults]
 
 NAMES = (
     'a"; DROP TABLE public.b; --',

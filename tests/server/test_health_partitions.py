@@ -15,7 +15,7 @@ from mending import found, mend, run_file
 from own_cluster import OwnCluster, own_cluster
 from test_health_checks import health
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.faults]
 
 #: By range, below it by list and by hash, with a default partition; a row a day.
 SALES = (

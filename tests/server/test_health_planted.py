@@ -12,7 +12,7 @@ from mending import found, mend
 from own_cluster import OwnCluster, own_cluster
 from test_health_checks import health
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.faults]
 
 #: Every check of one database that looks at what is in it.
 EVERY = (

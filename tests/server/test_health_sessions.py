@@ -15,7 +15,7 @@ from own_cluster import PORT, OwnCluster, own_cluster
 from runbook.inspection.states import State
 from test_health_checks import findings, health, looked
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.faults]
 
 EVIL = ('db"; DROP TABLE b; --', "ro'le\n; x", "per %I cent")
 
