@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +45,6 @@ class Besides:
     params: Params
     run_id: str
     on_copy: Progress = nothing
-    on_replay: Progress = nothing
 
     @property
     def cluster(self) -> Cluster:
@@ -96,7 +96,7 @@ class Besides:
         """The copy paused at the point, or promoted there by an attempt before."""
         beside, resolved, _ = self.restore(point)
         beside.configure(resolved.point.timeline, resolved.scan.raised)
-        replay = Replay(beside, resolved.stage, 20, self.on_replay)
+        replay = Replay(beside, resolved.stage, 20, nothing)
         if not beside.promoted:
             replay.go_to(resolved.point.gate, resolved.point.reached)
         return beside, replay, resolved
@@ -172,7 +172,7 @@ def main(act: str, run_id: str, point: str, moment: str) -> None:
         one.on_copy = lambda done, total: die() if done > total * float(moment) else None
         one.restore(point)
     elif act == "replay":
-        one.on_replay = lambda position: die()
+        Replay._wait_for = _die_beside_a_server  # type: ignore[method-assign,assignment]
         one.stand_at(point)
     elif act == "configure":
         Beside.note = _note_and_die(moment)  # type: ignore[method-assign]
@@ -187,6 +187,13 @@ def main(act: str, run_id: str, point: str, moment: str) -> None:
     elif act == "half":  # forward dies after its renames, before the links
         Swap._link_tablespaces = lambda *given: die()  # type: ignore[method-assign,assignment]
         getattr(one.swap(), moment)()
+
+
+def _die_beside_a_server(replay: Replay, expected: int) -> None:
+    """As soon as the server is there: this little WAL may be replayed before anybody is told of progress."""
+    while not (replay.scratch.data / "postmaster.pid").exists():
+        time.sleep(0.001)
+    die()
 
 
 def _note_and_die(name: str) -> Callable[..., None]:
