@@ -137,5 +137,6 @@ def _passed(steps: Sequence[StepRecord], checks: Sequence[Check], limits: Sequen
     if checks:
         what += f", {len(checks)} check{'s' if len(checks) != 1 else ''} passed"
     if limits:
-        what += f", with {len(limits)} limitation{'s' if len(limits) != 1 else ''}, which stand at the report's top"
+        said = "1 limitation, which stands" if len(limits) == 1 else f"{len(limits)} limitations, which stand"
+        what += f", with {said} at the report's top"
     return what + "."
