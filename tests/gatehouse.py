@@ -14,7 +14,7 @@ from runbook.gates.decision import NAMESPACE, Decision, Kind
 from runbook.gates.folder import GateFolder
 from runbook.gates.signers import signer_line
 from runbook.params import Params, load_params
-from runbook.session import deciding, identity, notebook
+from runbook.session import deciding, identity, notebook, opengate
 from runbook.session.fold import fold
 from runbook.session.gate import Gate, Passage, Stop
 from runbook.session.journal import Journal, read_events
@@ -124,7 +124,7 @@ class GateHouse:
 
     def approve(self, key: Path, kind: Kind = Kind.APPROVAL, **more: Any) -> Path:
         """By the command's own way."""
-        return deciding.decide(deciding.look_at(self.folder, "swap-it-in"), kind, key=key, **more).file
+        return deciding.decide(opengate.look_at(self.folder, "swap-it-in"), kind, key=key, **more).file
 
     def forge(self, private: Path, name: str, *, namespace: str = NAMESPACE, **changes: Any) -> Path:
         """A decision filed by hand, with whatever differs from an approval in order."""

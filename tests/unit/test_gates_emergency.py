@@ -14,7 +14,7 @@ from runbook.errors import OperatorError, RunWaiting
 from runbook.gates.decision import Kind
 from runbook.gates.folder import gate_files
 from runbook.model import StepState
-from runbook.session import deciding, panel
+from runbook.session import deciding, opengate, panel
 from runbook.session.gate import Passage, Stop, pass_gate
 from runbook.session.run import Run
 
@@ -26,12 +26,12 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GateHouse:
 
 
 def break_glass(house: GateHouse, reason: str = "nobody answers, data is being lost", key: Path | None = None) -> None:
-    opened = deciding.look_at(house.folder, "swap-it-in")
+    opened = opengate.look_at(house.folder, "swap-it-in")
     deciding.decide(opened, Kind.BREAK_GLASS, key=key, comment=reason)
 
 
 def countersign(house: GateHouse, key: Path) -> None:
-    opened = deciding.look_at_glass(house.folder, "swap-it-in")
+    opened = opengate.look_at_glass(house.folder, "swap-it-in")
     deciding.decide(opened, Kind.COUNTERSIGN, key=key, record=("000001-x", "0" * 64))
 
 

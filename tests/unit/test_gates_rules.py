@@ -13,7 +13,7 @@ from runbook import clock, layout
 from runbook.errors import OperatorError
 from runbook.gates import signers, signing
 from runbook.gates.decision import Kind
-from runbook.session import deciding, identity
+from runbook.session import identity, opengate
 from runbook.session.gate import Passage, Stop
 
 
@@ -343,7 +343,7 @@ def test_decision_on_a_gate_that_is_not_there_or_has_passed_is_refused(house: Ga
         house.approve(key)
     house.gate()
     with pytest.raises(OperatorError, match="did you mean 'swap-it-in'"):
-        deciding.look_at(house.folder, "swap-itin")
+        opengate.look_at(house.folder, "swap-itin")
     house.approve(key)
     house.gate().look()
     with pytest.raises(OperatorError, match="has passed already"):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from runbook.errors import OperatorError, PlatformError
+from runbook.errors import OperatorError, PlatformError, ScratchFull
 from runbook.platforms.cluster.movefirst import MoveFirst, place_of
 
 FILES = {"PG_VERSION": b"17\n", "base/5/1234": b"rows" * 5000, "global/pg_control": b"control", "empty": b""}
@@ -100,6 +102,34 @@ def test_place_that_a_crash_left_empty_is_linked_before_anything_else(moving: Mo
     leaving.mkdir()
     moving.mend()
     assert is_whole(moving.place)
+
+
+def test_copy_that_was_never_linked_to_is_made_anew(moving: MoveFirst) -> None:
+    """After a crash ahead of the link the server has run on in its place, and has written."""
+    shutil.copytree(moving.place, moving.to, symlinks=True)
+    shutil.copytree(moving.place, moving.folder / f"{moving.to.name}.part", symlinks=True)
+    (moving.place / "base" / "5" / "1234").write_bytes(b"newer")
+    (moving.place / "base" / "5" / "5678").write_bytes(b"new")
+    assert not moving.is_begun and len(moving.leftovers()) == 2
+    moving.carry_out(lambda done, total: None)
+    assert moving.is_done and (moving.place / "base" / "5" / "1234").read_bytes() == b"newer"
+    assert (moving.place / "base" / "5" / "5678").read_bytes() == b"new"
+    assert moving.leftovers() == [], "what stands behind the link is no leftover"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
+def test_disk_that_fills_up_leaves_the_files_where_they_are(tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(small)], check=True)
+    try:
+        moving = MoveFirst(make_data(tmp_path), small, "run", None)
+        (moving.place / "large").write_bytes(bytes(1 << 20))
+        with pytest.raises(ScratchFull, match="filled up"):
+            moving.carry_out(lambda done, total: None)
+        assert is_whole(moving.place) and not moving.place.is_symlink() and list(small.iterdir()) == []
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
 
 
 def test_copy_that_reads_back_otherwise_is_never_linked_to(moving: MoveFirst) -> None:

@@ -4,29 +4,21 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
+from memory import Memory
 from runbook.errors import OperatorError, ScratchFull
 from runbook.params.schema import Cluster, WalArchive
 from runbook.recovery.course import Course
 from runbook.recovery.room import Room
 
 
-class Memory(dict[str, Any]):
-    def remember(self, name: str, value: Any) -> None:
-        self[name] = value
-
-    def recall(self, name: str, default: Any = None) -> Any:
-        return self.get(name, default)
-
-
-def make_room(folder: Path, elsewhere: Path | None, memory: Memory | None = None) -> Room:
+def make_room(folder: Path, elsewhere: Path | None) -> Room:
     data = folder / "data"
     data.mkdir(exist_ok=True)
     (data / "file").write_bytes(b"x" * 4096)
     cluster = Cluster(data_directory=str(data), backup_folder="b", wal_archive=WalArchive(directory="w"))
-    course = Course(memory if memory is not None else Memory())
+    course = Course(Memory(folder / "memory"))
     return Room(
         cluster, course, folder / "data.recovery-run", str(elsewhere) if elsewhere else None, "run", lambda a, u: None
     )
@@ -50,8 +42,7 @@ def test_lack_of_room_names_the_figures_and_the_way_out(tmp_path: Path) -> None:
 
 
 def test_what_was_decided_stays_once_the_copy_stands(tmp_path: Path) -> None:
-    memory = Memory()
-    room = make_room(tmp_path, None, memory)
+    room = make_room(tmp_path, None)
     room.decide("backup", lambda: 1000)
     room.course.reach("restored")
     huge = shutil.disk_usage(tmp_path).free

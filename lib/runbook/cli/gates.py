@@ -12,8 +12,9 @@ from runbook.cli.output import json_line, say
 
 if TYPE_CHECKING:
     from runbook.gates.rules import Judged
-    from runbook.session.deciding import Decided, OpenGate
+    from runbook.session.deciding import Decided
     from runbook.session.gatebook import Glass
+    from runbook.session.opengate import OpenGate
 
 _Run = Annotated[str, typer.Argument(help="The run id, or a part of it that only one run has.")]
 _Gate = Annotated[str, typer.Argument(help="The gate's id, as `runbook gates` lists it.")]
@@ -169,7 +170,7 @@ def _look(run: str, gate: str, *, glass: bool = False) -> OpenGate:
     from runbook.runner.dead import close_dead_runs
     from runbook.runner.resume import find_run
     from runbook.session.credentials import register_secrets
-    from runbook.session.deciding import look_at, look_at_glass
+    from runbook.session.opengate import look_at, look_at_glass
 
     close_dead_runs()
     opened = (look_at_glass if glass else look_at)(find_run(run), gate)
@@ -239,7 +240,7 @@ def _folders_with_gates() -> list[Path]:
 def _gates_of(folder: Path) -> list[OpenGate]:
     from runbook.errors import OperatorError
     from runbook.runner.closing import read_state
-    from runbook.session.deciding import look_at
+    from runbook.session.opengate import look_at
 
     opened = []
     for gate in read_state(folder).gate_book:

@@ -21,12 +21,12 @@ from runbook.postgres.connect import Connection
 from runbook.postgres.tools import find_tools
 from runbook.postgres.wal import format_lsn
 from runbook.recovery.course import Seen
+from runbook.recovery.keeping import KeptForCopy
 from runbook.recovery.lossfiles import LossFiles
 from runbook.recovery.lossreport import tell
 from runbook.recovery.lossrows import write_loss_rows
 from runbook.recovery.minimising import Minimiser
 from runbook.recovery.pitr import PointInTimeRecovery
-from runbook.recovery.puttingoff import made_up_for, put_off
 from runbook.recovery.revenants import compare, read_inventory
 
 _NOT_DONE = {"state": "not done", "detail": "a dry run changes nothing"}
@@ -83,47 +83,14 @@ class Execution:
             return Seen(rows=[{"what": name, **_NOT_DONE}])
         return self.course.keep(name, look)
 
+    @property
+    def kept(self) -> KeptForCopy:
+        """What was seen of the copy that stands there."""
+        return KeptForCopy(self.course, self.beside, self.recovery.point.facts()["reached"])
+
     def once_a_copy(self, name: str, look: Callable[[], list[Check]], *, at_the_point: bool = True) -> Seen:
-        """Checks of the copy: they count as long as it is the same copy (`at_the_point`: at the same point).
-
-        What a transaction that was under way at the point holds cannot be read before promotion: such checks are put off until then.
-        """
-
-        def seen() -> Seen:
-            found = Seen(look())
-            return put_off(found) if at_the_point else found
-
-        return self._show(name, lambda: self._keep_for_copy(name, seen, at_the_point=at_the_point))
-
-    def _keep_for_copy(
-        self,
-        name: str,
-        look: Callable[[], Seen],
-        *,
-        at_the_point: bool = True,
-        of: Any = None,
-        is_whole: Callable[[Seen], bool] = lambda kept: True,
-    ) -> Seen:
-        """What an earlier attempt saw of this same copy, or what there is to see.
-
-        Args:
-            at_the_point: it counts as long as the copy stands where it stood then.
-            of: what else it is about (JSON): of something else it is looked at anew.
-            is_whole: whether what was seen still counts.
-        """
-        key = [self.beside.noted("backup"), self.beside.noted("copied at")]
-        if at_the_point:
-            key.append(self.recovery.point.facts()["reached"])
-        if of is not None:
-            key.append(of)
-        kept = self.course.noted(f"copy/{name}")
-        if kept is not None:
-            if kept["key"] == key and is_whole(seen := Seen.load(kept["seen"])):
-                return seen
-            self.course.note(f"copy/{name}", None)  # from here on it may be half undone
-        seen = look()
-        self.course.note(f"copy/{name}", {"key": key, "seen": seen.dump()})
-        return seen
+        """Checks of the copy: they count as long as it is the same copy (`at_the_point`: at the same point)."""
+        return self._show(name, lambda: self.kept.checks(name, look, at_the_point=at_the_point))
 
     def check_put_off(self, look: Callable[[list[Check]], list[Check]]) -> list[Check]:
         """The checks that were put off, made on the promoted copy before anything is swapped; kept for later attempts.
@@ -131,23 +98,12 @@ class Execution:
         Args:
             look: makes these checks of the copy again.
         """
-        kept = self.course.noted("put off")
-        waiting = [Check.model_validate(one) for one in self._noted_of_checks("put off")]
-        if kept is None and waiting:
+
+        def look_at_promoted(waiting: list[Check]) -> list[Check]:
             self.beside.start_promoted()
-            kept = Seen(made_up_for(waiting, look(waiting))).dump()["checks"]
-            self.course.note("put off", kept)
-        return [Check.model_validate(check) for check in kept or []]
+            return look(waiting)
 
-    @property
-    def limits_until_promotion(self) -> list[str]:
-        """What was said at the top of the report of the checks that were put off: no limitation once these are made."""
-        return [str(one) for one in self._noted_of_checks("limits")]
-
-    def _noted_of_checks(self, fact: str) -> list[Any]:
-        """A fact of both steps that check the copy at its point."""
-        kept = [self.course.noted(f"copy/{name}") for name in ("contents", "sql")]
-        return [one for noted in kept if noted is not None for one in noted["seen"]["facts"].get(fact, [])]
+        return self.kept.make_up_for(look_at_promoted)
 
     # -- restore -------------------------------------------------------------------------------------------
 
@@ -345,7 +301,7 @@ class Execution:
 
         # Where WAL ends moves on by itself: a closed server still writes checkpoints.
         counted = {name: value for name, value in loss.facts().items() if name != "to"}
-        return self._keep_for_copy(
+        return self.kept.keep(
             "loss files",
             write,
             of={"loss": counted, "damaged server": is_up, "personal data": rules},

@@ -125,7 +125,7 @@ class Room:
                 f"{said}: not even without the {human_bytes(freed)} of {moving.place}.",
                 next="Free space there, then resume.",
             )
-        there = free_bytes(moving.folder)
+        there = free_bytes(moving.folder) + sum(allocated(one) for one in moving.leftovers())
         if there < with_spare(size):
             raise ScratchFull(
                 f"{said}; {moving.folder} has {human_bytes(there)} free, and production's files need {human_bytes(with_spare(size))}.",

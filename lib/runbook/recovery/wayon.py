@@ -163,7 +163,7 @@ class WayOn:
             for gid in beside.noted("prepared", [])
         ]
         made_up_for = self.execution.check_put_off(prove)
-        return Seen([check, *made_up_for], rows, {"lifted": self.execution.limits_until_promotion})
+        return Seen([check, *made_up_for], rows, {"lifted": self.execution.kept.limits_until_promotion})
 
     def doubts(self, promoted: Seen) -> list[Check]:
         """The checks of the promotion that have not passed: a person decides whether the copy is swapped in."""

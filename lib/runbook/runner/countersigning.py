@@ -10,7 +10,8 @@ from runbook.errors import OperatorError
 from runbook.gates.decision import Kind
 from runbook.runner.anew import archive_anew
 from runbook.runner.closing import read_state
-from runbook.session.deciding import Decided, OpenGate, decide
+from runbook.session.deciding import Decided, decide
+from runbook.session.opengate import OpenGate
 from runbook.session.state import RunState
 
 

@@ -27,7 +27,7 @@ from runbook.runner.resume import resume_run
 from runbook.sandbox import traffic, traffic_process
 from runbook.sandbox.incidents import apply_incident
 from runbook.sandbox.place import Sandbox
-from runbook.session import deciding
+from runbook.session import deciding, opengate
 
 RUNBOOK = "point-in-time-recovery"
 TARGET = "sandbox"
@@ -134,7 +134,7 @@ def _decided(outcome: Outcome, say: Callable[[str], None], display: bool) -> Out
         missing = 1
         for key in signers.make_practice_keys():
             if missing:
-                missing = deciding.decide(deciding.look_at(folder, gate), Kind.APPROVAL, key=key).missing
+                missing = deciding.decide(opengate.look_at(folder, gate), Kind.APPROVAL, key=key).missing
         say(f"The practice keys have signed '{waiting[0]['title']}'.")
         outcome = resume_run(outcome.run, display=display)
     return outcome

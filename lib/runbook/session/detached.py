@@ -13,7 +13,8 @@ from runbook import clock
 from runbook.errors import OperatorError
 from runbook.gates import signers
 from runbook.gates.decision import Kind, read_decision
-from runbook.session.deciding import Decided, OpenGate, draft, file_decision
+from runbook.session.deciding import Decided, draft, file_decision
+from runbook.session.opengate import OpenGate
 
 
 def prepare(gate: OpenGate, kind: Kind, file: Path, principal: str | None, comment: str) -> str:

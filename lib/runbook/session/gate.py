@@ -17,10 +17,11 @@ from runbook.gates.plan import Plan
 from runbook.gates.rules import Judged, Rules, decision_of
 from runbook.params.schema import Params
 from runbook.session import identity
-from runbook.session.deciding import rules_for, summary
+from runbook.session.deciding import summary
 from runbook.session.fold import fold
 from runbook.session.gatebook import GateBook
 from runbook.session.journal import Journal, read_events
+from runbook.session.opengate import rules_for
 from runbook.session.request import JOURNAL
 from runbook.session.state import RunState
 

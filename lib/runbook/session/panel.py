@@ -13,7 +13,7 @@ import ipywidgets
 
 from runbook.errors import RunbookError
 from runbook.gates.decision import Kind
-from runbook.session import deciding
+from runbook.session import deciding, opengate
 from runbook.session.gate import Gate, Passage, Stop, approve_command
 
 _POLL_SECONDS = 2.0
@@ -49,7 +49,7 @@ class Panel:
         """The person at the keyboard has signed, or the panel says why that does not count."""
         try:
             key = Path(self.key.value).expanduser().absolute() if self.key.value.strip() else None
-            opened = deciding.look_at(self._folder, self._gate.name)
+            opened = opengate.look_at(self._folder, self._gate.name)
             deciding.decide(opened, kind, key=key, comment=self.comment.value)
         except RunbookError as cause:
             self._say(str(cause), good=False)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import json
-import os
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -19,6 +18,7 @@ from runbook.model import Check, Measure, Severity, Status, StepState, Verdict
 from runbook.params.schema import Params
 from runbook.redact import scrubber
 from runbook.session import lock
+from runbook.session.cleanups import Cleanups
 from runbook.session.gate import Gate, Passage, pass_gate
 from runbook.session.journal import Journal, write_atomically
 from runbook.session.once import fingerprint, perform_once
@@ -84,7 +84,7 @@ class Run(Remembering):
         self._journal = Journal(folder / JOURNAL)
         self._once = dict(before.once)
         self._statements = StatementBook(folder, before.attempt)
-        self._cleanups: list[tuple[str, Callable[[], object]]] = []
+        self._cleanups = Cleanups(self._journal)
         self._step: str | None = None
         self._progress_at = 0.0
         self._on_end = on_end
@@ -93,7 +93,6 @@ class Run(Remembering):
         self._planned = list(before.sitting.get("planned", []))
         self._closed_gates: list[str] = list(before.sitting.get("planned_gates", []))
         self._concluded = False
-        self._pid = os.getpid()
         atexit.register(self.run_cleanups)
 
     def __repr__(self) -> str:
@@ -280,25 +279,13 @@ class Run(Remembering):
 
     def on_cleanup(self, name: str, undo: Callable[[], object]) -> None:
         """`undo` runs once: at the conclusion, at a failing step, or when the kernel ends; the last one first."""
-        self._cleanups.append((name, undo))
+        self._cleanups.add(name, undo)
 
     def run_cleanups(self) -> None:
         """Every cleanup has run, the last registered first; one that fails is journaled and stops no other."""
-        if os.getpid() != self._pid:
-            return  # a forked child must not undo what its parent still uses
-        while self._cleanups:
-            name, undo = self._cleanups.pop()
-            begun = time.monotonic()
-            error = next_step = None
-            try:
-                undo()
-            except Exception as cause:  # noqa: BLE001 - journaled, makes the run INCOMPLETE; the others must still run
-                error = cause.message if isinstance(cause, RunbookError) else f"{type(cause).__name__}: {cause}"
-                next_step = cause.next if isinstance(cause, RunbookError) else None
-            seconds = round(time.monotonic() - begun, 3)
-            self._journal.append("cleanup", name=name, seconds=seconds, error=error, next_step=next_step)
-        with contextlib.suppress(OSError):  # nobody may come to a next step, which would file them
-            self._statements.file_strays()
+        if self._cleanups.run():
+            with contextlib.suppress(OSError):  # nobody may come to a next step, which would file them
+                self._statements.file_strays()
 
     def progress(self, label: str, done: float, total: float | None, unit: str) -> None:
         """`progress.json` says how far this step is: at most five times a second, and always at its end.

@@ -1,11 +1,13 @@
 """Production's files on another disk, with a link in their place: for a recovery that has no room beside them.
 
-The copy is compared byte by byte, read back from the disk, before the link takes the place; until then the files are where they were.
+Each file is read back from the disk and its hash compared before the link takes the place; until then the files are where they were.
 What was done is read from the disk each time, so that a move that was cut short anywhere is finished by calling it again. The server is down.
+A copy that did not get its link is not used by a later attempt: a server may have run on the files meanwhile.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -55,8 +57,8 @@ class MoveFirst:
 
     @property
     def is_begun(self) -> bool:
-        """True once the files stand whole on the other disk."""
-        return self.to.is_dir()
+        """True once the files have left their place: no server can have changed them there since they were copied."""
+        return self._is_linked or self._leaving.exists()
 
     @property
     def is_done(self) -> bool:
@@ -68,11 +70,10 @@ class MoveFirst:
         return self.place.is_symlink() and self.place.readlink() == self.to
 
     def refuse_impossible(self) -> None:
-        """The files can be moved and would fit; asked before anybody approves it.
+        """The files can be moved, and that makes room; asked before anybody approves it.
 
         Raises:
             OperatorError: the folder is no place for them, or moving them frees nothing.
-            ScratchFull: they do not fit.
         """
         advice = "Name a folder on another disk as recovery.move_first_to in params."
         if not self.folder.is_dir():
@@ -97,11 +98,15 @@ class MoveFirst:
                 next=f"chmod o+x {closed}. {advice}",
             )
 
+    def leftovers(self) -> list[Path]:
+        """What earlier attempts have copied and never linked to: of no use, and in the way."""
+        return [] if self.is_begun else [one for one in (self.to, self._part) if one.exists()]
+
     # -- doing it
 
     def mend(self) -> None:
         """The link stands, where a crash came between the two renames: until then there is nothing in production's place."""
-        if self._leaving.exists() and self.to.is_dir() and not os.path.lexists(self.place):
+        if self._leaving.exists() and not os.path.lexists(self.place):
             self._link()
 
     def carry_out(self, progress: Progress) -> None:
@@ -115,17 +120,15 @@ class MoveFirst:
             PlatformError: a file cannot be read or written, or came out otherwise; nothing was moved.
         """
         try:
-            if not self.to.is_dir():
+            if not self.is_begun:
                 self._copy(progress)
-            self.mend()
-            if not self._is_linked and not self._leaving.exists():
                 self.place.rename(self._leaving)
-                self._link()
+            self.mend()
             if self._leaving.exists():
                 remove_tree(self._leaving)
         except OSError as cause:
             raise PlatformError(
-                f"Moving {self.place} to {self.to} failed: {cause.strerror} ({cause.filename}).",
+                f"Moving {self.place} to {self.to} failed: {cause.strerror} ({cause.filename or self.folder}).",
                 next="Mend what is named, then resume: the move goes on.",
             ) from cause
 
@@ -135,8 +138,8 @@ class MoveFirst:
         sync_folder(self.place.parent)
 
     def _copy(self, progress: Progress) -> None:
-        if self._part.exists():
-            remove_tree(self._part)
+        for earlier in self.leftovers():
+            remove_tree(earlier)
         total, done = tree_size(self.place), 0
         digests: dict[Path, str] = {}
         try:
@@ -148,7 +151,7 @@ class MoveFirst:
                     progress(done, total)
         except OSError as cause:
             shutil.rmtree(self._part, ignore_errors=True)
-            if shutil.disk_usage(self.folder).free < total - done:
+            if cause.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise ScratchFull(
                     f"{self.folder} filled up: {self.place} was not moved.", next="Free space there, then resume."
                 ) from cause
