@@ -78,8 +78,17 @@ def test_lack_of_room_is_told_before_anybody_approves(tight: Tight, live_home: P
     assert said.last["verdict"] != "WAITING" and "free, and the restored copy needs" in said.last["reason"], said.stdout
     assert "recovery.move_first_to" in said.stdout + said.stderr
     assert figure(tight.sandbox, VEHICLES) == damaged and not tight.place.is_symlink()
+    change_params(live_home, recovery={"move_first_to": str(tight.big)})
+    refused = recovery.resume()
+    assert refused.code == 2 and "--accept-change" in refused.last["next"], refused.stdout
+    moving = recovery.say("resume", recovery.run, "--accept-change", "no room beside production")
+    assert (moving.code, moving.last["verdict"]) == (3, "WAITING"), moving.stdout + moving.stderr
+    assert tight.moved(recovery).name in "".join(recovery.say("gates", recovery.run).stdout.split())
     subprocess.run(["mount", "-o", "remount,size=4g", str(tight.disk)], check=True)
     waiting = recovery.resume()
+    assert tight.moved(recovery).name not in "".join(recovery.say("gates", recovery.run).stdout.split()), (
+        "with room the plan is another one, whatever params allow"
+    )
     assert (waiting.code, waiting.last["verdict"]) == (3, "WAITING"), waiting.stdout + waiting.stderr
     assert "gate" in waiting.last["next"] or "approve" in waiting.last["next"]
     last = recovery.go_on(waiting)

@@ -64,6 +64,11 @@ class Seen:
         return cls([Check.model_validate(check) for check in kept["checks"]], kept["rows"], kept["facts"])
 
 
+def not_done(what: str, why: str = "a dry run changes nothing") -> Seen:
+    """What a step shows that does nothing in this run."""
+    return Seen(rows=[{"what": what, "state": "not done", "detail": why}])
+
+
 class Course:
     """Where a recovery stands.
 

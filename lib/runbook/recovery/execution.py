@@ -20,7 +20,7 @@ from runbook.platforms.cluster.window import RecoveryPoint, Resolved
 from runbook.postgres.connect import Connection
 from runbook.postgres.tools import find_tools
 from runbook.postgres.wal import format_lsn
-from runbook.recovery.course import Seen
+from runbook.recovery.course import Seen, not_done
 from runbook.recovery.keeping import KeptForCopy
 from runbook.recovery.lossfiles import LossFiles
 from runbook.recovery.lossreport import tell
@@ -28,8 +28,6 @@ from runbook.recovery.lossrows import write_loss_rows
 from runbook.recovery.minimising import Minimiser
 from runbook.recovery.pitr import PointInTimeRecovery
 from runbook.recovery.revenants import compare, read_inventory
-
-_NOT_DONE = {"state": "not done", "detail": "a dry run changes nothing"}
 
 
 class Execution:
@@ -80,7 +78,7 @@ class Execution:
 
     def _show(self, name: str, look: Callable[[], Seen]) -> Seen:
         if self.recovery.dry_run:
-            return Seen(rows=[{"what": name, **_NOT_DONE}])
+            return not_done(name)
         return self.course.keep(name, look)
 
     @property

@@ -1,7 +1,7 @@
-"""Point-in-time recovery: what a notebook steps through, from the lock-down to a copy that stands at the point, paused.
+"""Point-in-time recovery: which point it is, what would be lost, and the plan for it; what the steps before and after it share.
 
-Each public method is one step of the notebook, in order; the way on from the pause is in `wayon`. Production's damaged cluster
-is only read here, but for the lock-down, whose undo is journaled before each act.
+Each public method is one step of the notebook, in order. The lock-down is in `lockingdown`, the copy in `execution`, the way on from the
+pause in `wayon`. Production's damaged cluster is only read here.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from runbook.platforms.cluster.window import RecoveryPoint, parse_point
 from runbook.postgres.osuser import service_user
 from runbook.recovery.course import Course, Memory, Seen
 from runbook.recovery.deletions import RowFates, find_deletions
-from runbook.recovery.done import Done
 from runbook.recovery.identify import FIND, Evidence, Identification, suspect_rows
 from runbook.recovery.lockdown import LockDown
 from runbook.recovery.loss import Loss
@@ -139,52 +138,6 @@ class PointInTimeRecovery:
     def instance(self) -> str:
         """Which instance this is, for people who approve."""
         return f"{socket.gethostname()}:{self.live.need_data()}"
-
-    # -- phase 1: lock-down --------------------------------------------------------------------------------
-
-    def _done(self, name: str, act: Any, moment: str | None = None) -> Seen:
-        """An act of the lock-down: looked at anew until the way on is taken; in a dry run it is only said."""
-
-        def look() -> Seen:
-            if self.dry_run:
-                return Seen(rows=[{"what": name, "state": "not done", "detail": "a dry run changes nothing"}])
-            found: Done = act()
-            if moment is not None:
-                self.course.reach(moment)
-            return Seen(found.checks, found.rows)
-
-        return self.course.keep(name, look)
-
-    def maintain(self) -> Seen:
-        """The application is told to stop, nothing fails over or expires: by the hooks that params name."""
-        if not self.dry_run and self.course.way is None:
-            self.course.reach("begun")
-            self.run.effects("a recovery has locked the database down")
-
-        def act() -> Done:
-            first, then = self.lockdown.maintenance(), self.lockdown.freeze()
-            return Done([*first.checks, *then.checks], [*first.rows, *then.rows])
-
-        return self._done("maintenance and freeze", act)
-
-    def close(self) -> Seen:
-        """Nobody comes in but the operator; what does not ask at that door is listed."""
-
-        def act() -> Done:
-            first, then = self.lockdown.close(), self.lockdown.list_open()
-            return Done([*first.checks, *then.checks], [*first.rows, *then.rows])
-
-        return self._done("close the database", act, "closed")
-
-    def secure_tail(self) -> Seen:
-        """All WAL that production has written is in the archive, or copied out of pg_wal."""
-        return self._done(
-            "secure the end of WAL", lambda: self.lockdown.secure_tail(lambda said: self.show(said, 0, 0, "segments"))
-        )
-
-    def prove_quiet(self) -> Seen:
-        """WAL shows no commit any more."""
-        return self._done("prove that writes have stopped", self.lockdown.prove_quiet, "quiet")
 
     # -- identify ------------------------------------------------------------------------------------------
 

@@ -111,7 +111,7 @@ class Room:
             raise ScratchFull(
                 f"{said}.",
                 next="Free space there, or name a folder on another disk as recovery.move_first_to in params: production's "
-                "files are then moved there before the copy is restored. Then resume.",
+                "files are then moved there before the copy is restored. Then resume (after a change of params with --accept-change WHY).",
             )
         moving.refuse_impossible()
         size, freed = tree_size(moving.place), allocated(moving.place)

@@ -18,7 +18,7 @@ from runbook.platforms.cluster.swap import Swap
 from runbook.postgres.wal import format_lsn
 from runbook.recovery.backing import CopyingBack
 from runbook.recovery.closing import DOORS
-from runbook.recovery.course import Seen
+from runbook.recovery.course import Seen, not_done
 from runbook.recovery.done import judge
 from runbook.recovery.execution import Execution
 from runbook.recovery.lockdown import LIFTED
@@ -102,11 +102,12 @@ class WayOn:
 
     def act(self, name: str, way: str, act: Callable[[], Seen]) -> Seen:
         """An act of one way; on another way, and in a dry run, it says that it is none of it."""
-        if self.recovery.dry_run or self.way != way:
-            why = "a dry run changes nothing" if self.recovery.dry_run else f"not on the way '{self.way}'"
-            return Seen(rows=[{"what": name, "state": "not done", "detail": why}])
+        if self.recovery.dry_run:
+            return not_done(name)
+        if self.way != way:
+            return not_done(name, f"not on the way '{self.way}'")
         if way == "promote" and self.is_going_back and name not in ("promote", "accept or go back"):
-            return Seen(rows=[{"what": name, "state": "not done", "detail": "the recovery is taken back"}])
+            return not_done(name, "the recovery is taken back")
         return act()
 
     @property
