@@ -83,7 +83,10 @@ class Service(Strict):
 
 
 class Cluster(Strict):
-    """A cluster whose files are within reach. `log_files`: patterns of the server's log files, rotated and gzipped ones too."""
+    """A cluster whose files are within reach. `log_files`: patterns of the server's log files, rotated and gzipped ones too.
+
+    `reader`: the connection of the role that reads tables, `reader_role` (see `runbook doctor`); without it `connection` reads.
+    """
 
     data_directory: str | None = None
     bin_directory: str | None = None
@@ -95,6 +98,8 @@ class Cluster(Strict):
     service: Service = Service()
     connection: Secret | None = None
     superuser: str = "postgres"
+    reader: Secret | None = None
+    reader_role: str = "runbook_reader"
     os_user: str | None = None
     databases: tuple[str, ...] | None = None
 

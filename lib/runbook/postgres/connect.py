@@ -1,12 +1,14 @@
 """Connections: the only module that imports the driver.
 
 Every connection has an application_name (the run id), a lock_timeout and, unless asked otherwise, is read only.
-Settings that change how values are printed are pinned, so that a content hash means the same everywhere.
+What a session's statements mean depends on settings that the owner of a database, or of a role, may set: they are pinned in the
+startup packet, which wins over ALTER DATABASE and ALTER ROLE, set back by DISCARD ALL after the server's own login code
+(login event triggers run before the first statement), and read back before the first use. A session that cannot be had like that is refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +21,7 @@ from psycopg.rows import dict_row
 
 from runbook import clock, redact, sources
 from runbook.errors import NotMeasured, PlatformError
+from runbook.postgres import guard
 
 SqlError = psycopg.Error
 _LOCK_TIMEOUT = "canceling statement due to lock timeout"
@@ -122,6 +125,7 @@ def note_statement(connection: Connection, query: Any, values: Any, began: datet
 
 
 #: What a value's text depends on. Client options win over ALTER ROLE and ALTER DATABASE settings.
+#: A fence records these: figures that were taken with others are not compared.
 PINNED = {
     "timezone": "UTC",
     "datestyle": "ISO, YMD",
@@ -132,12 +136,35 @@ PINNED = {
     "xmlbinary": "base64",
     "lc_monetary": "C",
     "quote_all_identifiers": "off",
-    "search_path": "pg_catalog",
     "client_encoding": "UTF8",
+}
+
+#: What a statement means, and whether it may end, depends on these.
+GUARDED = {
+    "search_path": "pg_catalog, pg_temp",
+    "role": "none",
+    "standard_conforming_strings": "on",
+    "backslash_quote": "safe_encoding",
+    "transform_null_equals": "off",
+    "array_nulls": "on",
+    "lc_numeric": "C",
+    "lc_time": "C",
+    "row_security": "off",
+    "constraint_exclusion": "off",
+    "default_transaction_isolation": "read committed",
     "default_transaction_deferrable": "off",
     "idle_session_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
+    "local_preload_libraries": "",
+    "client_min_messages": "warning",
 }
+#: Set after the startup, where the server knows them.
+_WHERE_KNOWN = {"transaction_timeout": "0"}
+#: For a session that reads relations of the application: a table may become a view between listing and reading. Known to the releases
+#: since August 2024 only.
+TABLES_ONLY = {"restrict_nonsystem_relation_kind": "view, foreign-table"}
+#: Keeps login event triggers from running in our session; a role without the right to set it is refused at startup.
+_NO_EVENT_TRIGGERS = {"event_triggers": "off"}
 
 
 def session_options(settings: Mapping[str, str]) -> str:
@@ -164,8 +191,9 @@ def connect(
     lock_timeout: float = 5,
     settings: Mapping[str, str] | None = None,
     connect_timeout: int = 10,
+    password: str | None = None,
 ) -> Connection:
-    """An open autocommit connection with dict rows.
+    """Return an open autocommit connection with dict rows, whose settings were read back.
 
     Args:
         conninfo: a URL or key=value string (a resolved secret), or empty.
@@ -174,39 +202,108 @@ def connect(
         read_only: default_transaction_read_only; None leaves it as the server gives it to a session.
         statement_timeout, lock_timeout: seconds; 0 means none.
         settings: further settings for the session.
+        password: of `user`, where the connection string's is not the one to use.
 
     Raises:
-        PlatformError: it cannot be reached.
+        PlatformError: the server cannot be reached, or what answers gives no session of the role that was named with the
+            settings that were asked for.
     """
     wanted = {
         **PINNED,
+        **GUARDED,
         **({} if read_only is None else {"default_transaction_read_only": "on" if read_only else "off"}),
         "statement_timeout": str(int(statement_timeout * 1000)),
         "lock_timeout": str(int(lock_timeout * 1000)),
         **(settings or {}),
+    }
+    late = {
+        name: wanted.pop(name, value)
+        for name, value in {**_WHERE_KNOWN, **TABLES_ONLY}.items()
+        if name in wanted or name in _WHERE_KNOWN
     }
     given: dict[str, Any] = {
         "host": str(socket) if socket else None,
         "port": port if socket else None,
         "dbname": database,
         "user": user,
+        "password": password,
     }
+    named = {name: value for name, value in given.items() if value is not None}
+    named |= {"application_name": application[:63], "connect_timeout": connect_timeout}
     try:
-        return Connection.connect(
-            conninfo,
-            autocommit=True,
-            row_factory=dict_row,
-            cursor_factory=_Cursor,
-            application_name=application[:63],
-            connect_timeout=connect_timeout,
-            options=session_options(wanted),
-            **{name: value for name, value in given.items() if value is not None},
-        )
+        connection, sent = _open(conninfo, named, wanted)
     except psycopg.Error as cause:
         raise PlatformError(
             f"The server cannot be reached: {redact.scrubber.text(str(cause).strip())}",
             next="Check the connection named in the params file, and that the server runs.",
         ) from None
+    try:
+        session = guard.secure(
+            lambda text, values: _ask(connection, text, values),
+            sent=sent,
+            late=late,
+            meant=connection.info.user,
+            database=connection.info.dbname,
+            pid=connection.info.backend_pid,
+        )
+        if session.pooled:
+            _refuse_transaction_pooler(connection, lambda: _open(conninfo, named, sent)[0])
+    except BaseException as cause:
+        connection.close()
+        if isinstance(cause, psycopg.Error):
+            raise PlatformError(
+                f"The session could not be checked: {redact.scrubber.text(str(cause).strip())}",
+                next="Check the connection named in the params file, and that the server runs.",
+            ) from None
+        raise
+    return connection
+
+
+def _ask(connection: Connection, text: str, values: list[Any] | None = None) -> list[dict[str, Any]]:
+    """A statement about the session itself, which is no part of a run's evidence."""
+    with psycopg.RawCursor(connection, row_factory=dict_row) as cursor:
+        cursor.execute(text.encode(), values)
+        return cursor.fetchall() if cursor.description else []
+
+
+def _refuse_transaction_pooler(connection: Connection, open_other: Callable[[], Connection]) -> None:
+    """A pooler that gives each transaction some backend or other is refused: what was set and read back in one says nothing of the next.
+
+    In session mode a second session can never be given the backend of the first.
+
+    Raises:
+        PlatformError: it does.
+    """
+    ask = "SELECT pg_catalog.pg_backend_pid() AS pid"
+    for _ in range(3):
+        own = _ask(connection, ask)[0]["pid"]
+        with open_other() as other, other.transaction():
+            taken = _ask(other, ask)[0]["pid"]
+            if own == taken or _ask(connection, ask)[0]["pid"] != own:
+                raise PlatformError(
+                    "The connection goes through a pooler in transaction mode: each transaction may run in another session of the server, "
+                    "without the settings that keep it safe.",
+                    next="Name a direct connection in the params file, or the pooler's port for session mode.",
+                )
+
+
+def _open(conninfo: str, named: Mapping[str, Any], wanted: Mapping[str, str]) -> tuple[Connection, dict[str, str]]:
+    """Open the session without event triggers where the role may say so, else without saying it; and what was sent.
+
+    The server names the parameter that it refuses, in whatever language: below 17 it is unknown, and a role without superuser may
+    not set it unless it was granted. Such a role runs login event triggers with its own rights.
+    """
+    asked = psycopg.conninfo.conninfo_to_dict(conninfo).get("options")
+    for sent in ({**wanted, **_NO_EVENT_TRIGGERS}, dict(wanted)):
+        options = " ".join(filter(None, [str(asked) if asked else "", session_options(sent)]))
+        try:
+            return Connection.connect(
+                conninfo, autocommit=True, row_factory=dict_row, cursor_factory=_Cursor, **{**named, "options": options}
+            ), sent
+        except psycopg.OperationalError as problem:
+            if "event_triggers" not in str(problem) or "event_triggers" not in sent or "event_triggers" in wanted:
+                raise
+    raise AssertionError("unreachable")
 
 
 def is_accepting(conninfo: str, timeout: int = 5) -> bool:

@@ -102,6 +102,7 @@ def start_server(sandbox: Sandbox, *, loading: bool = False) -> Sandbox:
     _write_settings(sandbox, loading=loading)
     server.start(sandbox.tools, sandbox.data, log=sandbox.log, user=sandbox.user, env=PRODUCTION_ENV)
     write_file(sandbox.connection_file, sandbox.conninfo() + "\n", 0o600)
+    write_file(sandbox.reader_file, sandbox.conninfo(user=data.READER) + "\n", 0o600)
     return sandbox
 
 
@@ -111,6 +112,7 @@ def stop_server(sandbox: Sandbox) -> Sandbox:
     if sandbox.state.socket is not None:
         shutil.rmtree(sandbox.state.socket, ignore_errors=True)
     sandbox.connection_file.unlink(missing_ok=True)
+    sandbox.reader_file.unlink(missing_ok=True)
     return sandbox.with_state(socket=None)
 
 

@@ -16,6 +16,8 @@ SMALL_VEHICLES = 12_000
 MEDIUM_GIGABYTES = 1.5
 
 ROLES = ("dealerscope_owner", "dealerscope_app", "dealerscope_readonly")
+#: Who reads tables, here and in every copy that is restored from here.
+READER = "runbook_reader"
 EXTENSIONS = ("amcheck", "pg_stat_statements", "pgstattuple")
 
 _SCHEMA = (
@@ -118,6 +120,10 @@ def create_roles(sandbox: Sandbox) -> None:
                 connection.execute(
                     connect.compose("CREATE EXTENSION {} SCHEMA public").format(connect.identifier(extension))
                 )
+    for database in ("template1", "postgres", DATABASE):
+        with sandbox.connect(database) as connection:
+            for row in connect.rows(connection, load_sql("reader/list_grants").text, [READER]):
+                connection.execute(row["statement"])
 
 
 def load(sandbox: Sandbox, volume: Volume) -> None:

@@ -3,6 +3,7 @@
 var/sandbox/data          the cluster's files          var/sandbox/archive     archived WAL
 var/sandbox/backups/UTC   base backups                 var/sandbox/tablespaces tablespaces of its own
 var/sandbox/connection    the operator's connection (0600)
+var/sandbox/reader        the connection of the role that reads tables (0600)
 var/sandbox/state.json    what is known about it
 
 A home that the server's user cannot enter gets `var/sandbox` as a symbolic link to an open folder outside it.
@@ -106,6 +107,10 @@ class Sandbox:
     @property
     def connection_file(self) -> Path:
         return self.folder / "connection"
+
+    @property
+    def reader_file(self) -> Path:
+        return self.folder / "reader"
 
     def conninfo(self, database: str = DATABASE, user: str = "postgres") -> str:
         """How the operator reaches it.

@@ -101,6 +101,7 @@ class BackupVerification:
             user=self.user,
             superuser=self.cluster.superuser,
             preload_libraries=self.verification.preload_libraries,
+            reader_role=self.cluster.reader_role,
         )
         self.checks = RestoredChecks(self.params, self.scratch, self.progress, self.files, self.seconds)
         self.contents = self.checks.contents

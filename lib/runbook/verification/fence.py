@@ -22,7 +22,7 @@ from runbook.params.loading import resolve_secret
 from runbook.params.schema import Cluster, Params
 from runbook.platforms.cluster.walarchive import WalArchive
 from runbook.platforms.cluster.walstage import Stage
-from runbook.postgres.connect import Connection, SqlError, connect, one, quote, rows
+from runbook.postgres.connect import TABLES_ONLY, Connection, SqlError, connect, one, quote, rows
 from runbook.postgres.osuser import service_user
 from runbook.postgres.sqlfiles import load_sql
 from runbook.postgres.tools import Tools, find_tools
@@ -72,9 +72,10 @@ def take_fence(
             f"A fence reads the living database, and params of '{params.target}' name no cluster.connection.",
             next="Name the secret that holds its connection string.",
         )
-    conninfo = resolve_secret(cluster.connection, "cluster.connection")
+    reader = cluster.reader or cluster.connection
+    conninfo = resolve_secret(reader, "cluster.reader" if cluster.reader else "cluster.connection")
 
-    session = {"row_security": "off"}
+    session = dict(TABLES_ONLY)
 
     def open_(database: str | None) -> Connection:
         return connect(
@@ -92,9 +93,6 @@ def take_fence(
         raise OperatorError(f"The fence folder {folder} cannot be made: {cause.strerror}.", next="Open it.") from cause
     with open_(None) as first:
         version = first.info.server_version
-    if version >= 170000:
-        session["transaction_timeout"] = "0"  # unknown to older ones; nothing has been asked yet that it could end
-    with open_(None) as first:
         segment_size = int(one(first, "SELECT setting::int AS n FROM pg_settings WHERE name = 'wal_segment_size'")["n"])
         databases = content.list_databases(first, cluster.databases)
     user = service_user(cluster.os_user, owned_folder(layout.resolve(cluster.backup_folder)))

@@ -11,7 +11,7 @@ from runbook.outside import commands
 from runbook.outside.commands import OsUser
 from runbook.platforms.cluster.backups import Backup
 from runbook.platforms.cluster.scratch import Scratch
-from runbook.postgres.connect import PINNED, is_lock_timeout, quote, rows, session_options
+from runbook.postgres.connect import GUARDED, PINNED, is_lock_timeout, quote, rows, session_options
 from runbook.postgres.tools import Tools
 from runbook.verification.content import says_nothing
 
@@ -164,6 +164,7 @@ def check_amcheck(
                 )
     session = {
         **PINNED,
+        **GUARDED,
         **scratch.session,
         "statement_timeout": "0",
         "lock_timeout": f"{_LOCK_SECONDS}s",

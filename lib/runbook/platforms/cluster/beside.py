@@ -63,7 +63,7 @@ class Beside(Scratch):
             ScratchFull: the place cannot be written, or is closed to the server's user.
             OperatorError: the folder is another run's.
         """
-        found = cls(folder, run_id, tools, user, cluster.superuser)
+        found = cls(folder, run_id, tools, user, cluster.superuser, reader_role=cluster.reader_role)
         try:
             if not folder.exists():
                 folder.mkdir(mode=0o700)

@@ -13,7 +13,7 @@ from runbook.errors import NotMeasured, OperatorError, PlatformError
 from runbook.outside.commands import OsUser
 from runbook.params.loading import resolve_secret
 from runbook.params.schema import Cluster
-from runbook.postgres.connect import Connection, SqlError, connect, conninfo_parts, is_accepting, one
+from runbook.postgres.connect import TABLES_ONLY, Connection, SqlError, connect, conninfo_parts, is_accepting, one
 from runbook.postgres.osuser import service_user
 from runbook.postgres.sqlfiles import load_sql
 from runbook.postgres.tools import Tools, find_tools
@@ -122,6 +122,30 @@ class LiveServer:
             statement_timeout=statement_timeout,
             lock_timeout=lock_timeout,
             settings={**_SESSION, **(settings or {})},
+        )
+
+    def connect_reader(
+        self,
+        database: str | None = None,
+        *,
+        statement_timeout: float = 60,
+        lock_timeout: float = 5,
+        settings: Mapping[str, str] | None = None,
+    ) -> Connection:
+        """Return a read-only connection of the reader, or of `cluster.connection` where params name no reader.
+
+        Raises:
+            PlatformError: it cannot be reached, or does not let the role in.
+            OperatorError: params name no connection.
+        """
+        secret = self.cluster.reader
+        return connect(
+            conninfo=self.conninfo() if secret is None else resolve_secret(secret, "cluster.reader"),
+            database=database,
+            application=self.application,
+            statement_timeout=statement_timeout,
+            lock_timeout=lock_timeout,
+            settings={**TABLES_ONLY, **(settings or {})},
         )
 
     def facts(self) -> LiveFacts:

@@ -18,25 +18,21 @@ from runbook.outside.commands import OsUser
 from runbook.platforms.cluster.copying import remove_tree
 from runbook.platforms.cluster.settings import buffers_for, render_conf, scratch_settings
 from runbook.postgres import server
-from runbook.postgres.connect import Connection, connect
+from runbook.postgres.connect import TABLES_ONLY, Connection, connect, rows
 from runbook.postgres.osuser import closed_at, give
+from runbook.postgres.sqlfiles import load_sql
 from runbook.postgres.tools import Tools, read_control, shared_folder
 
-#: What ALTER ROLE or ALTER DATABASE may have set in the restored cluster, and must not be so in a session of ours:
-#: it would read as somebody else, hide damage, load libraries, speak another language, or not be possible in recovery.
+#: What ALTER ROLE or ALTER DATABASE may have set in the restored cluster, and must not be so in a superuser's session of ours, beside
+#: what every session pins: it would hide damage, load libraries, speak another language, or not be possible in recovery.
 SESSION = {
-    "row_security": "off",
-    "role": "none",
-    "default_transaction_isolation": "read committed",
     "zero_damaged_pages": "off",
     "ignore_checksum_failure": "off",
     "session_preload_libraries": "",
-    "local_preload_libraries": "",
     "temp_file_limit": "-1",
-    "client_min_messages": "warning",
     "lc_messages": "C",
 }
-SESSION_17 = {"transaction_timeout": "0", "event_triggers": "off"}
+SESSION_17 = {"event_triggers": "off"}
 LABEL = "scratch.json"
 PORT = 5432
 _KEEP_HOURS = 24
@@ -79,6 +75,7 @@ class Scratch:
     user: OsUser | None
     superuser: str
     preload_libraries: tuple[str, ...] = ()
+    reader_role: str = "runbook_reader"
     socket: Path | None = None
     promoted: bool = False
 
@@ -104,6 +101,7 @@ class Scratch:
         user: OsUser | None,
         superuser: str,
         preload_libraries: tuple[str, ...] = (),
+        reader_role: str = "runbook_reader",
     ) -> Scratch:
         """An empty, labelled scratch folder below `location`; one of an earlier attempt of the run is replaced.
 
@@ -111,7 +109,7 @@ class Scratch:
             ScratchFull: the location cannot be written, or the server's user cannot enter it.
         """
         folder = folder_for(location, run_id)
-        scratch = cls(folder, run_id, tools, user, superuser, preload_libraries)
+        scratch = cls(folder, run_id, tools, user, superuser, preload_libraries, reader_role)
         try:
             location.mkdir(parents=True, exist_ok=True)
             if folder.exists():
@@ -246,6 +244,36 @@ class Scratch:
             read_only=read_only,
             statement_timeout=statement_timeout,
             settings=self.session,
+        )
+
+    @property
+    def reader(self) -> str | None:
+        """The role of production's that reads tables here: it may log in, sees all rows, and is no superuser; None: there is none.
+
+        Raises:
+            PlatformError: the server accepts no connection.
+        """
+        with self.connect("template1") as connection:
+            found = rows(connection, load_sql("reader/find_reader").text, [self.reader_role])
+        return str(found[0]["name"]) if found else None
+
+    def connect_reader(self, database: str, *, statement_timeout: float = 0) -> Connection:
+        """Return a read-only connection that reads tables: of the reader, or of the superuser where the copy has no reader.
+
+        Raises:
+            PlatformError: the server accepts none, or no socket is known in this process.
+        """
+        reader = self.reader
+        if reader is None:
+            return self.connect(database, statement_timeout=statement_timeout)
+        return connect(
+            socket=self.socket,
+            port=PORT,
+            database=database,
+            user=reader,
+            application=self.run_id,
+            statement_timeout=statement_timeout,
+            settings=TABLES_ONLY,
         )
 
     def control(self) -> dict[str, str]:

@@ -1,0 +1,133 @@
+"""Makes a new session what it was meant to be, and refuses it when it is not.
+
+A startup packet can be dropped (PgBouncer with `ignore_startup_parameters = options`), and the server's login event triggers
+run before our first statement and may set anything. So the settings are reset (DISCARD ALL also drops what such a trigger has prepared
+or created), and read back: each must come from our startup packet or from our own SET, and no other setting may come from
+ALTER DATABASE or ALTER ROLE but those that cannot change what a statement means.
+
+Source: PostgreSQL 17, "Setting Parameters", pg_settings.source; "Event Triggers", login.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from runbook.errors import PlatformError
+
+#: Settings that ALTER DATABASE or ALTER ROLE may have made: they cost time or write logs, and change no answer. By pg_settings.category.
+_HARMLESS = (
+    "Resource Usage / ",
+    "Query Tuning / ",
+    "Reporting and Logging / ",
+    "Statistics / ",
+    "Autovacuum",
+    "Vacuuming / ",
+    "Customized Options",
+)
+_HARMLESS_NAMES = (
+    "check_function_bodies",
+    "deadlock_timeout",
+    "default_statistics_target",
+    "default_table_access_method",
+    "default_tablespace",
+    "default_text_search_config",
+    "default_toast_compression",
+    "gin_pending_list_limit",
+    "lc_messages",
+    "temp_tablespaces",
+    "tcp_keepalives_count",
+    "tcp_keepalives_idle",
+    "tcp_keepalives_interval",
+    "tcp_user_timeout",
+)
+
+_READ_BACK = """
+SELECT session_user::text AS session_role, current_user::text AS role, pg_catalog.pg_backend_pid() AS pid,
+       ARRAY(SELECT s.name::text FROM pg_catalog.pg_settings AS s
+             WHERE s.name = ANY ($1::text[]) AND s.source NOT IN ('client', 'session')) AS lost,
+       ARRAY(SELECT s.name::text FROM pg_catalog.pg_settings AS s WHERE s.name = ANY ($2::text[])) AS known,
+       ARRAY(SELECT s.name || ' (' || s.source || ')' FROM pg_catalog.pg_settings AS s
+             WHERE s.source IN ('database', 'user', 'database user') AND s.name <> ALL ($3::text[])
+               AND NOT EXISTS (SELECT FROM unnest($4::text[]) AS c (prefix) WHERE pg_catalog.starts_with(s.category, c.prefix))
+             ORDER BY s.name) AS others
+"""
+
+
+Run = Callable[[str, list[Any] | None], list[dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Session:
+    """What a session turned out to be. `pooled`: something between here and the server holds the server's connections."""
+
+    role: str
+    pid: int
+    pooled: bool
+
+
+def secure(
+    run: Run, *, sent: Mapping[str, str], late: Mapping[str, str], meant: str, database: str, pid: int
+) -> Session:
+    """Leave the session as it was asked for.
+
+    Args:
+        run: runs a statement of ours in the session, which was just opened and is in autocommit.
+        sent: the settings of the startup packet.
+        late: settings that are set where the server knows them.
+        meant: the role that the connection names.
+        pid: the backend's number as the startup named it; a pooler names one of its own.
+
+    Raises:
+        PlatformError: another role, a setting that does not hold, or a setting of somebody else's.
+        SqlError: what the server said.
+    """
+    run("DISCARD ALL", None)
+    facts = _read_back(run, sent, late)
+    pooled = facts["pid"] != pid
+    again = {name: sent[name] for name in facts["lost"]} if pooled else {}
+    again |= {name: late[name] for name in facts["known"]}
+    for name, value in again.items():
+        run(
+            f"SET {name} = {_as_list(value)}", None
+        )  # SET is no function call: nothing of the application is looked up for it
+    if again:
+        facts = _read_back(run, {**sent, **{name: late[name] for name in facts["known"]}}, {})
+    _judge(facts, meant, sent.get("role", "none"), database, pooled)
+    return Session(str(facts["role"]), int(facts["pid"]), pooled)
+
+
+def _judge(facts: Mapping[str, Any], meant: str, taken: str, database: str, pooled: bool) -> None:
+    if facts["lost"]:
+        raise PlatformError(
+            f"The session in database {database} does not keep the setting {facts['lost'][0]}: a login event trigger, or something between "
+            "here and the server, changes it.",
+            next="Connect to the server itself, or to a pooler in session mode that passes the startup parameter 'options' on.",
+        )
+    logged_in = facts["session_role"]
+    if facts["role"] != (logged_in if taken == "none" else taken) or (logged_in != meant and not pooled):
+        raise PlatformError(
+            f"The session in database {database} runs as role {facts['role']}, logged in as {logged_in}; the connection names {meant}.",
+            next="Look for a setting that changes the role: SELECT * FROM pg_catalog.pg_db_role_setting",
+        )
+    if facts["others"]:
+        raise PlatformError(
+            f"The session in database {database} has settings that ALTER DATABASE or ALTER ROLE made and that can change what a statement "
+            f"means: {', '.join(facts['others'][:5])}.",
+            next="SELECT * FROM pg_catalog.pg_db_role_setting shows who has them; take them back for this role or database.",
+        )
+
+
+def _read_back(run: Run, sent: Mapping[str, str], late: Mapping[str, str]) -> dict[str, Any]:
+    pinned = [name for name in sent if name != "role"]  # pg_settings does not list it; current_user shows it
+    return run(_READ_BACK, [pinned, list(late), [*_HARMLESS_NAMES, *sent], list(_HARMLESS)])[0]
+
+
+def _as_list(value: str) -> str:
+    """A setting's value for SET, where a list is written as its parts.
+
+    >>> _as_list("pg_catalog, pg_temp"), _as_list("")
+    ("'pg_catalog', 'pg_temp'", "''")
+    """
+    return ", ".join("'" + part.strip().replace("'", "''") + "'" for part in value.split(","))
