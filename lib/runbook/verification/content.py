@@ -1,11 +1,14 @@
 """The content of a database as exact figures: rows and a hash for each relation, a position for each sequence.
 
 Counts and hashes read the heap itself: an index-only scan counted rows of a file that was gone. The hash is the sum of
-a 64-bit hash of every row, so order does not matter; the settings a text depends on are pinned by the connection.
+a 64-bit hash of every row, so order does not matter; the settings a text depends on are pinned by the connection. Values are printed by
+their types' output functions, never by a cast: an owner may have made one. A relation that may not be planned on (`postgres.closure`)
+is read by COPY, and its rows are hashed here.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 import threading
 from collections.abc import Callable, Iterable
@@ -14,7 +17,8 @@ from dataclasses import asdict, dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from runbook.postgres.connect import Connection, SqlError, is_lock_timeout, one, quote, rows
+from runbook.postgres import closure
+from runbook.postgres.connect import Connection, SqlError, copy_rows, is_lock_timeout, one, quote, rows
 from runbook.postgres.sqlfiles import load_sql
 
 #: The server's words when this machine lacks an extension's library: nothing is wrong with the data then.
@@ -41,6 +45,8 @@ def says_nothing(problem: str | None) -> bool:
 
 Connect = Callable[[str], Connection]
 
+#: How a relation's rows are hashed: by the server in a query, or here, from what COPY prints.
+QUERY, COPY = "query", "copy"
 #: Read tables from end to end; nothing else shows what is in the heap.
 _HEAP_ONLY = (
     "SET enable_indexscan = off; SET enable_indexonlyscan = off; SET enable_bitmapscan = off; SET enable_tidscan = off"
@@ -49,7 +55,7 @@ _HEAP_ONLY = (
 
 @dataclass(frozen=True)
 class Relation:
-    """A relation that holds rows."""
+    """A relation that holds rows. `untrusted`: the function for which it may not be planned on, and is read by COPY."""
 
     oid: int
     schema: str
@@ -61,6 +67,7 @@ class Relation:
     size_bytes: int
     hashed: tuple[str, ...] = ()
     printed: tuple[str, ...] = ()
+    untrusted: str | None = None
 
     @property
     def title(self) -> str:
@@ -73,14 +80,17 @@ class Relation:
         Printing a row costs three times as much as hashing it. Catalogs have types that can only be printed.
         """
         if self.is_catalog or not self.hashed:
-            return 'pg_catalog.hashtextextended((r.*)::text COLLATE "C", 0)'
-        text = [f'ROW({", ".join(self.printed)})::text COLLATE "C"'] if self.printed else []
+            return """pg_catalog.hashtextextended(pg_catalog.format('%s', r) COLLATE "C", 0)"""
+        text = [f"""pg_catalog.format('%s', ROW({", ".join(self.printed)})) COLLATE "C\""""] if self.printed else []
         return f"pg_catalog.hash_record_extended(ROW({', '.join([*self.hashed, *text])}), 0)"
 
 
 @dataclass(frozen=True)
 class Content:
-    """What one relation holds; `problem` says why it could not be read, and the figures are None then."""
+    """What one relation holds; `problem` says why it could not be read, and the figures are None then.
+
+    `method`: how it was read; hashes of two methods say nothing about each other.
+    """
 
     schema: str
     name: str
@@ -88,6 +98,7 @@ class Content:
     hash: str | None
     size_bytes: int
     problem: str | None = None
+    method: str = QUERY
 
     @property
     def title(self) -> str:
@@ -104,8 +115,12 @@ def list_databases(connection: Connection, wanted: tuple[str, ...] | None = None
 
 
 def list_relations(connection: Connection) -> list[Relation]:
-    """Every relation with rows of its own in the connection's database."""
-    return [Relation(**row) for row in rows(connection, load_sql("fence/list_relations").text)]
+    """Return every relation with rows of its own in the connection's database."""
+    untrusted = closure.untrusted(connection)
+    return [
+        Relation(**row, untrusted=untrusted.get(int(row["oid"])))
+        for row in rows(connection, load_sql("fence/list_relations").text)
+    ]
 
 
 def readable(relations: Iterable[Relation], in_recovery: bool) -> tuple[list[Relation], list[Relation]]:
@@ -124,7 +139,9 @@ def prepare(connection: Connection) -> None:
 
 
 def read_content(connection: Connection, relation: Relation) -> Content:
-    """Rows and hash of one relation, read from end to end; a failure is kept with the server's words."""
+    """Return rows and hash of one relation, read from end to end; a failure is kept with the server's words."""
+    if relation.untrusted is not None:
+        return _read_by_copy(connection, relation)
     query = (
         f"SELECT count(*) AS rows, coalesce(sum({relation.row_hash}), 0)::text AS hash "
         f"FROM ONLY {quote(relation.schema)}.{quote(relation.name)} AS r"
@@ -137,6 +154,21 @@ def read_content(connection: Connection, relation: Relation) -> Content:
             raise
         return Content(relation.schema, relation.name, None, None, relation.size_bytes, str(problem).strip())
     return Content(relation.schema, relation.name, found["rows"], found["hash"], relation.size_bytes)
+
+
+def _read_by_copy(connection: Connection, relation: Relation) -> Content:
+    count, total = 0, 0
+    try:
+        with connection.transaction():
+            for row in copy_rows(connection, relation.schema, relation.name):
+                count += 1
+                total += int.from_bytes(hashlib.blake2b(row, digest_size=8).digest(), "big")
+    except SqlError as problem:
+        if connection.closed:
+            raise
+        words = f"{str(problem).strip().splitlines()[0]} (not queried, since planning on it would run {relation.untrusted})"
+        return Content(relation.schema, relation.name, None, None, relation.size_bytes, words, COPY)
+    return Content(relation.schema, relation.name, count, str(total), relation.size_bytes, None, COPY)
 
 
 def read_contents(

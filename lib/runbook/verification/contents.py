@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from runbook.errors import NotMeasured, RecoveryFailed
 from runbook.model import Check
@@ -54,19 +54,32 @@ class Contents:
             return content.list_databases(connection)
 
     def read(
-        self, database: str, wanted: Callable[[content.Relation], bool]
+        self,
+        database: str,
+        wanted: Callable[[content.Relation], bool],
+        methods: Mapping[str, str] | None = None,
     ) -> tuple[list[content.Content], list[content.SequencePosition]]:
-        """Rows and hash of each wanted relation, and where each sequence stands."""
+        """Return rows and hash of each wanted relation, and where each sequence stands.
+
+        Args:
+            methods: how a relation (by its title) was read when the figures were taken that these are compared with. A query is
+                possible for all where the reader reads, since this copy reaches nothing but itself; a superuser plans on no relation
+                that reaches a function of its owner's.
+        """
         in_recovery = not self.scratch.promoted
         self._settle(database)
         with ExitStack() as stack:
             connections: list[Connection] = []
             for _ in range(_READERS):
-                connection = stack.enter_context(self.scratch.connect(database))
+                connection = stack.enter_context(self.scratch.connect_reader(database))
                 content.prepare(connection)
                 connections.append(connection)
             try:
-                relations = [item for item in content.list_relations(connections[0]) if wanted(item)]
+                relations = [
+                    self._by_method(item, methods or {})
+                    for item in content.list_relations(connections[0])
+                    if wanted(item)
+                ]
             except SqlError as problem:
                 if is_lock_timeout(problem):
                     raise NotMeasured(
@@ -83,6 +96,14 @@ class Contents:
                 connections, open_to_us, lambda done, total: self.progress(f"Reading {database}", done, total, "bytes")
             )
             return found, content.read_sequences(connections[0], in_recovery=in_recovery)
+
+    def _by_method(self, relation: content.Relation, methods: Mapping[str, str]) -> content.Relation:
+        method = methods.get(relation.title)
+        if method == content.COPY and relation.untrusted is None:
+            return replace(relation, untrusted="none here: as the fence was taken")
+        if method == content.QUERY and relation.untrusted is not None and self.scratch.reader is not None:
+            return replace(relation, untrusted=None)
+        return relation
 
     def _settle(self, database: str) -> None:
         """Rows may be marked as committed: in recovery only those behind the last restartpoint are, and each scan of each

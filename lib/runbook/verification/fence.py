@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from runbook.params.loading import resolve_secret
 from runbook.params.schema import Cluster, Params
 from runbook.platforms.cluster.walarchive import WalArchive
 from runbook.platforms.cluster.walstage import Stage
+from runbook.postgres import closure
 from runbook.postgres.connect import TABLES_ONLY, Connection, SqlError, connect, one, quote, rows
 from runbook.postgres.osuser import service_user
 from runbook.postgres.sqlfiles import load_sql
@@ -38,7 +40,7 @@ from runbook.postgres.wal import (
     segment_start,
 )
 from runbook.verification import content
-from runbook.verification.content import Content
+from runbook.verification.content import Relation
 from runbook.verification.fencefile import DatabaseFence, Fence, folder_of, owned_folder, write_fence
 from runbook.verification.snapshots import Snapshot, find_first_unseen
 
@@ -167,17 +169,35 @@ def _picture(
             readers.append(reader)
         views = {item.title: _filenode(readers[0], item.oid) for item in can if item.kind == "m"}
         contents = content.read_contents(readers, can, lambda done, total: progress(database, done, total))
+        _require_unchanged(open_, database, can)
         with open_(database) as fresh:
             changed = {
                 item.title for item in can if item.kind == "m" and _filenode(fresh, item.oid) != views[item.title]
             }
         contents = [
-            Content(item.schema, item.name, None, None, item.size_bytes, "refreshed while the fence was taken")
+            replace(item, rows=None, hash=None, problem="refreshed while the fence was taken")
             if item.title in changed
             else item
             for item in contents
         ]
         return {**facts, "relations": contents}
+
+
+def _require_unchanged(open_: Callable[[str | None], Connection], database: str, relations: list[Relation]) -> None:
+    """None of the relations that were planned on came to reach a function of its owner's meanwhile: an index can be made beside a reader.
+
+    Raises:
+        PlatformError: one did; the function may have run with the reader's rights.
+    """
+    with open_(database) as fresh:
+        now = closure.untrusted(fresh)
+    changed = [item.title for item in relations if item.untrusted is None and item.oid in now and not item.is_catalog]
+    if changed:
+        raise PlatformError(
+            f"While the fence was taken, {changed[0]} of database {database} came to call {now[next(item.oid for item in relations if item.title == changed[0])]} "
+            "when it is planned on: that function may have run with the rights of the role that takes the fence.",
+            next="Look at who made the index, statistics or constraint; then take the fence again.",
+        )
 
 
 def _filenode(connection: Connection, oid: int) -> int | None:

@@ -46,7 +46,8 @@ def compare_with_fence(
         if item.database not in contents.all_databases():
             checks.append(comparison.database_gone_check(item))
             continue
-        found, sequences = contents.read(item.database, lambda relation: not relation.is_catalog)
+        methods = {relation.title: relation.method for relation in item.relations}
+        found, sequences = contents.read(item.database, lambda relation: not relation.is_catalog, methods)
         checks.append(comparison.compare_database(item, found, sequences, time.monotonic() - began))
         spent("fence", began)
     fenced = {item.database for item in fence.databases}
