@@ -158,13 +158,21 @@ GUARDED = {
     "local_preload_libraries": "",
     "client_min_messages": "warning",
 }
-#: Set after the startup, where the server knows them.
-_WHERE_KNOWN = {"transaction_timeout": "0"}
-#: For a session that reads relations of the application: a table may become a view between listing and reading. Known to the releases
-#: since August 2024 only.
+#: For a session that reads relations of the application: a table may become a view between listing and reading. Set after the startup, since
+#: only the releases since August 2024 know it.
 TABLES_ONLY = {"restrict_nonsystem_relation_kind": "view, foreign-table"}
-#: Keeps login event triggers from running in our session; a role without the right to set it is refused at startup.
-_NO_EVENT_TRIGGERS = {"event_triggers": "off"}
+#: Pinned where the server takes it from the role. A server refuses a startup packet with a setting that it does not know (below 17 there
+#: are no login event triggers, and neither of the first two), and a role without superuser one of the others, unless it was granted.
+_SUPERUSERS = {"zero_damaged_pages": "off", "ignore_checksum_failure": "off", "lc_messages": "C"}
+_OPTIONAL = {"transaction_timeout": "0", "event_triggers": "off", **_SUPERUSERS}
+#: What is not sent again when one is refused.
+_REFUSED = {
+    "transaction_timeout": frozenset({"transaction_timeout", "event_triggers"}),
+    "event_triggers": frozenset({"event_triggers"}),
+    **dict.fromkeys(_SUPERUSERS, frozenset(_SUPERUSERS)),
+}
+#: What a server has taken from a role, by the connection's own facts: tried once in a process.
+_TAKEN: dict[str, frozenset[str]] = {}
 
 
 def session_options(settings: Mapping[str, str]) -> str:
@@ -216,11 +224,7 @@ def connect(
         "lock_timeout": str(int(lock_timeout * 1000)),
         **(settings or {}),
     }
-    late = {
-        name: wanted.pop(name, value)
-        for name, value in {**_WHERE_KNOWN, **TABLES_ONLY}.items()
-        if name in wanted or name in _WHERE_KNOWN
-    }
+    late = {name: wanted.pop(name) for name in TABLES_ONLY if name in wanted}
     given: dict[str, Any] = {
         "host": str(socket) if socket else None,
         "port": port if socket else None,
@@ -288,22 +292,34 @@ def _refuse_transaction_pooler(connection: Connection, open_other: Callable[[], 
 
 
 def _open(conninfo: str, named: Mapping[str, Any], wanted: Mapping[str, str]) -> tuple[Connection, dict[str, str]]:
-    """Open the session without event triggers where the role may say so, else without saying it; and what was sent.
+    """Return the open session and the settings that it was opened with: those wanted, and what of the optional ones the server takes.
 
-    The server names the parameter that it refuses, in whatever language: below 17 it is unknown, and a role without superuser may
-    not set it unless it was granted. Such a role runs login event triggers with its own rights.
+    The server names the setting that it refuses, in whatever language.
     """
-    asked = psycopg.conninfo.conninfo_to_dict(conninfo).get("options")
-    for sent in ({**wanted, **_NO_EVENT_TRIGGERS}, dict(wanted)):
-        options = " ".join(filter(None, [str(asked) if asked else "", session_options(sent)]))
+    asked = psycopg.conninfo.conninfo_to_dict(conninfo)
+    who = str(
+        sorted(
+            (key, str(value))
+            for key, value in {**asked, **named}.items()
+            if key in ("host", "hostaddr", "port", "user", "service")
+        )
+    )
+    taken = _TAKEN.get(who, frozenset(_OPTIONAL)) - wanted.keys()
+    while True:
+        sent = {**{name: value for name, value in _OPTIONAL.items() if name in taken}, **wanted}
+        options = " ".join(filter(None, [str(asked.get("options") or ""), session_options(sent)]))
         try:
-            return Connection.connect(
+            connection = Connection.connect(
                 conninfo, autocommit=True, row_factory=dict_row, cursor_factory=_Cursor, **{**named, "options": options}
-            ), sent
+            )
         except psycopg.OperationalError as problem:
-            if "event_triggers" not in str(problem) or "event_triggers" not in sent or "event_triggers" in wanted:
+            refused = next((name for name in _OPTIONAL if name in taken and name in str(problem)), None)
+            if refused is None:
                 raise
-    raise AssertionError("unreachable")
+            taken -= _REFUSED[refused]
+            continue
+        _TAKEN[who] = taken
+        return connection, sent
 
 
 def is_accepting(conninfo: str, timeout: int = 5) -> bool:

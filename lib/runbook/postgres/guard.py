@@ -29,6 +29,7 @@ _HARMLESS = (
 _HARMLESS_NAMES = (
     "check_function_bodies",
     "deadlock_timeout",
+    "default_transaction_read_only",  # pinned, but where a caller asks what a session gets
     "default_statistics_target",
     "default_table_access_method",
     "default_tablespace",
@@ -36,11 +37,23 @@ _HARMLESS_NAMES = (
     "default_toast_compression",
     "gin_pending_list_limit",
     "lc_messages",
+    "session_preload_libraries",  # a superuser's: in each session of the server's, ours or not
     "temp_tablespaces",
     "tcp_keepalives_count",
     "tcp_keepalives_idle",
     "tcp_keepalives_interval",
     "tcp_user_timeout",
+    "vacuum_cost_delay",
+    "vacuum_cost_limit",
+    "vacuum_cost_page_dirty",
+    "vacuum_cost_page_hit",
+    "vacuum_cost_page_miss",
+    "vacuum_failsafe_age",
+    "vacuum_freeze_min_age",
+    "vacuum_freeze_table_age",
+    "vacuum_multixact_failsafe_age",
+    "vacuum_multixact_freeze_min_age",
+    "vacuum_multixact_freeze_table_age",
 )
 
 _READ_BACK = """

@@ -166,7 +166,9 @@ def _read_by_copy(connection: Connection, relation: Relation) -> Content:
     except SqlError as problem:
         if connection.closed:
             raise
-        words = f"{str(problem).strip().splitlines()[0]} (not queried, since planning on it would run {relation.untrusted})"
+        words = (
+            f"{str(problem).strip().splitlines()[0]} (not queried, since planning on it would run {relation.untrusted})"
+        )
         return Content(relation.schema, relation.name, None, None, relation.size_bytes, words, COPY)
     return Content(relation.schema, relation.name, count, str(total), relation.size_bytes, None, COPY)
 

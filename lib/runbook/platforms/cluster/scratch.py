@@ -32,7 +32,7 @@ SESSION = {
     "temp_file_limit": "-1",
     "lc_messages": "C",
 }
-SESSION_17 = {"event_triggers": "off"}
+SESSION_17 = {"transaction_timeout": "0", "event_triggers": "off"}
 LABEL = "scratch.json"
 PORT = 5432
 _KEEP_HOURS = 24
