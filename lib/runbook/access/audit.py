@@ -39,6 +39,12 @@ class AccessAudit(Visit):
     area = AREA
     differences: Sequence[Difference] = ()
 
+    def check(self) -> list[Check]:
+        """Every check file, by its rank."""
+        cluster = self.params.cluster
+        self.look.given = {"reader_role": cluster.reader_role if cluster is not None else ""}
+        return super().check()
+
     # -- observing
 
     def take(self) -> list[dict[str, Any]]:

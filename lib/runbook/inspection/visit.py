@@ -29,7 +29,9 @@ def open_read_only(params: Params, place: str, settings: Inspection, application
     Raises:
         OperatorError: the params say no way into the server.
     """
-    secret = settings.connection or params.health.connection or (params.cluster.connection if params.cluster else None)
+    cluster = params.cluster
+    own = (cluster.reader or cluster.connection) if cluster else None
+    secret = settings.connection or params.health.connection or own
     if secret is None:
         raise OperatorError(
             f"The params of '{params.target}' say no way into the running server.",
