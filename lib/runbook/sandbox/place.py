@@ -130,14 +130,14 @@ class Sandbox:
         read_only: bool | None = False,
         settings: Mapping[str, str] | None = None,
     ) -> connect.Connection:
-        """A connection that sees the schema public first, without a statement timeout: loads take their time."""
+        """Return a connection without a statement timeout: loads take their time."""
         return connect.connect(
             conninfo=self.conninfo(database, user),
             application="runbook-sandbox",
             read_only=read_only,
             statement_timeout=0,
             lock_timeout=30,
-            settings={"search_path": "public", **(settings or {})},
+            settings=settings,
         )
 
     def newest_backup(self) -> Path:
