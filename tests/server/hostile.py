@@ -109,8 +109,9 @@ def make_reader(cluster: OwnCluster, *databases: str) -> None:
 
     text = load_sql("reader/list_grants").text.replace("$1", f"'{READER}'")
     for database in ("template1", "postgres", *databases):
-        for _, statement in cluster.sql(text, database=database):
-            cluster.sql(statement, database=database)
+        for _, statement, holds, _ in cluster.sql(text, database=database):
+            if not holds:
+                cluster.sql(statement, database=database)
     (cluster.home / "reader").write_text(f"host={cluster.socket} port=5432 user={READER} dbname=postgres\n")
     (cluster.home / "reader").chmod(0o600)
     cluster.changed.setdefault("cluster", {})["reader"] = {"file": "reader"}

@@ -68,6 +68,7 @@ ON_THE_LIVING = {
 def ask(query: str, *values: Any, database: str = "dealerscope") -> dict[str, Any]:
     """One row from the home's sandbox."""
     with need_sandbox().connect(database, read_only=True) as connection:
+        connection.execute("SET search_path = public")
         return one(connection, query, values)
 
 
@@ -158,6 +159,7 @@ def test_the_source_runbooks_queries_run_and_find_a_sound_database(sandbox_home:
         SELECT DATE_TRUNC('day', created_at) AS date, COUNT(*) AS daily_volume FROM vehicles
         WHERE created_at >= NOW() - INTERVAL '7 days' GROUP BY DATE_TRUNC('day', created_at) ORDER BY date DESC"""
     with need_sandbox().connect(read_only=True) as connection:
+        connection.execute("SET search_path = public")
         by_table = {row["table_name"]: row for row in rows(connection, volumes)}
         assert by_table["vehicles"]["row_count"] >= 12000
         assert by_table["auctions"]["row_count"] >= 400
@@ -192,6 +194,7 @@ def test_the_archive_is_never_overwritten(live_home: Path) -> None:
     squatter = sandbox.archive / name
     squatter.write_bytes(b"something else")
     with sandbox.connect() as connection:
+        connection.execute("SET search_path = public")
         before = run_file(connection, "read_archiver")[0]["failed_count"]
         traffic.write_burst(sandbox, 3)
         run_file(connection, "switch_wal")
@@ -328,6 +331,7 @@ cluster.up("small", seed=1)
 sandbox = need_sandbox()
 truth = incidents.apply_incident("wal-gap")
 with sandbox.connect(read_only=True) as connection:
+    connection.execute("SET search_path = public")
     row = connection.execute("SELECT sum(hashtext(vin || price || mileage)) AS rows FROM vehicles WHERE id <= 12000").fetchone()
 print(json.dumps({"user": sandbox.user, "rows": str(row["rows"]), "owner": sandbox.data.stat().st_uid, "me": os.geteuid()}))
 cluster.down(remove=True)
@@ -531,6 +535,7 @@ def test_subtransactions_are_open_across_the_backups_start(live_home: Path) -> N
     with held_open(sandbox) as truth:
         assert need_sandbox().newest_backup().name == truth["backup"]
         with need_sandbox().connect(read_only=True) as connection:
+            connection.execute("SET search_path = public")
             overflowed = one(
                 connection,
                 "SELECT bool_or((pg_stat_get_backend_subxact(i)).subxact_overflowed) AS yes "

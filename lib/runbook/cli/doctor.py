@@ -6,6 +6,7 @@ import contextlib
 import getpass
 import os
 import platform
+import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,19 +14,21 @@ from pathlib import Path
 
 import typer
 
-from runbook import layout
+from runbook import clock, layout
 from runbook.cli.output import say
 from runbook.errors import RunbookError
 from runbook.gates import signing
+from runbook.params.schema import Cluster
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line: fine, or what to do."""
+    """One line: fine, or what to do; or not known, where nothing here could be asked."""
 
     fine: bool
     what: str
     next: str = ""
+    known: bool = True
 
 
 def register(app: typer.Typer) -> None:
@@ -36,12 +39,13 @@ def doctor() -> int:
     """Look for what is missing, dead or left over; each line says what to do."""
     findings = [
         finding
-        for look in (_python, _openssh, _folders, _targets, _contacts, _runs, _scratch, _archive)
+        for look in (_python, _openssh, _folders, _targets, _readers, _contacts, _runs, _scratch, _archive)
         for finding in look()
     ]
     for finding in findings:
         line = " ".join(finding.what.split())
-        say(f"{'ok  ' if finding.fine else 'FIX '} {line}" + (f" Next: {finding.next}" if finding.next else ""))
+        mark = "ok  " if finding.fine else "FIX "
+        say(f"{mark if finding.known else '?   '} {line}" + (f" Next: {finding.next}" if finding.next else ""))
     ill = [finding for finding in findings if not finding.fine]
     say(f"Next: {ill[0].next}" if ill else "Next: runbook list")
     return 4 if ill else 0
@@ -97,9 +101,64 @@ def _targets() -> Iterator[Finding]:
             yield Finding(False, cause.message, cause.next or "install PostgreSQL")
 
 
+def _readers() -> Iterator[Finding]:
+    """The role that reads tables, on each server that can be asked from here."""
+    from runbook.params import load_params
+    from runbook.platforms.cluster.reader import inspect_reader
+
+    for path in _target_files():
+        try:
+            params = load_params(path.stem)
+        except RunbookError:
+            continue  # _targets has reported it
+        cluster = params.cluster
+        if cluster is None or cluster.connection is None:
+            continue
+        what = f"reader of target {params.target}, {cluster.reader_role}"
+        try:
+            state = inspect_reader(cluster, "runbook-doctor")
+        except RunbookError as cause:
+            yield Finding(True, f"{what}: not checked: {cause.message}", known=False)
+            continue
+        for database, why in state.unseen.items():
+            yield Finding(True, f"{what}: not checked in database {database}: {why}", known=False)
+        for database, statements in state.missing.items():
+            text = "; ".join(statements)
+            yield Finding(
+                False,
+                f"{what}: database {database} lacks {len(statements)} of its grants",
+                _psql(cluster, database, text),
+            )
+        if state.is_complete:
+            since = (
+                f"every base backup since {clock.stamp(state.since)} has it"
+                if state.since
+                else "base backups from before it was made lack it"
+            )
+            yield Finding(True, f"{what}: may read every database; {since}")
+        if cluster.reader is None:
+            yield Finding(
+                False,
+                f"{what}: params name no cluster.reader, so that {cluster.connection.env or cluster.connection.file} reads the tables of production",
+                f"name the secret with the reader's connection as cluster.reader in params/{params.target}.yaml",
+            )
+        yield Finding(
+            True,
+            f"target {params.target}: only lock-down, hand-over and copy-back of a recovery use cluster.connection, which must be a superuser's",
+        )
+
+
+def _psql(cluster: Cluster, database: str, statements: str) -> str:
+    """The command that gives a superuser's statements to a database."""
+    assert cluster.connection is not None
+    secret = cluster.connection
+    where = f'"${secret.env}"' if secret.env is not None else f'"$(cat {secret.file})"'
+    connect = "\\connect '{}'".format(database.replace("'", "''"))
+    return f"psql -d {where} -c {shlex.quote(connect)} -c {shlex.quote(statements)}"
+
+
 def _contacts() -> Iterator[Finding]:
     """Of the environments that have a target: who would be called there."""
-    from runbook import clock
     from runbook.escalation.readiness import check_readiness
     from runbook.model import Status
     from runbook.params.contacts import FILE, load_contacts

@@ -22,6 +22,7 @@ from psycopg.rows import dict_row
 from runbook import clock, redact, sources
 from runbook.errors import NotMeasured, PlatformError
 from runbook.postgres import guard
+from runbook.postgres.guard import GUARDED, OPTIONAL, PINNED, REFUSED, TABLES_ONLY, session_options
 
 SqlError = psycopg.Error
 _LOCK_TIMEOUT = "canceling statement due to lock timeout"
@@ -124,66 +125,8 @@ def note_statement(connection: Connection, query: Any, values: Any, began: datet
     )
 
 
-#: What a value's text depends on. Client options win over ALTER ROLE and ALTER DATABASE settings.
-#: A fence records these: figures that were taken with others are not compared.
-PINNED = {
-    "timezone": "UTC",
-    "datestyle": "ISO, YMD",
-    "intervalstyle": "postgres",
-    "extra_float_digits": "3",
-    "bytea_output": "hex",
-    "xmloption": "content",
-    "xmlbinary": "base64",
-    "lc_monetary": "C",
-    "quote_all_identifiers": "off",
-    "client_encoding": "UTF8",
-}
-
-#: What a statement means, and whether it may end, depends on these.
-GUARDED = {
-    "search_path": "pg_catalog, pg_temp",
-    "role": "none",
-    "standard_conforming_strings": "on",
-    "backslash_quote": "safe_encoding",
-    "transform_null_equals": "off",
-    "array_nulls": "on",
-    "lc_numeric": "C",
-    "lc_time": "C",
-    "row_security": "off",
-    "constraint_exclusion": "off",
-    "default_transaction_isolation": "read committed",
-    "default_transaction_deferrable": "off",
-    "idle_session_timeout": "0",
-    "idle_in_transaction_session_timeout": "0",
-    "local_preload_libraries": "",
-    "client_min_messages": "warning",
-}
-#: For a session that reads relations of the application: a table may become a view between listing and reading. Set after the startup, since
-#: only the releases since August 2024 know it.
-TABLES_ONLY = {"restrict_nonsystem_relation_kind": "view, foreign-table"}
-#: Pinned where the server takes it from the role. A server refuses a startup packet with a setting that it does not know (below 17 there
-#: are no login event triggers, and neither of the first two), and a role without superuser one of the others, unless it was granted.
-_SUPERUSERS = {"zero_damaged_pages": "off", "ignore_checksum_failure": "off", "lc_messages": "C"}
-_OPTIONAL = {"transaction_timeout": "0", "event_triggers": "off", **_SUPERUSERS}
-#: What is not sent again when one is refused.
-_REFUSED = {
-    "transaction_timeout": frozenset({"transaction_timeout", "event_triggers"}),
-    "event_triggers": frozenset({"event_triggers"}),
-    **dict.fromkeys(_SUPERUSERS, frozenset(_SUPERUSERS)),
-}
 #: What a server has taken from a role, by the connection's own facts: tried once in a process.
 _TAKEN: dict[str, frozenset[str]] = {}
-
-
-def session_options(settings: Mapping[str, str]) -> str:
-    """The settings as PGOPTIONS has them: they win over what ALTER ROLE and ALTER DATABASE have set.
-
-    >>> session_options({"datestyle": "ISO, YMD"})
-    '-c datestyle=ISO,\\\\ YMD'
-    """
-    return " ".join(
-        "-c " + f"{name}={value}".replace("\\", "\\\\").replace(" ", "\\ ") for name, value in settings.items()
-    )
 
 
 def connect(
@@ -304,19 +247,19 @@ def _open(conninfo: str, named: Mapping[str, Any], wanted: Mapping[str, str]) ->
             if key in ("host", "hostaddr", "port", "user", "service")
         )
     )
-    taken = _TAKEN.get(who, frozenset(_OPTIONAL)) - wanted.keys()
+    taken = _TAKEN.get(who, frozenset(OPTIONAL)) - wanted.keys()
     while True:
-        sent = {**{name: value for name, value in _OPTIONAL.items() if name in taken}, **wanted}
+        sent = {**{name: value for name, value in OPTIONAL.items() if name in taken}, **wanted}
         options = " ".join(filter(None, [str(asked.get("options") or ""), session_options(sent)]))
         try:
             connection = Connection.connect(
                 conninfo, autocommit=True, row_factory=dict_row, cursor_factory=_Cursor, **{**named, "options": options}
             )
         except psycopg.OperationalError as problem:
-            refused = next((name for name in _OPTIONAL if name in taken and name in str(problem)), None)
+            refused = next((name for name in OPTIONAL if name in taken and name in str(problem)), None)
             if refused is None:
                 raise
-            taken -= _REFUSED[refused]
+            taken -= REFUSED[refused]
             continue
         _TAKEN[who] = taken
         return connection, sent

@@ -16,6 +16,66 @@ from typing import Any
 
 from runbook.errors import PlatformError
 
+#: What a value's text depends on. Client options win over ALTER ROLE and ALTER DATABASE settings.
+#: A fence records these: figures that were taken with others are not compared.
+PINNED = {
+    "timezone": "UTC",
+    "datestyle": "ISO, YMD",
+    "intervalstyle": "postgres",
+    "extra_float_digits": "3",
+    "bytea_output": "hex",
+    "xmloption": "content",
+    "xmlbinary": "base64",
+    "lc_monetary": "C",
+    "quote_all_identifiers": "off",
+    "client_encoding": "UTF8",
+}
+
+#: What a statement means, and whether it may end, depends on these.
+GUARDED = {
+    "search_path": "pg_catalog, pg_temp",
+    "role": "none",
+    "standard_conforming_strings": "on",
+    "backslash_quote": "safe_encoding",
+    "transform_null_equals": "off",
+    "array_nulls": "on",
+    "lc_numeric": "C",
+    "lc_time": "C",
+    "row_security": "off",
+    "constraint_exclusion": "off",
+    "default_transaction_isolation": "read committed",
+    "default_transaction_deferrable": "off",
+    "idle_session_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "local_preload_libraries": "",
+    "client_min_messages": "warning",
+}
+#: For a session that reads relations of the application: a table may become a view between listing and reading. Set after the startup, since
+#: only the releases since August 2024 know it.
+TABLES_ONLY = {"restrict_nonsystem_relation_kind": "view, foreign-table"}
+#: Pinned where the server takes it from the role. A server refuses a startup packet with a setting that it does not know (below 17 there
+#: are no login event triggers, and neither of the first two), and a role without superuser one of the others, unless it was granted.
+SUPERUSERS = {"zero_damaged_pages": "off", "ignore_checksum_failure": "off", "lc_messages": "C"}
+OPTIONAL = {"transaction_timeout": "0", "event_triggers": "off", **SUPERUSERS}
+#: What is not sent again when one is refused.
+REFUSED = {
+    "transaction_timeout": frozenset({"transaction_timeout", "event_triggers"}),
+    "event_triggers": frozenset({"event_triggers"}),
+    **dict.fromkeys(SUPERUSERS, frozenset(SUPERUSERS)),
+}
+
+
+def session_options(settings: Mapping[str, str]) -> str:
+    """The settings as PGOPTIONS has them: they win over what ALTER ROLE and ALTER DATABASE have set.
+
+    >>> session_options({"datestyle": "ISO, YMD"})
+    '-c datestyle=ISO,\\\\ YMD'
+    """
+    return " ".join(
+        "-c " + f"{name}={value}".replace("\\", "\\\\").replace(" ", "\\ ") for name, value in settings.items()
+    )
+
+
 #: Settings that ALTER DATABASE or ALTER ROLE may have made: they cost time or write logs, and change no answer. By pg_settings.category.
 _HARMLESS = (
     "Resource Usage / ",

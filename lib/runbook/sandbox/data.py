@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runbook.errors import OperatorError
+from runbook.platforms.cluster.reader import grants
 from runbook.postgres import connect
 from runbook.postgres.sqlfiles import load_sql
 from runbook.sandbox.place import DATABASE, Sandbox, Size
@@ -122,8 +123,8 @@ def create_roles(sandbox: Sandbox) -> None:
                 )
     for database in ("template1", "postgres", DATABASE):
         with sandbox.connect(database) as connection:
-            for row in connect.rows(connection, load_sql("reader/list_grants").text, [READER]):
-                connection.execute(row["statement"])
+            for statement in grants(connection, READER):
+                connection.execute(statement.encode())
 
 
 def load(sandbox: Sandbox, volume: Volume) -> None:

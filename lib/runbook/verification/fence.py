@@ -24,7 +24,8 @@ from runbook.params.schema import Cluster, Params
 from runbook.platforms.cluster.walarchive import WalArchive
 from runbook.platforms.cluster.walstage import Stage
 from runbook.postgres import closure
-from runbook.postgres.connect import TABLES_ONLY, Connection, SqlError, connect, one, quote, rows
+from runbook.postgres.connect import Connection, SqlError, connect, one, quote, rows
+from runbook.postgres.guard import TABLES_ONLY
 from runbook.postgres.osuser import service_user
 from runbook.postgres.sqlfiles import load_sql
 from runbook.postgres.tools import Tools, find_tools

@@ -14,7 +14,7 @@ from runbook import clock, layout
 from runbook.errors import NotMeasured, RunbookError
 from runbook.params.schema import Cluster
 from runbook.platforms.cluster.backups import looks_like_backup
-from runbook.postgres.connect import PINNED
+from runbook.postgres.guard import PINNED
 from runbook.postgres.wal import format_lsn, parse_lsn
 from runbook.verification.content import Content, SequencePosition
 

@@ -11,7 +11,8 @@ from runbook.outside import commands
 from runbook.outside.commands import OsUser
 from runbook.platforms.cluster.backups import Backup
 from runbook.platforms.cluster.scratch import Scratch
-from runbook.postgres.connect import GUARDED, PINNED, is_lock_timeout, quote, rows, session_options
+from runbook.postgres.connect import is_lock_timeout, quote, rows
+from runbook.postgres.guard import GUARDED, PINNED, session_options
 from runbook.postgres.tools import Tools
 from runbook.verification.content import says_nothing
 

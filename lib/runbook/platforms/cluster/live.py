@@ -13,7 +13,8 @@ from runbook.errors import NotMeasured, OperatorError, PlatformError
 from runbook.outside.commands import OsUser
 from runbook.params.loading import resolve_secret
 from runbook.params.schema import Cluster
-from runbook.postgres.connect import TABLES_ONLY, Connection, SqlError, connect, conninfo_parts, is_accepting, one
+from runbook.postgres.connect import Connection, SqlError, connect, conninfo_parts, is_accepting, one
+from runbook.postgres.guard import TABLES_ONLY
 from runbook.postgres.osuser import service_user
 from runbook.postgres.sqlfiles import load_sql
 from runbook.postgres.tools import Tools, find_tools

@@ -18,7 +18,8 @@ from runbook.outside.commands import OsUser
 from runbook.platforms.cluster.copying import remove_tree
 from runbook.platforms.cluster.settings import buffers_for, render_conf, scratch_settings
 from runbook.postgres import server
-from runbook.postgres.connect import TABLES_ONLY, Connection, connect, rows
+from runbook.postgres.connect import Connection, connect, rows
+from runbook.postgres.guard import TABLES_ONLY
 from runbook.postgres.osuser import closed_at, give
 from runbook.postgres.sqlfiles import load_sql
 from runbook.postgres.tools import Tools, read_control, shared_folder
