@@ -50,7 +50,7 @@ PRINTED: dict[str, tuple[str, str]] = {
 
 def fill_hostile(cluster: OwnCluster) -> None:
     """The database is there, and its owner has done its worst; the log says nothing of it yet."""
-    cluster.sql(f"CREATE ROLE {OWNER} LOGIN", f"CREATE DATABASE {DATABASE} OWNER {OWNER}")
+    cluster.sql("CREATE EXTENSION amcheck", f"CREATE ROLE {OWNER} LOGIN", f"CREATE DATABASE {DATABASE} OWNER {OWNER}")
     cluster.sql("CREATE EXTENSION amcheck", f"GRANT CREATE ON SCHEMA public TO {OWNER}", database=DATABASE)
     statements = [
         f"SET SESSION AUTHORIZATION {OWNER}",
@@ -126,6 +126,10 @@ class Witnessed:
     session: str
 
 
+def witnesses_in(log: bytes) -> set[Witnessed]:
+    return {Witnessed(*found) for found in _FOUND.findall(log.decode(errors="replace"))}
+
+
 class Log:
     """What a server's log says from here on."""
 
@@ -134,5 +138,4 @@ class Log:
         self._from = self._path.stat().st_size
 
     def witnesses(self) -> set[Witnessed]:
-        text = self._path.read_bytes()[self._from :].decode(errors="replace")
-        return {Witnessed(*found) for found in _FOUND.findall(text)}
+        return witnesses_in(self._path.read_bytes()[self._from :])

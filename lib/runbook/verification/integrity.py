@@ -13,6 +13,7 @@ from runbook.platforms.cluster.backups import Backup
 from runbook.platforms.cluster.scratch import Scratch
 from runbook.postgres.connect import is_lock_timeout, quote, rows
 from runbook.postgres.guard import GUARDED, PINNED, session_options
+from runbook.postgres.sqlfiles import load_sql
 from runbook.postgres.tools import Tools
 from runbook.verification.content import says_nothing
 
@@ -148,21 +149,35 @@ def check_amcheck(
     expected = "no corruption"
     argv = amcheck_argv(scratch, database, jobs=jobs, parent=parent, relations=relations)
     source = " ".join(Path(word).name if word.startswith("/") else word for word in argv)
-    if not parent:
-        with scratch.connect(database) as connection:
-            if not rows(connection, "SELECT 1 FROM pg_extension WHERE extname = 'amcheck'"):
-                return Check(
-                    id=f"{name}@{database}",
-                    title=title,
-                    status=Status.UNKNOWN,
-                    expected=expected,
-                    observed=NOT_CHECKED,
-                    object=database,
-                    reason=f"The extension amcheck is not in database {database}, so pg_amcheck cannot look at it.",
-                    next=f'CREATE EXTENSION amcheck in "{database}" of production, or run again with -p promote true: '
-                    "the promoted scratch gets it.",
-                    source=source,
-                )
+    with scratch.connect(database) as connection:
+        installed = rows(connection, load_sql("integrity/read_amcheck").text)
+    if not installed and not parent:
+        return Check(
+            id=f"{name}@{database}",
+            title=title,
+            status=Status.UNKNOWN,
+            expected=expected,
+            observed=NOT_CHECKED,
+            object=database,
+            reason=f"The extension amcheck is not in database {database}, so pg_amcheck cannot look at it.",
+            next=f'CREATE EXTENSION amcheck in "{database}" of production, or run again with -p promote true: '
+            "the promoted scratch gets it.",
+            source=source,
+        )
+    if installed and installed[0]["shadows"]:
+        shadow = installed[0]["shadows"][0]
+        return Check(
+            id=f"{name}@{database}",
+            title=title,
+            status=Status.UNKNOWN,
+            expected=expected,
+            observed="not called",
+            object=database,
+            reason=f"Database {database} has a function {shadow} beside the extension amcheck's of that name: pg_amcheck would call it, with a "
+            "superuser's rights, and believe what it returns.",
+            next=f"Look at who made {shadow} in production, and drop it, or move it out of the extension's schema.",
+            source=source,
+        )
     session = {
         **PINNED,
         **GUARDED,
