@@ -12,7 +12,7 @@ from runbook import layout
 LIBRARY = layout.CHECKOUT / "lib" / "runbook"
 
 #: What a package may import beside itself. What is not here may import nothing of ours.
-BOTTOM = {"errors", "redact", "clock", "disk", "layout", "sources"}
+BOTTOM = {"errors", "redact", "clock", "disk", "layout", "sources", "texts", "environment"}
 MODEL = BOTTOM | {"model"}
 PARAMS = MODEL | {"params"}
 SEAMS = PARAMS | {"postgres", "outside", "gates"}
@@ -28,6 +28,8 @@ ALLOWED: dict[str, set[str]] = {
     "redact": {"errors"},
     "clock": {"errors"},
     "layout": {"errors"},
+    "texts": {"errors", "clock", "layout"},
+    "environment": {"errors", "layout"},
     "model": BOTTOM,
     "params": MODEL,
     "postgres": PARAMS | {"outside"},

@@ -13,6 +13,7 @@ from runbook import clock
 from runbook.errors import ParamsError
 from runbook.inventory.items import Inventory, Kinds
 from runbook.model import Frozen
+from runbook.params import yamlfile
 
 SCHEMA: Literal["runbook.access-list/1"] = "runbook.access-list/1"
 _HEAD = """\
@@ -61,9 +62,10 @@ def read_list(text: str, where: str) -> AccessList:
         ParamsError: it is none.
     """
     try:
+        yamlfile.refuse_depth(text, where, aliases=False)
         data = yaml.load(text, Loader=_LOADER)  # noqa: S506 - a SafeLoader
         read = AccessList.model_validate(data)
-    except (yaml.YAMLError, ValidationError) as cause:
+    except (yaml.YAMLError, ValidationError, ValueError, AttributeError) as cause:  # a tag on what is none, too
         first = str(cause).splitlines()[0]
         raise ParamsError(
             f"{where} is no list of accesses: {first}.", next="Have it written anew: runbook run access-audit"

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field, model_validator
 from runbook import layout, redact
 from runbook.errors import ParamsError
 from runbook.params.hours import Hours, read_hours
-from runbook.params.loading import nearest, parse_as, resolve_secret
+from runbook.params.loading import is_missing, nearest, read_as, resolve_secret
 from runbook.params.schema import Duration, Secret, Strict
 
 FILE = "contacts.yaml"
@@ -231,12 +231,12 @@ def load_contacts() -> Contacts:
         ParamsError: there is no such file, or it is wrong; with file and line.
     """
     path = contacts_file()
-    if not path.is_file():
+    if is_missing(path):
         raise ParamsError(
             f"{layout.short(path)} does not exist: nobody would be called.",
             next=f"Copy {layout.CHECKOUT / 'params' / FILE} and fill it in.",
         )
-    return parse_as(Contacts, path.read_text(), layout.short(path))
+    return read_as(Contacts, path)
 
 
 def resolve_address(channel: Channel, what: str) -> str:

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from runbook import layout
 from runbook.params.calendar import Calendar, read_calendar
-from runbook.params.loading import parse_as
+from runbook.params.loading import is_missing, read_as
 from runbook.params.schema import Duration, Strict
 
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
@@ -114,6 +114,6 @@ def load_controls() -> Controls:
         ParamsError: the file is wrong; with file and line.
     """
     path = layout.params() / "controls.yaml"
-    if not path.is_file():
+    if is_missing(path):
         return Controls()
-    return parse_as(Controls, path.read_text(), layout.short(path))
+    return read_as(Controls, path)

@@ -3,53 +3,30 @@
 from __future__ import annotations
 
 import difflib
-import os
+import re
+import stat
 import types
 import typing
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
-from runbook import clock, layout, redact
+from runbook import clock, environment, layout, redact, texts
 from runbook.errors import ParamsError
-from runbook.params.schema import Params, Secret
+from runbook.params import yamlfile
+from runbook.params.schema import TARGET_NAME, Params, Secret
+from runbook.params.yamlfile import Lines
 
-_Lines = dict[tuple[str | int, ...], int]
+#: So many errors of one file are shown.
+_SHOWN = 20
+#: The most bytes of a secret's file.
+_SECRET_BYTES = 64 << 10
 _Model = typing.TypeVar("_Model", bound=BaseModel)
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML whose plain times stay text, so that a naive one can be refused instead of being guessed."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [pair for pair in pairs if pair[0] != "tag:yaml.org,2002:timestamp"]
-    for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-
-def _collect_lines(node: yaml.Node, path: tuple[str | int, ...], lines: _Lines, where: str) -> None:
-    lines[path] = node.start_mark.line + 1
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            if key.value in seen:
-                raise ParamsError(
-                    f"{where}:{key.start_mark.line + 1}: the key '{key.value}' stands twice.",
-                    next="Keep one.",
-                )
-            seen.add(key.value)
-            _collect_lines(value, (*path, key.value), lines, where)
-            lines[(*path, key.value)] = key.start_mark.line + 1
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            _collect_lines(value, (*path, index), lines, where)
-
-
-def _scan_values(value: Any, path: tuple[str | int, ...], lines: _Lines, where: str) -> None:
+def _scan_values(value: Any, path: tuple[str | int, ...], lines: Lines, where: str) -> None:
     """Secret values and naive times are refused wherever they stand."""
     if isinstance(value, dict):
         for key, item in value.items():
@@ -59,7 +36,7 @@ def _scan_values(value: Any, path: tuple[str | int, ...], lines: _Lines, where: 
         for index, item in enumerate(value):
             _scan_values(item, (*path, index), lines, where)
         return
-    line = lines.get(path, 1)
+    line = _line_of(path, lines)
     name = ".".join(str(part) for part in path)
     if isinstance(value, str) and redact.looks_like_secret(value):
         raise ParamsError(
@@ -70,6 +47,11 @@ def _scan_values(value: Any, path: tuple[str | int, ...], lines: _Lines, where: 
         raise ParamsError(
             f"{where}:{line}: the time in '{name}' has no time zone.", next="Write it with Z or an offset."
         )
+
+
+def _line_of(path: tuple[str | int, ...], lines: Lines) -> int:
+    """The line of a path, or of the nearest one above it that has a line."""
+    return next((lines[path[:n]] for n in range(len(path), -1, -1) if path[:n] in lines), 1)
 
 
 def _is_naive_time(text: str) -> bool:
@@ -110,16 +92,18 @@ def nearest(name: str, valid: typing.Iterable[str]) -> str:
     "did you mean 'target'?"
     """
     names = sorted(valid)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    # A long name is near to none, and comparing it would take its length squared.
+    close = [] if len(name) > 100 else difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     return f"did you mean '{close[0]}'?" if close else "valid names: " + ", ".join(names)
 
 
-def _explain(error: ValidationError, root: type[BaseModel], lines: _Lines, where: str) -> ParamsError:
+def _explain(error: ValidationError, root: type[BaseModel], lines: Lines, where: str) -> ParamsError:
     messages = []
-    for item in error.errors():
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    for item in found[:_SHOWN]:
         path = tuple(item["loc"])
-        name = ".".join(str(part) for part in path) or "the file"
-        line = next((lines[path[:n]] for n in range(len(path), -1, -1) if path[:n] in lines), 1)
+        name = texts.cut(".".join(str(part) for part in path), 120) or "the file"
+        line = _line_of(path, lines)
         if item["type"] == "extra_forbidden":
             owner = _model_at(root, path[:-1])
             hint = nearest(str(path[-1]), owner.model_fields if owner else [])
@@ -128,6 +112,8 @@ def _explain(error: ValidationError, root: type[BaseModel], lines: _Lines, where
             messages.append(f"{where}:{line}: the key '{name}' is missing.")
         else:
             messages.append(f"{where}:{line}: '{name}': {item['msg']}.")
+    if len(found) > _SHOWN:
+        messages.append(f"{where}: {len(found) - _SHOWN} more errors.")
     return ParamsError("\n".join(messages), next="Correct the file and run the same command again.")
 
 
@@ -146,16 +132,7 @@ def parse_params(text: str, where: str) -> Params:
 
 def parse_as(model: type[_Model], text: str, where: str) -> _Model:
     """What a file's text says, as a model; else as `parse_params`."""
-    lines: _Lines = {}
-    try:
-        node = yaml.compose(text, Loader=_Loader)
-        if node is None:
-            raise ParamsError(f"{where}:1: the file is empty.", next="See params/sandbox.yaml for an example.")
-        _collect_lines(node, (), lines, where)
-        data = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
-    except yaml.MarkedYAMLError as cause:
-        line = cause.problem_mark.line + 1 if cause.problem_mark else 1
-        raise ParamsError(f"{where}:{line}: not YAML: {cause.problem}.", next="Correct the line.") from None
+    data, lines = yamlfile.read_yaml(text, where)
     _scan_values(data, (), lines, where)
     try:
         # JSON mode lets lists become tuples while types stay strict.
@@ -170,6 +147,26 @@ def _to_json(data: Any) -> str:
     return json.dumps(data)
 
 
+def read_as(model: type[_Model], path: Path) -> _Model:
+    """What a YAML file says, as a model.
+
+    Raises:
+        ParamsError: it cannot be read, is not UTF-8, or is wrong; with file and line.
+    """
+    return parse_as(model, texts.read_utf8(path, yamlfile.LIMIT), layout.short(path))
+
+
+def is_missing(path: Path) -> bool:
+    """True when there is no such file; one that cannot be reached is left to whoever reads it, who says why."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def load_params(target: str) -> Params:
     """The params of `params/<target>.yaml`.
 
@@ -177,13 +174,14 @@ def load_params(target: str) -> Params:
         ParamsError: no such file (nearest names given), or the file is wrong.
     """
     path = layout.params() / f"{target}.yaml"
-    if not path.is_file():
+    if len(target) > 100 or re.fullmatch(TARGET_NAME, target) is None or is_missing(path):
         known = [found.stem for found in layout.params().glob("*.yaml") if found.stem not in ("contacts", "controls")]
+        shown = texts.cut(target, 60)
         raise ParamsError(
-            f"There is no target '{target}': {layout.short(path)} does not exist; {nearest(target, known)}",
+            f"There is no target '{shown}': params/{shown}.yaml does not exist; {nearest(target, known)}",
             next="runbook list shows the targets.",
         )
-    params = parse_params(path.read_text(), layout.short(path))
+    params = read_as(Params, path)
     if params.target != target:
         raise ParamsError(
             f"{layout.short(path)} describes the target '{params.target}', not '{target}'.",
@@ -199,27 +197,40 @@ def resolve_secret(secret: Secret, what: str) -> str:
         ParamsError: the variable is unset, or the file is missing or readable by others.
     """
     if secret.env is not None:
-        value = os.environ.get(secret.env)
+        value = environment.value_of(secret.env)
         if not value:
             raise ParamsError(
                 f"The environment variable {secret.env} ({what}) is not set.", next=f"export {secret.env}=…"
             )
+        if any("\udc80" <= letter <= "\udcff" for letter in value):
+            raise ParamsError(
+                f"The environment variable {secret.env} ({what}) is not UTF-8.", next=f"export {secret.env}=…"
+            )
         redact.scrubber.register(secret.env, value)
         return value
     assert secret.file is not None
-    path = layout.resolve(secret.file)
-    try:
-        mode = path.stat().st_mode
-        value = path.read_text().strip()
-    except OSError as cause:
-        raise ParamsError(f"The secret file {secret.file} ({what}) cannot be read: {cause.strerror}.") from cause
-    if mode & 0o077:
-        raise ParamsError(
-            f"The secret file {secret.file} ({what}) is readable by others (mode {mode & 0o777:o}).",
-            next=f"chmod 600 {secret.file}",
-        )
+    value = _read_secret(layout.resolve(secret.file), f"The secret file {secret.file} ({what})", secret.file)
     redact.scrubber.register(Path(secret.file).name, value)
     return value
+
+
+def _read_secret(path: Path, said: str, shown: str) -> str:
+    """The file's text; nothing of it is in an error."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise ParamsError(f"{said} is not a regular file.", next=f"ls -l {shown}")
+        if status.st_mode & 0o077:
+            raise ParamsError(
+                f"{said} is readable by others (mode {status.st_mode & 0o777:o}).", next=f"chmod 600 {shown}"
+            )
+        if status.st_size > _SECRET_BYTES:
+            raise ParamsError(f"{said} is larger than {clock.human_bytes(_SECRET_BYTES)}.", next=f"ls -l {shown}")
+        return path.read_bytes().decode("utf-8").strip()
+    except OSError as cause:
+        raise ParamsError(f"{said} cannot be read: {cause.strerror}.", next=f"ls -l {shown}") from cause
+    except UnicodeDecodeError:
+        raise ParamsError(f"{said} is not UTF-8.", next=f"file {shown}") from None
 
 
 def resolve_time(text: str) -> str | datetime:

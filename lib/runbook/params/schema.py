@@ -31,15 +31,19 @@ def seconds_of(value: object) -> object:
     return value
 
 
-Duration = Annotated[float, BeforeValidator(seconds_of), Field(gt=0)]
+#: Longer than anything is kept or waited for, and short enough for every clock and timer.
+_CENTURY = 100 * 366 * 86400.0
+Duration = Annotated[float, BeforeValidator(seconds_of), Field(gt=0, le=_CENTURY)]
 EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+#: What a target may be named.
+TARGET_NAME = r"^[a-z0-9][a-z0-9-]*$"
 Argv = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
 class Strict(Frozen):
     """No coercion between types: `port: "5432"` is refused, not guessed."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Secret(Strict):
@@ -296,7 +300,7 @@ class Architecture(Strict):
 class Params(Strict):
     """One target."""
 
-    target: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    target: Annotated[str, Field(pattern=TARGET_NAME, max_length=100)]
     environment: Literal["sandbox", "staging", "production"]
     platform: Literal["cluster", "supabase"]
     cluster: Cluster | None = None

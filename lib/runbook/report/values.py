@@ -11,6 +11,9 @@ from enum import Enum
 from typing import Any, TypeGuard
 
 from runbook import clock
+from runbook.texts import visible
+
+__all__ = ["amount_text", "is_number", "number_text", "plain", "text_of", "time_text", "visible"]
 
 #: CSI, OSC and two-byte escape sequences (ECMA-48), as tracebacks and command output carry them.
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
@@ -29,29 +32,6 @@ def plain(text: str) -> str:
     bare = _ANSI.sub("", text).replace("\r\n", "\n")
     lines = (line.rstrip("\r").rsplit("\r", 1)[-1] for line in bare.split("\n"))
     return _CONTROL.sub("", "\n".join(lines))
-
-
-#: What would be invisible, or would turn the text around it: each shown as what it is.
-_SEEN = {code: chr(0x2400 + code) for code in range(0x20) if code not in (0x09, 0x0A)} | {
-    0x7F: "\u2421",
-    **{
-        code: f"[U+{code:04X}]"
-        for code in (0x61C, *range(0x200B, 0x2010), *range(0x2028, 0x202F), *range(0x2060, 0x2070), 0xFEFF)
-    },
-    **{code: f"[U+{code:04X}]" for code in range(0x80, 0xA0)},
-    **dict.fromkeys(range(0xD800, 0xE000), "\ufffd"),
-}
-
-
-def visible(text: str) -> str:
-    r"""A value as text in which nothing hides: controls as their pictures, bidirectional marks as their names.
-
-    Unlike `plain`, which draws what a terminal would show, nothing is taken away.
-
-    >>> visible("\x1b[31mFAIL\rPASS\0"), visible("safe\u202eLIAF"), visible("a\r\nb\tc")
-    ('␛[31mFAIL␍PASS␀', 'safe[U+202E]LIAF', 'a\nb\tc')
-    """
-    return text.replace("\r\n", "\n").translate(_SEEN)
 
 
 def is_number(value: object) -> TypeGuard[float | Decimal]:

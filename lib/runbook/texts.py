@@ -1,0 +1,95 @@
+"""Handle text from outside: read it as UTF-8 whatever the locale, make it visible, cut it where it is too long."""
+
+from __future__ import annotations
+
+import re
+import stat
+from pathlib import Path
+
+from runbook import clock, layout
+from runbook.errors import ParamsError
+
+#: What would be invisible, or would turn the text around it: each shown as what it is.
+_SEEN = {code: chr(0x2400 + code) for code in range(0x20) if code not in (0x09, 0x0A)} | {
+    0x7F: "\u2421",
+    **{
+        code: f"[U+{code:04X}]"
+        for code in (0x61C, *range(0x200B, 0x2010), *range(0x2028, 0x202F), *range(0x2060, 0x2070), 0xFEFF)
+    },
+    **{code: f"[U+{code:04X}]" for code in range(0x80, 0xA0)},
+    **dict.fromkeys(range(0xD800, 0xE000), "\ufffd"),
+    # A byte that is no UTF-8, as Python keeps it in names from the system (PEP 383).
+    **{0xDC00 + byte: f"\\x{byte:02x}" for byte in range(0x80, 0x100)},
+}
+#: Control characters that no text of ours needs: all but tab, line feed and carriage return.
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
+
+
+def visible(text: str) -> str:
+    r"""Return the text with nothing hidden: controls as their pictures, bidirectional marks as their names.
+
+    >>> visible("\x1b[31mFAIL\rPASS\0"), visible("safe\u202eLIAF"), visible("a\r\nb\tc"), visible("m\udce4rz")
+    ('␛[31mFAIL␍PASS␀', 'safe[U+202E]LIAF', 'a\nb\tc', 'm\\xe4rz')
+    """
+    return text.replace("\r\n", "\n").translate(_SEEN)
+
+
+def visible_line(text: str) -> str:
+    r"""Return the same on one line: a name from outside must not write a line of its own.
+
+    >>> visible_line("t\nPASS: all is well\x07")
+    't␊PASS: all is well␇'
+    """
+    return visible(text).replace("\n", "\u240a")
+
+
+def cut(text: str, limit: int) -> str:
+    """Return the text, or its beginning and how long the whole is.
+
+    >>> cut("short", 10), cut("x" * 2048, 4)
+    ('short', 'xxxx… (2.0 KiB)')
+    """
+    if len(text) <= limit:
+        return text
+    size = len(text.encode("utf-8", "surrogatepass"))
+    return f"{text[:limit]}… ({clock.human_bytes(size)})"
+
+
+def control_line(text: str) -> int | None:
+    """Return the line of the first control character, or None.
+
+    >>> control_line("a: 1\\nb: \\x00"), control_line("a: 1\\n")
+    (2, None)
+    """
+    found = _CONTROL.search(text)
+    return None if found is None else text.count("\n", 0, found.start()) + 1
+
+
+def read_utf8(path: Path, limit: int) -> str:
+    """Return the text of a file that a person has written.
+
+    Args:
+        limit: the most bytes it may have.
+
+    Raises:
+        ParamsError: it cannot be read, is no regular file, is too large, or is not UTF-8; with file and line.
+    """
+    where = layout.short(path)
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise ParamsError(f"{where} is not a regular file.", next=f"ls -l {path}")
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except OSError as cause:
+        raise ParamsError(f"{where} cannot be read: {cause.strerror}.", next=f"ls -ld {path}") from cause
+    if len(data) > limit:
+        raise ParamsError(f"{where} is larger than {clock.human_bytes(limit)} and was not read.", next=f"ls -l {path}")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as cause:
+        line = data.count(b"\n", 0, cause.start) + 1
+        raise ParamsError(
+            f"{where}:{line}: the byte 0x{data[cause.start]:02x} is not UTF-8.",
+            next=f"Save the file as UTF-8, such as: iconv -f LATIN1 -t UTF-8 {path} -o {path}.utf8 && mv {path}.utf8 {path}",
+        ) from None
