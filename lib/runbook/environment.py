@@ -31,6 +31,7 @@ _EVERY: dict[str, str] = {
     "RUNBOOK_PG_USER": "and the same user for PostgreSQL",
     layout.RUN_MARK: "the processes of a run are found by it",
     "RUNBOOK_PRODUCTION": "a server that is production is left alone by it",
+    "PYTHONFAULTHANDLER": "a program of ours that hangs says where when it is aborted",
 }
 #: For what calls others over the network: kernels, and the process that sends messages.
 _NETWORK: dict[str, str] = {
@@ -110,11 +111,11 @@ def named(names: Iterable[str], what: str) -> dict[str, str | None]:
     return chosen
 
 
-def for_kernel(folder: str, run_id: str, names: Iterable[str]) -> dict[str, str]:
+def for_kernel(folder: str, run_id: str | None, names: Iterable[str]) -> dict[str, str]:
     """The environment of a run's kernel: no start-up file, extension or module of the user's is found by it.
 
     Args:
-        folder: a private folder, for the settings that IPython and Jupyter would read from the user's profile.
+        folder: a private folder for the settings that IPython and Jupyter would read from the user's profile.
         names: variables that hold the target's secrets, or that its commands need; those that are not set are left out.
     """
     private = {
@@ -122,20 +123,20 @@ def for_kernel(folder: str, run_id: str, names: Iterable[str]) -> dict[str, str]
         "JUPYTER_CONFIG_DIR": f"{folder}/jupyter",
         "JUPYTER_DATA_DIR": f"{folder}/data",
         "JUPYTER_RUNTIME_DIR": folder,
-        "JUPYTER_NO_CONFIG": "1",  # nothing but JUPYTER_CONFIG_DIR is read
         "JUPYTER_PREFER_ENV_PATH": "1",
         "PYTHONNOUSERSITE": "1",
         "PYTHONSAFEPATH": "1",  # nothing is imported from the folder that a program is started in
         "PYTHONUTF8": "1",  # files are UTF-8 whatever the locale
     }
     secrets = {name: value_of(name) for name in names}
-    marks = {layout.RUN_MARK: run_id, "RUNBOOK_HOME": str(layout.home())}
+    marks: dict[str, str | None] = {} if run_id is None else {layout.RUN_MARK: run_id}
+    marks["RUNBOOK_HOME"] = str(layout.home())
     return _chosen(_EVERY, {**for_network(), **secrets, **private, **marks})
 
 
 def python_argv(module: str, *words: str) -> list[str]:
-    """A module of ours as a program; nothing is imported from the folder that it is started in."""
-    return [sys.executable, "-P", "-m", module, *words]
+    """Return the command line of a module of ours; it imports nothing from the folder that it is started in, nor from the user's site."""
+    return [sys.executable, "-P", "-s", "-m", module, *words]
 
 
 def _found(names: Iterable[str]) -> dict[str, str | None]:

@@ -170,7 +170,7 @@ def test_kernel_folder_is_private_and_short(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_argv_of_kernel_and_lab_are_ipc_and_loopback() -> None:
-    assert kernel_argv(Path("/tmp/rb-1/k.json"))[1:4] == ["-m", "runbook.runner.kernelapp", "-f"]
+    assert kernel_argv(Path("/tmp/rb-1/k.json"))[1:6] == ["-P", "-s", "-m", "runbook.runner.kernelapp", "-f"]
     argv = lab_argv(Path("/home/x/executed-1.ipynb"), browser=False)
     assert {"--ServerApp.ip=127.0.0.1", "--KernelManager.transport=ipc", "--no-browser"} <= set(argv)
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from runbook import environment
 from runbook.errors import CommandFailed, OperatorError, PlatformError
 from runbook.outside.commands import Result, run
 
@@ -167,7 +168,7 @@ def sign(data: bytes, key: Path, namespace: str) -> str:
         argv = sign_argv(program(), key, namespace, file)
         seconds = _ATTENDED_SECONDS if attended else _SIGN_SECONDS
         try:
-            result = run(argv, timeout=seconds, check=False, attended=attended)
+            result = run(argv, timeout=seconds, check=False, attended=attended, env=environment.for_signing())
         except CommandFailed as cause:
             raise OperatorError(f"{key} could not sign: {cause.message}", next=cause.next) from cause
         signed = file.with_name(file.name + ".sig")

@@ -1,12 +1,13 @@
 """Outside commands: an argv list, one runner, a timeout each, no shell.
 
-A command may run as another operating-system user (PostgreSQL refuses root). Its environment is the caller's,
-so a run's mark is inherited; secrets are given by `env`, never in argv.
+A command may run as another operating-system user (PostgreSQL refuses root). Of our environment it gets what
+`environment` lists, a run's mark among it; secrets are given by `env`, never in argv.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import pwd
@@ -19,10 +20,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from runbook import environment, texts
 from runbook.errors import CommandFailed, CommandTimedOut, OperatorError
 from runbook.redact import scrubber
 
 _TAIL = 4000
+#: Seconds that poll(2) can wait, a little less: it counts milliseconds in 31 bits.
+_LONGEST_WAIT = 2e6
 
 
 @dataclass(frozen=True)
@@ -76,8 +80,7 @@ def _popen(
     identity: dict[str, object] = {}
     if user is not None and os.geteuid() == 0 and user.uid != 0:
         identity = {"user": user.uid, "group": user.gid, "extra_groups": []}
-    wanted = {**os.environ, "LC_ALL": "C", "TZ": "UTC", **(env or {})}
-    environment = {name: value for name, value in wanted.items() if value is not None}
+    program = texts.visible_line(texts.cut(argv[0], 200))
     try:
         process: subprocess.Popen[str] = subprocess.Popen(
             list(argv),
@@ -86,20 +89,33 @@ def _popen(
             stderr=stderr,
             text=True,
             errors="replace",
-            env=environment,
+            env=environment.for_child({"LC_ALL": "C", "TZ": "UTC", **(env or {})}),
             cwd="/",  # a folder that any user may enter; relative paths have no place in argv
             start_new_session=own_session,
             **identity,  # type: ignore[call-overload]
         )
     except FileNotFoundError as cause:
-        raise CommandFailed(f"The program {argv[0]} is not there.", next="runbook doctor", argv=list(argv)) from cause
+        raise CommandFailed(f"The program {program} is not there.", next="runbook doctor", argv=list(argv)) from cause
     except PermissionError as cause:
         raise CommandFailed(
-            f"The program {argv[0]} may not be run{f' by user {user.name}' if user else ''}: {cause.strerror}.",
+            f"The program {program} may not be run{f' by user {user.name}' if user else ''}: {cause.strerror}.",
             next="runbook doctor says which folder is closed.",
             argv=list(argv),
         ) from cause
+    except (OSError, ValueError) as cause:
+        # ENOEXEC (a script without its first line), E2BIG, ENOMEM; a NUL in a word.
+        raise CommandFailed(
+            f"The program {program} cannot be started: {_why(cause)}.", next=f"ls -l {program}", argv=list(argv)
+        ) from cause
     return process
+
+
+def _why(cause: OSError | ValueError) -> str:
+    if isinstance(cause, OSError) and cause.errno == errno.ENOEXEC:
+        return "it is no program, and no script that begins with a line such as #!/bin/sh"
+    if isinstance(cause, OSError):
+        return str(cause.strerror)
+    return str(cause)
 
 
 def _end(process: subprocess.Popen[str]) -> None:
@@ -148,7 +164,8 @@ def run(
     stderr_to = None if attended else subprocess.PIPE
     process = _popen(argv, user, env, subprocess.PIPE, stderr_to, given, own_session=not attended)
     try:
-        stdout, stderr = process.communicate(None if stdin is None else stdin.decode("ascii"), timeout=timeout)
+        given_text = None if stdin is None else stdin.decode("ascii")
+        stdout, stderr = process.communicate(given_text, timeout=min(timeout, _LONGEST_WAIT))
     except subprocess.TimeoutExpired:
         _end(process)
         process.communicate()
@@ -294,12 +311,11 @@ def detach(argv: Sequence[str], *, log: Path, env: Mapping[str, str | None]) -> 
     Returns:
         Its process id. Whoever starts it here and lives on reaps it with `reap`.
     """
-    wanted = {**os.environ, **env}
     append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     return os.posix_spawn(
         argv[0],
         list(argv),
-        {name: value for name, value in wanted.items() if value is not None},
+        environment.for_child(env),
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_OPEN, 1, str(log), append, 0o600),

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import re
 import shutil
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
-from runbook import layout
+from runbook import environment, layout, texts
 from runbook.errors import CommandFailed, CommandTimedOut, ParamsError
 from runbook.outside import commands, http
 from runbook.params.loading import resolve_secret
 from runbook.params.schema import Hook
+from runbook.params.variables import all_variables
 from runbook.redact import scrubber
 
 _KEPT = 4000
+#: Characters of a command line in a message.
+_SHOWN = 200
+#: Characters of one fact: enough for a person, far from the limit of one variable, 128 KiB.
+_FACT_LENGTH = 4000
 
 
 @dataclass(frozen=True)
@@ -38,33 +42,56 @@ def describe_hook(hook: Hook) -> str:
     'POST https://status.example/api'
     """
     if hook.command is not None:
-        return scrubber.text(" ".join(hook.command))
+        return texts.visible_line(texts.cut(scrubber.text(" ".join(hook.command)), _SHOWN))
     assert hook.http is not None
     try:
         parts = urlsplit(hook.http.url)
     except ValueError:
         return f"{hook.http.method} an address that is none"
     place = urlunsplit((parts.scheme, parts.netloc.split("@")[-1], parts.path, "", ""))
-    return scrubber.text(f"{hook.http.method} {place}")
+    return texts.visible_line(texts.cut(scrubber.text(f"{hook.http.method} {place}"), _SHOWN))
+
+
+def _short(facts: Mapping[str, str]) -> dict[str, str]:
+    return {name: texts.cut(texts.visible(value), _FACT_LENGTH) for name, value in facts.items()}
 
 
 def fact_variables(facts: Mapping[str, str]) -> dict[str, str]:
     """The facts as a command's environment.
 
+    Each is visible text and cut: Linux takes 128 KiB in one variable, and no NUL.
+
     >>> fact_variables({"target": "billing", "incident run": "20250907T143000Z-a1"})
     {'RUNBOOK_TARGET': 'billing', 'RUNBOOK_INCIDENT_RUN': '20250907T143000Z-a1'}
     """
-    return {"RUNBOOK_" + re.sub(r"[^A-Z0-9]+", "_", name.upper()): value for name, value in facts.items()}
+    names = {"RUNBOOK_" + re.sub(r"[^A-Z0-9]+", "_", name.upper()): value for name, value in facts.items()}
+    return _short(names)
+
+
+def _variables(name: str, hook: Hook, facts: Mapping[str, str]) -> dict[str, str | None]:
+    """The hook's environment besides what every child gets.
+
+    A `runbook` command resolves secrets and scrubs them as this one does, so it gets the variables that params name.
+
+    Raises:
+        ParamsError: a variable that the hook names is not set.
+    """
+    assert hook.command is not None
+    own: dict[str, str | None] = {}
+    if hook.command[0] == "runbook":
+        own = {**environment.for_network(), **{one: environment.value_of(one) for one in all_variables()}}
+    named = environment.named(hook.env, f"hooks.{name}")
+    return {**own, **named, **layout.PRODUCTION_ENV, "RUNBOOK_HOME": str(layout.home()), **fact_variables(facts)}
 
 
 def hook_argv(words: tuple[str, ...]) -> list[str]:
     """The command as it is started; the word `runbook` at its start is this very program, on no PATH as it may be.
 
-    >>> hook_argv(("runbook", "page", "dba"))[1:]
+    >>> hook_argv(("runbook", "page", "dba"))[3:]
     ['-m', 'runbook.cli.main', 'page', 'dba']
     """
     if words[0] == "runbook":
-        return [sys.executable, "-m", "runbook.cli.main", *words[1:]]
+        return environment.python_argv("runbook.cli.main", *words[1:])
     return [shutil.which(words[0]) or words[0], *words[1:]]
 
 
@@ -84,16 +111,16 @@ def call_hook(name: str, hook: Hook, facts: Mapping[str, str]) -> HookResult:
             token = resolve_secret(hook.http.token, f"the token of hook {name}") if hook.http.token else None
         except ParamsError as cause:
             return HookResult(name, what, False, scrubber.text(str(cause)), 0.0)
-        reply = http.call(hook.http, token, facts=facts, timeout=hook.timeout)
+        reply = http.call(hook.http, token, facts=_short(facts), timeout=hook.timeout)
         return HookResult(name, what, reply.ok, reply.said[:_KEPT], reply.seconds)
     assert hook.command is not None
-    env = {**layout.PRODUCTION_ENV, "RUNBOOK_HOME": str(layout.home()), **fact_variables(facts)}
     try:
+        env = _variables(name, hook, facts)
         result = commands.run_and_leave(hook_argv(hook.command), timeout=hook.timeout, env=env)
     except CommandTimedOut as cause:
         return HookResult(name, what, False, scrubber.text(cause.message), hook.timeout)
-    except CommandFailed as cause:
-        return HookResult(name, what, False, scrubber.text(cause.message), 0.0)
+    except (CommandFailed, ParamsError) as cause:
+        return HookResult(name, what, False, scrubber.text(str(cause)), 0.0)
     said = result.said
     if result.code != 0:
         said = f"code {result.code}: {said or 'it said nothing'}"

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from runbook import environment
 from runbook.errors import CommandFailed, CommandTimedOut
 from runbook.outside import commands
 from runbook.redact import scrubber
@@ -74,10 +75,12 @@ def address_problems(addresses: Sequence[str]) -> list[str | None]:
 
 def _ask(order: dict[str, Any], timeout: float) -> dict[str, Any]:
     """What our own process answers."""
-    argv = [sys.executable, "-m", "runbook.outside.notify"]
+    argv = environment.python_argv("runbook.outside.notify")
     stdin = json.dumps(order).encode("ascii")
     # The service has its own limit within; the process is ended when that does not hold.
-    result = commands.run(argv, timeout=timeout + _START_SECONDS, stdin=stdin, check=False)
+    result = commands.run(
+        argv, timeout=timeout + _START_SECONDS, stdin=stdin, check=False, env=environment.for_network()
+    )
     lines = result.stdout.strip().splitlines()
     if result.code != 0 or not lines:
         raise CommandFailed(f"apprise ended with code {result.code}: {result.said or 'it said nothing'}")

@@ -35,6 +35,8 @@ def seconds_of(value: object) -> object:
 _CENTURY = 100 * 366 * 86400.0
 Duration = Annotated[float, BeforeValidator(seconds_of), Field(gt=0, le=_CENTURY)]
 EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+#: Variables of our own environment that a command gets: names, never values.
+EnvNames = tuple[EnvName, ...]
 #: What a target may be named.
 TARGET_NAME = r"^[a-z0-9][a-z0-9-]*$"
 Argv = Annotated[tuple[str, ...], Field(min_length=1)]
@@ -60,12 +62,16 @@ class Secret(Strict):
 
 
 class WalArchive(Strict):
-    """Archived WAL: a directory of segments, or a command that fetches one (`%f` its name, `%p` where to put it)."""
+    """Archived WAL: a directory of segments, or a command that fetches one (`%f` its name, `%p` where to put it).
+
+    `env`: environment variables that its commands get besides the usual ones.
+    """
 
     directory: str | None = None
     fetch_command: Argv | None = None
     list_command: Argv | None = None
     fetch_timeout: Duration = 60.0
+    env: EnvNames = ()
 
     @model_validator(mode="after")
     def _one_way(self) -> WalArchive:
@@ -79,11 +85,12 @@ class WalArchive(Strict):
 
 
 class Service(Strict):
-    """How the service manager starts, stops and looks at the server: argv lists, no shell."""
+    """How the service manager starts, stops and looks at the server: argv lists, no shell. `env`: variables that they get."""
 
     start: Argv | None = None
     stop: Argv | None = None
     status: Argv | None = None
+    env: EnvNames = ()
 
 
 class Cluster(Strict):
@@ -149,16 +156,19 @@ class Http(Strict):
 
 
 class Hook(Strict):
-    """A command or an HTTP call of the operator's."""
+    """A command or an HTTP call of the operator's. `env`: environment variables that the command gets besides the usual ones."""
 
     command: Argv | None = None
     http: Http | None = None
     timeout: Duration = 60.0
+    env: EnvNames = ()
 
     @model_validator(mode="after")
     def _one_kind(self) -> Hook:
         if (self.command is None) == (self.http is None):
             raise ValueError("give either command or http")
+        if self.http is not None and self.env:
+            raise ValueError("env is for a command; an HTTP call gets its token by http.token")
         return self
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from nbclient.exceptions import CellExecutionError
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, NotebookExecutionManager
 
+from runbook.params.variables import all_variables
 from runbook.runner.kernel import Kernel
 from runbook.runner.stamps import save_notebook, stamp_cell, stamp_notebook
 
@@ -112,7 +112,7 @@ class TruthfulCells(NBClientEngine):  # type: ignore[misc]  # papermill has no t
             CellTimeoutError: a cell took too long.
         """
         own = kernel is None
-        used = kernel or Kernel(os.environ)
+        used = kernel or Kernel(None, all_variables())
         record = TruthfulRecord(
             nb, output_path=str(save_to or output_path or "") or None, progress_bar=False, log_output=log_output
         )

@@ -17,6 +17,7 @@ from typing import Any
 from runbook import layout
 from runbook.model import StepState, Verdict
 from runbook.params import Params, load_params
+from runbook.params.variables import target_variables
 from runbook.redact import scrubber
 from runbook.runner.closing import clean_up, close_attempt, read_state
 from runbook.runner.kernel import Kernel
@@ -32,8 +33,8 @@ from runbook.session.request import (
     SOURCE,
     create_run,
     executed_name,
-    marked_environment,
     new_run_id,
+    read_request,
     start_attempt,
 )
 from runbook.session.state import RunState
@@ -153,7 +154,7 @@ def run_attempt(
 ) -> Outcome:
     """One attempt of an opened run has been executed and archived. The caller holds the lock and the signals."""
     journal = Journal(folder / JOURNAL)
-    kernel = Kernel(marked_environment(folder.name))
+    kernel = Kernel(folder.name, target_variables(read_request(folder)["target"]))
     try:
         start_attempt(journal, folder, attempt, by="runbook run", source=source, kernel_folder=str(kernel.folder))
         shown: AbstractContextManager[object] = Display(folder) if display else nullcontext()

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from runbook import environment
+from runbook.params.variables import target_variables
 from runbook.runner.closing import clean_up, close_attempt
 from runbook.runner.execute import Outcome, Request, outcome_of
 from runbook.runner.kernel import make_folder
@@ -21,7 +23,6 @@ from runbook.session.request import (
     SOURCE,
     create_run,
     executed_name,
-    marked_environment,
     new_run_id,
     start_attempt,
 )
@@ -30,10 +31,7 @@ from runbook.session.request import (
 def lab_argv(notebook: Path, browser: bool) -> list[str]:
     """JupyterLab's command line."""
     return [
-        sys.executable,
-        "-m",
-        "jupyterlab",
-        str(notebook),
+        *environment.python_argv("jupyterlab", str(notebook)),
         f"--ServerApp.root_dir={notebook.parent}",
         "--ServerApp.ip=127.0.0.1",
         "--KernelManager.transport=ipc",
@@ -46,7 +44,7 @@ def _write_kernelspec(folder: Path) -> None:
     """JupyterLab starts our kernel program, which opens no TCP port."""
     spec = folder / "kernels" / "python3"
     spec.mkdir(parents=True)
-    argv = [sys.executable, "-m", "runbook.runner.kernelapp", "-f", "{connection_file}"]
+    argv = environment.python_argv("runbook.runner.kernelapp", "-f", "{connection_file}")
     content = {"argv": argv, "display_name": "Runbook", "language": "python"}
     (spec / "kernel.json").write_text(json.dumps(content))
 
@@ -86,12 +84,13 @@ def run_interactively(request: Request, *, timeout: float | None) -> Outcome:
             journal.append("notebook-at", path=str(executed))
             prepare_notebook(folder / SOURCE, executed, request.values)
             _write_kernelspec(sockets)
-            environment = marked_environment(run_id) | {
+            surroundings = {
+                **environment.for_kernel(str(sockets), run_id, target_variables(request.params.target)),
+                **{name: value for name, value in environment.for_desktop().items() if value is not None},
                 "JUPYTER_PATH": str(sockets),
-                "JUPYTER_RUNTIME_DIR": str(sockets),
             }
             browser = bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-            lab = subprocess.Popen(lab_argv(executed, browser), env=environment, start_new_session=True)
+            lab = subprocess.Popen(lab_argv(executed, browser), env=surroundings, start_new_session=True)
             try:
                 signals.arm()
                 print(f"Run {run_id}. Close JupyterLab (or press Ctrl-C here) to archive it.", file=sys.stderr)

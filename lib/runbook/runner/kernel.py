@@ -12,14 +12,13 @@ import secrets
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runbook import layout
+from runbook import environment, layout
 from runbook.redact import scrubber
 
 if TYPE_CHECKING:
@@ -31,14 +30,9 @@ _TAIL = 2000
 
 def kernel_argv(connection_file: Path) -> list[str]:
     """The kernel's command line; no history of what was executed is kept in the user's profile."""
-    return [
-        sys.executable,
-        "-m",
-        "runbook.runner.kernelapp",
-        "-f",
-        str(connection_file),
-        "--HistoryManager.hist_file=:memory:",
-    ]
+    return environment.python_argv(
+        "runbook.runner.kernelapp", "-f", str(connection_file), "--HistoryManager.hist_file=:memory:"
+    )
 
 
 def make_folder() -> Path:
@@ -47,9 +41,14 @@ def make_folder() -> Path:
 
 
 class Kernel:
-    """A started kernel process. It ends by itself when this process dies."""
+    """A started kernel process. It ends by itself when this process dies.
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    Args:
+        run_id: the run that it works on; None when no run is open yet.
+        names: the environment variables that params name; of all others it gets what `environment` lists.
+    """
+
+    def __init__(self, run_id: str | None, names: Iterable[str]) -> None:
         self.folder = make_folder()
         self.connection_file = self.folder / "k.json"
         self._connection: dict[str, Any] = {
@@ -67,7 +66,10 @@ class Kernel:
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed in end()
         self.process = subprocess.Popen(
             kernel_argv(self.connection_file),
-            env={**environment, "JPY_PARENT_PID": str(os.getpid()), "PYDEVD_DISABLE_FILE_VALIDATION": "1"},
+            env={
+                **environment.for_kernel(str(self.folder), run_id, names),
+                "JPY_PARENT_PID": str(os.getpid()), "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+            },
             cwd=layout.home(),
             stdin=subprocess.DEVNULL,
             stdout=self._output,

@@ -17,6 +17,8 @@ import zmq
 from ipykernel import iostream, kernelapp
 from zmq.eventloop.zmqstream import ZMQStream
 
+from runbook import environment
+
 
 def _folder() -> Path:
     """The private folder: that of the connection file, `-f FILE`."""
@@ -44,7 +46,11 @@ class PrivateIOPubThread(iostream.IOPubThread):
 
 
 def main() -> None:
-    """The kernel has run to its end."""
+    """Run the kernel to its end.
+
+    It is started with `-P`: a notebook imports from the library, never from the folder that it happens to be started in.
+    """
+    environment.drop_libpq()
     # Every runbook imports it first; here that happens while the runner still imports papermill.
     importlib.import_module("runbook.session.opening")
     kernelapp.IOPubThread = PrivateIOPubThread  # type: ignore[attr-defined]  # not exported, but looked up there
@@ -52,7 +58,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    # A notebook imports from the library, never from the folder that it happens to be started in.
-    if sys.path[0] in ("", str(Path.cwd())):
-        del sys.path[0]
     main()

@@ -9,14 +9,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
 
-from runbook import layout
+from runbook import environment, layout
 from runbook.errors import PlatformError
 from runbook.outside import commands
 from runbook.sandbox.place import PRODUCTION_ENV, Sandbox, write_file
@@ -59,7 +58,7 @@ def start_process(sandbox: Sandbox, name: str, module: str, arguments: Sequence[
     if running is not None:
         return running.pid
     log = sandbox.folder / "log" / f"{name}.log"
-    argv = [sys.executable, "-m", module, *arguments]
+    argv = environment.python_argv(module, *arguments)
     pid = commands.detach(argv, log=log, env={**PRODUCTION_ENV, "RUNBOOK_HOME": str(layout.home())})
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 
 from pydantic import BaseModel
 
-from runbook import layout
-from runbook.errors import RunbookError
+from runbook import environment, layout, redact
+from runbook.errors import ParamsError, RunbookError
 from runbook.params.contacts import load_contacts, resolve_address
 from runbook.params.loading import load_params, resolve_secret
 from runbook.params.schema import Params, Secret
+from runbook.params.variables import named_variables
+
+#: Names of variables whose values are scrubbed; a region or a bucket is no secret.
+_SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASS|PWD|CREDENTIAL|DSN|URL|URI|AUTH", re.IGNORECASE)
 
 
 def known_secrets(params: Params) -> Iterator[tuple[str, Secret]]:
@@ -45,6 +50,11 @@ def register_secrets(params: Params) -> None:
     for name, secret in known_secrets(params):
         if _is_there(secret):
             resolve_secret(secret, name)
+    for name in named_variables(params):
+        value = environment.value_of(name) or ""
+        if _SECRET_NAME.search(name) and len(value) >= redact.SHORTEST:
+            with contextlib.suppress(ParamsError):  # a short password in a long value: only the hook's owner can lengthen it
+                redact.scrubber.register(name, value)
     register_addresses()
 
 
@@ -64,7 +74,7 @@ def register_addresses() -> None:
 
 def _is_there(secret: Secret) -> bool:
     if secret.env is not None:
-        return bool(os.environ.get(secret.env))
+        return bool(environment.value_of(secret.env))
     return secret.file is not None and os.access(layout.resolve(secret.file), os.R_OK)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import shlex
 from collections.abc import Mapping
@@ -143,8 +142,3 @@ def start_attempt(
         operator=identity.operator(),
         **facts,
     )
-
-
-def marked_environment(run_id: str) -> dict[str, str]:
-    """The environment of a process that belongs to the run."""
-    return {**os.environ, layout.RUN_MARK: run_id, "RUNBOOK_HOME": str(layout.home())}

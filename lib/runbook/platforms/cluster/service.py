@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from pathlib import Path
 
-from runbook import layout
+from runbook import environment, layout
 from runbook.errors import CommandFailed, OperatorError, PlatformError
 from runbook.outside import commands
 from runbook.params.schema import Cluster
@@ -25,11 +24,11 @@ def service_argv(words: tuple[str, ...]) -> list[str]:
 
     >>> service_argv(("systemctl", "start", "postgresql@17-main"))
     ['systemctl', 'start', 'postgresql@17-main']
-    >>> service_argv(("runbook", "sandbox", "server", "start"))[1:]
+    >>> service_argv(("runbook", "sandbox", "server", "start"))[3:]
     ['-m', 'runbook.cli.main', 'sandbox', 'server', 'start']
     """
     if words[0] == "runbook":
-        return [sys.executable, "-m", "runbook.cli.main", *words[1:]]
+        return environment.python_argv("runbook.cli.main", *words[1:])
     return list(words)
 
 
@@ -53,8 +52,9 @@ def require_service(cluster: Cluster) -> None:
         _command(cluster, name)
 
 
-def _run(words: tuple[str, ...], timeout: float) -> commands.Result:
-    env = {**layout.PRODUCTION_ENV, "RUNBOOK_HOME": str(layout.home())}
+def _run(cluster: Cluster, words: tuple[str, ...], timeout: float) -> commands.Result:
+    named = environment.named(cluster.service.env, "cluster.service")
+    env = {**named, **layout.PRODUCTION_ENV, "RUNBOOK_HOME": str(layout.home())}
     return commands.run_and_leave(service_argv(words), timeout=timeout, env=env)
 
 
@@ -74,7 +74,7 @@ def is_running(cluster: Cluster) -> bool:
             return False  # nothing stands there: a swap is under way
         return server.is_running(live.tools(), data, user=live.user)
     words = _command(cluster, "status")
-    return _run(words, _STATUS_TIMEOUT).code == 0
+    return _run(cluster, words, _STATUS_TIMEOUT).code == 0
 
 
 def _can_look_at(data: Path) -> bool:
@@ -132,7 +132,7 @@ def stop(cluster: Cluster, *, timeout: float = STOP_TIMEOUT) -> None:
 
 
 def _must(cluster: Cluster, name: str, timeout: float) -> None:
-    result = _run(_command(cluster, name), timeout)
+    result = _run(cluster, _command(cluster, name), timeout)
     if result.code != 0:
         raise CommandFailed(
             f"The service manager's command to {name} the server ended with code {result.code}: "

@@ -11,7 +11,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from runbook import layout
+from runbook import environment, layout
 from runbook.errors import CommandFailed, CommandTimedOut, NotReadable, OperatorError, WalDamaged
 from runbook.outside import commands
 from runbook.outside.commands import OsUser
@@ -68,7 +68,9 @@ class WalArchive:
                         next="Correct wal_archive.directory in the params file, or open the folder.",
                     ) from cause
             elif self.params.list_command is not None:
-                said = commands.run(self.params.list_command, timeout=self.params.fetch_timeout, user=self.user)
+                said = commands.run(
+                    self.params.list_command, timeout=self.params.fetch_timeout, user=self.user, env=self._variables()
+                )
                 self._names = frozenset(Path(line.strip()).name for line in said.stdout.splitlines() if line.strip())
             if self._names is not None and self.extra is not None and self.extra.is_dir():
                 self._names |= {path.name for path in self.extra.iterdir()}
@@ -111,12 +113,17 @@ class WalArchive:
         finally:
             part.unlink(missing_ok=True)
 
+    def _variables(self) -> dict[str, str | None]:
+        return environment.named(self.params.env, "cluster.wal_archive")
+
     def _fetch(self, name: str, part: Path) -> bool:
         """The fetch command has put the file at `part`; False when it says that there is none."""
         assert self.params.fetch_command is not None
         argv = [word.replace("%f", name).replace("%p", str(part)) for word in self.params.fetch_command]
         try:
-            result = commands.run(argv, timeout=self.params.fetch_timeout, user=self.user, check=False)
+            result = commands.run(
+                argv, timeout=self.params.fetch_timeout, user=self.user, check=False, env=self._variables()
+            )
         except CommandTimedOut as cause:
             raise CommandTimedOut(
                 f"The command that fetches WAL did not deliver {name} within {self.params.fetch_timeout:.0f} s.",
