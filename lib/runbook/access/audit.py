@@ -110,7 +110,7 @@ class AccessAudit(Visit):
         path, text = folder / f"{self.params.target}.yaml", made.text()
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
-            path.write_text(text)
+            path.write_text(text, "utf-8")
         except OSError as cause:
             raise PlatformError(
                 f"{layout.short(path)} cannot be written: {cause.strerror}.", next="Make room."

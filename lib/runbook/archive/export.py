@@ -120,7 +120,7 @@ def _fill(tree: Tree, own: Tree, chosen: Chosen, now: datetime) -> None:
     lines = []
     folders = own.folders()
     for _, folder in folders:
-        digests, _ = read_sums((folder / SUMS).read_text())
+        digests, _ = read_sums((folder / SUMS).read_text("utf-8"))
         lacking = {SUMS, SIGNATURE, TOMBSTONE, TOMBSTONE + ".sig", ARCHIVED if ARCHIVED in digests else RUN_JSON}
         wanted = {*OUTSIDE_SUMS, *digests} if folder.name in whole else lacking
         (tree.records / folder.name).mkdir()

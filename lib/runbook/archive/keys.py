@@ -146,7 +146,7 @@ def fingerprint_of_public(public: str) -> str:
 
 def end_and_add(tree: Tree, ended: Signer, line: str, at: datetime) -> None:
     """One key's time has ended and another's has begun, in one replacement of the file."""
-    lines = tree.signers.read_text().splitlines()
+    lines = tree.signers.read_text("utf-8").splitlines()
     old = lines[ended.line - 1]
     lines[ended.line - 1] = re.sub(r'(namespaces="[^"]*"[^ ]*)', rf'\1,valid-before="{write_time(at)}"', old, count=1)
     replace_file(tree.signers, "".join(f"{one}\n" for one in [*lines, line]).encode())
@@ -215,7 +215,7 @@ def _named(evidence: Evidence) -> Path | None:
 
 
 def _append(tree: Tree, line: str) -> None:
-    before = tree.signers.read_text() if tree.signers.is_file() else ""
+    before = tree.signers.read_text("utf-8") if tree.signers.is_file() else ""
     glue = "" if not before or before.endswith("\n") else "\n"
     replace_file(tree.signers, f"{before}{glue}{line}\n".encode())
 

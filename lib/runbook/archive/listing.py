@@ -45,5 +45,5 @@ def _state(tree: Tree, rest: bytes) -> bytes:
     """What changes when anything is put into the folder, taken out or renamed, and when a power cut may have torn the list."""
     found = tree.records.stat()
     boot = Path("/proc/sys/kernel/random/boot_id")
-    known = boot.read_text().strip() if boot.is_file() else "-"
+    known = boot.read_text("utf-8").strip() if boot.is_file() else "-"
     return f"{known} {found.st_ino} {found.st_mtime_ns} {found.st_nlink} {len(rest)}".encode("ascii")

@@ -77,7 +77,7 @@ def plan_pruning(now: datetime | None = None, rules: Sequence[RetentionRule] | N
 
 def _line(number: int, folder: Path, rules: Sequence[RetentionRule], now: datetime) -> Line:
     record, archived = read_record(folder), read_archived(folder)
-    digests, _ = read_sums((folder / SUMS).read_text())
+    digests, _ = read_sums((folder / SUMS).read_text("utf-8"))
     payload = tuple(sorted(name for name in digests if name not in KEPT_FOR_GOOD and (folder / name).is_file()))
     size = sum((folder / name).stat().st_size for name in payload)
     rule = max(rules_for(record, rules), key=lambda one: one.keep, default=None)

@@ -84,7 +84,7 @@ def write_witness(found: Verified, by: str, now: datetime | None = None) -> Path
             next="runbook archive verify",
         )
     head = found.looked[-1]
-    signature = signing.read_signature(head.signature.read_text())
+    signature = signing.read_signature(head.signature.read_text("utf-8"))
     assert head.archived is not None and signature is not None
     path = Tree(found.root).witnesses / f"{head.number:06d}.txt"
     if path.is_file():

@@ -41,7 +41,7 @@ def approve(
 ) -> int:
     """Sign the list that an audit has proposed: from now on audits compare with it. Not by the one who ran it."""
     path = _proposal(run)
-    text = path.read_text()
+    text = path.read_text("utf-8")
     written = read_state(layout.run(run)).facts.get("access_list", {}).get("sha256")
     if written != hashlib.sha256(text.encode()).hexdigest():
         raise OperatorError(

@@ -111,7 +111,7 @@ def witness(
         say(f"Countersigned by {person}.")
     if (signature := path.with_name(path.name + ".sig")).is_file():
         files.append(signature)
-    say(path.read_text().rstrip())
+    say(path.read_text("utf-8").rstrip())
     for file in files:
         say(f"Written: {layout.short(file)}")
         if out is not None:

@@ -59,7 +59,7 @@ def export(
         raise OperatorError(f"{folder} is there already: an export never overwrites.", next="Name another --out.")
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
-        (folder / name).write_text(content)
+        (folder / name).write_text(content, "utf-8")
         say(f"Written: {layout.short(folder / name)}")
     say("Next: read the first lines of each file: they say where it goes")
     return 0

@@ -70,7 +70,7 @@ def record_doubt(looked: Looked, problems: Sequence[Problem], *, is_signed: bool
     if not is_signed:
         return f"{looked.name} is not signed: nothing proves who made it"
     doubtful = [one for one in problems if one.kind in ("key-not-introduced", "key-unknown")]
-    read = signing.read_signature(looked.signature.read_text()) if doubtful else None
+    read = signing.read_signature(looked.signature.read_text("utf-8")) if doubtful else None
     return next((str(one) for one in doubtful if read is not None and read.fingerprint in one.text), None)
 
 

@@ -90,7 +90,7 @@ def _practise(path: Path, person: Person, title: str, body: str) -> tuple[Went, 
     line = {"at": clock.stamp(clock.now()), "to": person.id, "title": title, "body": body}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a") as file:
+        with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(scrubber.value(line), ensure_ascii=False) + "\n")
     except OSError as cause:
         return Went.REFUSED, f"{layout.short(path)}: {cause.strerror}", 0.0

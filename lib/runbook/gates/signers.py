@@ -233,10 +233,10 @@ def add_signer(
                     f"{layout.short(path)}).",
                     next=f"Edit that line of {layout.short(path)}.",
                 )
-        before = path.read_text() if path.is_file() else ""
+        before = path.read_text("utf-8") if path.is_file() else ""
         glue = "" if not before or before.endswith("\n") else "\n"
         line = signer_line(principal, public_key, valid_from, valid_to)
-        with path.open("a") as file:
+        with path.open("a", encoding="utf-8") as file:
             file.write(f"{glue}{line}\n")
             file.flush()
             os.fsync(file.fileno())
@@ -255,7 +255,7 @@ def make_practice_keys() -> list[Path]:
             if not key.with_name(key.name + ".pub").is_file():
                 key.unlink(missing_ok=True)  # half of a pair, from a process that died
                 signing.make_key(key, principal)
-        public = key.with_name(key.name + ".pub").read_text()
+        public = key.with_name(key.name + ".pub").read_text("utf-8")
         fingerprint = signing.fingerprint_of_blob(base64.b64decode(public.split()[1]))
         if all(signer.fingerprint != fingerprint for signer in read_signers(signers)):
             add_signer(signers, principal, public)

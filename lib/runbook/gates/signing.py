@@ -177,7 +177,7 @@ def sign(data: bytes, key: Path, namespace: str) -> str:
                 f"{key} could not sign: {_last_line(result)}",
                 next=f"Try it alone: ssh-keygen -Y sign -n {namespace} -f {key} /etc/hostname",
             )
-        return signed.read_text()
+        return signed.read_text("utf-8")
 
 
 def is_over(data: bytes, namespace: str, signature: Path) -> bool:

@@ -71,7 +71,7 @@ def _environment() -> Environment:
     made.globals.update(
         policy=POLICY,
         # Our own files; they hold no `<`.
-        styles=Markup((REPORT / "page" / "report.css").read_text() + (_TEMPLATES / "index.css").read_text()),  # noqa: S704
+        styles=Markup((REPORT / "page" / "report.css").read_text("utf-8") + (_TEMPLATES / "index.css").read_text("utf-8")),  # noqa: S704
         status=status_html, link=record_link, since=standing_since, address=address_of, tones=_STATES,
     )  # fmt: skip
     return made

@@ -79,9 +79,9 @@ def write_changes(changes: Iterable[Change], folder: Path) -> None:
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         for change in changes:
-            (folder / change.name).write_text(change.up)
+            (folder / change.name).write_text(change.up, "utf-8")
             if change.down is not None:
-                (folder / change.undo_name).write_text(change.down)
+                (folder / change.undo_name).write_text(change.down, "utf-8")
     except OSError as cause:
         raise PlatformError(
             f"The changes cannot be written to {folder}: {cause.strerror}.", next="Make room."

@@ -87,7 +87,7 @@ def _popen(
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
-            text=True,
+            encoding="utf-8",
             errors="replace",
             env=environment.for_child({"LC_ALL": "C", "TZ": "UTC", **(env or {})}),
             cwd="/",  # a folder that any user may enter; relative paths have no place in argv

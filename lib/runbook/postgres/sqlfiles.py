@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from runbook import layout
+from runbook import layout, texts
 from runbook.errors import ParamsError
 from runbook.params.loading import nearest
 
+#: The most bytes of a file: the whole sql folder has fewer.
+_LARGEST = 1 << 20
 KEYS = (
     "purpose",
     "expect",
@@ -106,10 +108,7 @@ def parse_sql(path: Path) -> SqlFile:
         ParamsError: unknown header key, no statement, or more than one; with file and line.
     """
     where = layout.short(path)
-    try:
-        source = path.read_text()
-    except (OSError, UnicodeDecodeError) as cause:
-        raise ParamsError(f"{where} cannot be read: {cause}", next="Correct or remove the file.") from cause
+    source = texts.read_utf8(path, _LARGEST)
     header: dict[str, list[str]] = {}
     last = None
     body_at = 0

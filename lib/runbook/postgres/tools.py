@@ -110,7 +110,7 @@ def _within_reach(wheel_bin: Path, major: int, user: OsUser | None) -> Path:
     tree = wheel_bin.parent
     shared = shared_folder()
     copy = shared / f"pg{major}-{tree.stat().st_mtime_ns:x}"
-    with (shared / ".lock").open("a") as lock:
+    with (shared / ".lock").open("a", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not copy.is_dir():
             part = copy.with_suffix(".part")

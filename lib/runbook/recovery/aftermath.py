@@ -90,5 +90,5 @@ class Aftermath:
             facts=facts,
             owners=self.recovery.params.recovery.owners,
         )
-        (self.recovery.run.dir / FILE).write_text(text)
+        (self.recovery.run.dir / FILE).write_text(text, "utf-8")
         return text

@@ -171,7 +171,7 @@ class LossFiles:
     def are_there(self) -> bool:
         """True when the folder holds a manifest, and every file that it names, each as long as it says."""
         try:
-            content = json.loads((self.folder / MANIFEST).read_text())
+            content = json.loads((self.folder / MANIFEST).read_text("utf-8"))
             named = [entry for entry in content["files"] if entry["file"] is not None]
             return all((self.folder / entry["file"]).stat().st_size == entry["bytes"] for entry in named)
         except FileNotFoundError:
@@ -196,7 +196,7 @@ class LossFiles:
         path = self.folder / MANIFEST
         part = path.with_name(f".{MANIFEST}.part")
         try:
-            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
                 file.write(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
                 file.flush()
                 os.fsync(file.fileno())

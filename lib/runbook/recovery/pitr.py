@@ -117,7 +117,7 @@ class PointInTimeRecovery:
         """
         version = self._home(self.live.need_data()) / "PG_VERSION"
         try:
-            return int(version.read_text().strip())
+            return int(version.read_text("utf-8").strip())
         except (OSError, ValueError) as cause:
             raise PlatformError(
                 f"{version} does not say which version of PostgreSQL this is: {cause}.",

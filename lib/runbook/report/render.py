@@ -46,7 +46,7 @@ def _template() -> Template:
 @functools.cache
 def _styles() -> Markup:
     # Our own file; it holds no `<`.
-    return Markup((TEMPLATES / "page" / "report.css").read_text())  # noqa: S704
+    return Markup((TEMPLATES / "page" / "report.css").read_text("utf-8"))  # noqa: S704
 
 
 def render_report(record: RunRecord, executed: NotebookNode, statements: Sequence[Mapping[str, Any]] = ()) -> str:

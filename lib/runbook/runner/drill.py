@@ -148,14 +148,14 @@ def _record(outcome: Outcome) -> dict[str, Any]:
     """
     if outcome.record is None:
         raise PlatformError(f"The drill's run left no record: {outcome.reason}", next=outcome.next)
-    content: dict[str, Any] = json.loads((layout.home() / outcome.record / "run.json").read_text())
+    content: dict[str, Any] = json.loads((layout.home() / outcome.record / "run.json").read_text("utf-8"))
     return content
 
 
 def read_traffic(sandbox: Sandbox) -> list[dict[str, Any]]:
     """What the traffic generator knows: one dict a commit, or a transaction whose end it could not learn (`in_doubt`)."""
     file: Path = traffic.journal_file(sandbox)
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+    return [json.loads(line) for line in file.read_text("utf-8").splitlines()] if file.is_file() else []
 
 
 def _moment(record: dict[str, Any], name: str) -> datetime | None:

@@ -46,7 +46,7 @@ def _write_kernelspec(folder: Path) -> None:
     spec.mkdir(parents=True)
     argv = environment.python_argv("runbook.runner.kernelapp", "-f", "{connection_file}")
     content = {"argv": argv, "display_name": "Runbook", "language": "python"}
-    (spec / "kernel.json").write_text(json.dumps(content))
+    (spec / "kernel.json").write_text(json.dumps(content), "utf-8")
 
 
 def prepare_notebook(source: Path, executed: Path, values: dict[str, object]) -> None:
@@ -54,7 +54,7 @@ def prepare_notebook(source: Path, executed: Path, values: dict[str, object]) ->
     import nbformat
     from papermill.parameterize import parameterize_notebook
 
-    notebook = nbformat.reads(source.read_text(), as_version=4)  # type: ignore[no-untyped-call]  # nbformat is untyped
+    notebook = nbformat.reads(source.read_text("utf-8"), as_version=4)  # type: ignore[no-untyped-call]  # nbformat is untyped
     for cell in notebook.cells:
         cell.metadata.setdefault("tags", [])
     notebook.metadata.setdefault("papermill", {})

@@ -60,7 +60,7 @@ class Kernel:
             **{name: number for number, name in enumerate(_PORTS, start=1)},
         }
         descriptor = os.open(self.connection_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             json.dump(self._connection, file)
         # Without a name: what is written past the notebook may hold secrets, and must not outlive us.
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed in end()
@@ -68,7 +68,8 @@ class Kernel:
             kernel_argv(self.connection_file),
             env={
                 **environment.for_kernel(str(self.folder), run_id, names),
-                "JPY_PARENT_PID": str(os.getpid()), "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+                "JPY_PARENT_PID": str(os.getpid()),
+                "PYDEVD_DISABLE_FILE_VALIDATION": "1",
             },
             cwd=layout.home(),
             stdin=subprocess.DEVNULL,

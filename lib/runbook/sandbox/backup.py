@@ -83,7 +83,7 @@ def _tablespace_mapping(sandbox: Sandbox, name: str) -> dict[Path, Path]:
 
 
 def _describe(sandbox: Sandbox, connection: connect.Connection, folder: Path) -> BackupFacts:
-    manifest = json.loads((folder / "backup_manifest").read_text())
+    manifest = json.loads((folder / "backup_manifest").read_text("utf-8"))
     extent = manifest["WAL-Ranges"][0]
     size = int(read_control(sandbox.tools, folder)["Bytes per WAL segment"])
     first, last = (

@@ -238,7 +238,7 @@ def _clear_unfinished(say: Say) -> None:
     user = service_user(owned=folder / "archive")
     server.stop(find_tools(MAJOR, user=user), folder / "data", user=user, mode="immediate")
     file = state_file(folder)
-    socket = State.model_validate_json(file.read_text()).socket if file.is_file() else None
+    socket = State.model_validate_json(file.read_text("utf-8")).socket if file.is_file() else None
     if socket is not None:
         shutil.rmtree(socket, ignore_errors=True)
     remove_folders()

@@ -36,7 +36,7 @@ def note_this_process(sandbox: Sandbox, name: str) -> None:
 def find_process(sandbox: Sandbox, name: str) -> psutil.Process | None:
     """The running process of that name; None when there is none, or another process has its id now."""
     try:
-        noted = json.loads(_note(sandbox, name).read_text())
+        noted = json.loads(_note(sandbox, name).read_text("utf-8"))
     except FileNotFoundError:
         return None
     commands.reap(noted["pid"])

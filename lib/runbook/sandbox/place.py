@@ -170,7 +170,7 @@ def write_file(path: Path, text: str, mode: int) -> None:
     """The file holds the text, wholly or not at all, and survives a crash."""
     part = path.with_name(f".{path.name}.part")
     part.unlink(missing_ok=True)
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
@@ -189,7 +189,7 @@ def find_sandbox() -> Sandbox | None:
     file = state_file(folder)
     if not file.is_file():
         return None
-    state = State.model_validate_json(file.read_text())
+    state = State.model_validate_json(file.read_text("utf-8"))
     if not state.finished:
         return None
     user = service_user(owned=folder / "archive")
@@ -271,7 +271,7 @@ def locked() -> Iterator[None]:
         OperatorError: somebody does.
     """
     _make_open(layout.var())
-    with (layout.var() / "sandbox.lock").open("a") as file:
+    with (layout.var() / "sandbox.lock").open("a", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -100,7 +100,7 @@ class Writer:
             if found["status"] != "committed":
                 return
             line["committed_at"] = clock.stamp(found["committed_at"])
-        with self._journal.open("a") as file:
+        with self._journal.open("a", encoding="utf-8") as file:
             file.write(json.dumps({**line, "tables": doubt.tables}) + "\n")
 
     def close(self) -> None:

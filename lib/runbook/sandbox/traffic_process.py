@@ -116,7 +116,7 @@ def main() -> None:
     sandbox = find_sandbox()
     if sandbox is None:
         sys.exit("There is no sandbox.")
-    with (sandbox.folder / "traffic.lock").open("a") as lock:
+    with (sandbox.folder / "traffic.lock").open("a", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

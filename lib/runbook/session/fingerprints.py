@@ -44,22 +44,22 @@ def commit() -> str | None:
     """The checkout's commit, read from `.git` as it stands; None when this is no checkout."""
     git = layout.CHECKOUT / ".git"
     if git.is_file():  # a worktree: the file names the real folder
-        git = (layout.CHECKOUT / git.read_text().partition("gitdir:")[2].strip()).resolve()
+        git = (layout.CHECKOUT / git.read_text("utf-8").partition("gitdir:")[2].strip()).resolve()
     head = git / "HEAD"
     if not head.is_file():
         return None
-    content = head.read_text().strip()
+    content = head.read_text("utf-8").strip()
     if not content.startswith("ref: "):
         return content
     ref = content[5:]
     common = git / "commondir"
-    base = (git / common.read_text().strip()).resolve() if common.is_file() else git
+    base = (git / common.read_text("utf-8").strip()).resolve() if common.is_file() else git
     for folder in (git, base):
         if (folder / ref).is_file():
-            return (folder / ref).read_text().strip()
+            return (folder / ref).read_text("utf-8").strip()
     packed = base / "packed-refs"
     if packed.is_file():
-        for line in packed.read_text().splitlines():
+        for line in packed.read_text("utf-8").splitlines():
             if line.endswith(" " + ref):
                 return line.split(" ")[0]
     return None

@@ -23,13 +23,13 @@ def host() -> str:
 def boot_id() -> str:
     """Changes with every boot of this machine."""
     path = Path("/proc/sys/kernel/random/boot_id")
-    return path.read_text().strip() if path.is_file() else ""
+    return path.read_text("utf-8").strip() if path.is_file() else ""
 
 
 def started_ticks(pid: int) -> int | None:
     """When a process started, in clock ticks since boot; None when there is no such process (or it is a zombie)."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
     except OSError:
         return None
     return None if fields[0] in ("Z", "X") else int(fields[19])

@@ -80,7 +80,7 @@ def read_notebook(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_bytes())
         content["cells"][0]["cell_type"]
-    except (ValueError, KeyError, IndexError, TypeError) as cause:
+    except (OSError, ValueError, KeyError, IndexError, TypeError, RecursionError) as cause:
         raise ParamsError(f"{layout.short(path)} is not a notebook: {cause}.", next="runbook list") from cause
     assert isinstance(content, dict)
     return content

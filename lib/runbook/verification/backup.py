@@ -267,7 +267,7 @@ class BackupVerification:
         state = "in recovery, timeline " + control.get("Latest checkpoint's TimeLineID", "?")
         return facts, [
             backup_checks.check_reached(point.reached, seen["lsn"], time.monotonic() - began),
-            backup_checks.check_not_promoted(self.scratch.log.read_text(errors="replace"), state),
+            backup_checks.check_not_promoted(self.scratch.log.read_text("utf-8", "replace"), state),
         ]
 
     # -- check -------------------------------------------------------------------------------------------

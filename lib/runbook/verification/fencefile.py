@@ -104,7 +104,7 @@ def write_fence(
     text = json.dumps({**body, "sha256": _digest(json.loads(json.dumps(body)))}, indent=1) + "\n"
     path = folder / f"{clock.compact(taken_at)}-{taken_at.microsecond:06d}.json"
     part = path.with_suffix(".part")
-    with part.open("w") as file:
+    with part.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
@@ -119,7 +119,7 @@ def read_fence(path: Path) -> Fence:
         NotMeasured: it cannot be read, was altered, or was hashed with other settings.
     """
     try:
-        body = json.loads(path.read_text())
+        body = json.loads(path.read_text("utf-8"))
         claimed = body.pop("sha256")
         if claimed != _digest(body):
             raise ValueError("its contents do not match its own sha256")

@@ -140,7 +140,7 @@ def _read_label(path: Path) -> dict[str, str]:
         return {}
     return {
         name.strip(): value.strip()
-        for name, _, value in (line.partition(":") for line in label.read_text(errors="replace").splitlines())
+        for name, _, value in (line.partition(":") for line in label.read_text("utf-8", "replace").splitlines())
     }
 
 
@@ -230,7 +230,7 @@ def _describe(path: Path) -> Backup:
         path=path,
         label=path.name,
         layout="tar" if is_tar else "plain",
-        major=int(version.read_text().strip()) if version.is_file() else None,
+        major=int(version.read_text("utf-8").strip()) if version.is_file() else None,
         system_identifier=str(manifest["system"]) if manifest and manifest["system"] else None,
         timeline=timeline,
         start=start,
@@ -246,7 +246,7 @@ def _manifest_time(path: Path) -> datetime | None:
     manifest = path / "backup_manifest"
     if not manifest.exists():
         return None
-    with manifest.open(errors="replace") as file:
+    with manifest.open(encoding="utf-8", errors="replace") as file:
         for line in file:
             if '"Path": "backup_label"' in line:
                 match = re.search(r'"Last-Modified": "(\S+ \S+) GMT"', line)

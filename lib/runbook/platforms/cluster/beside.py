@@ -93,7 +93,7 @@ class Beside(Scratch):
 
     def _read(self) -> dict[str, Any]:
         file = self.folder / STATE
-        return dict(json.loads(file.read_text())) if file.is_file() else {}
+        return dict(json.loads(file.read_text("utf-8"))) if file.is_file() else {}
 
     def noted(self, name: str, default: Any = None) -> Any:
         """What was written down about this copy."""
@@ -102,7 +102,7 @@ class Beside(Scratch):
     def note(self, **facts: Any) -> None:
         """The facts are on disk, all or none."""
         part = self.folder / f".{STATE}.part"
-        with part.open("w") as file:
+        with part.open("w", encoding="utf-8") as file:
             json.dump({**self._read(), **facts}, file, indent=1)
             file.flush()
             os.fsync(file.fileno())
@@ -218,7 +218,7 @@ class Beside(Scratch):
                 f"The copy is on timeline {timeline} and has no history of it: it is on no timeline of its own.",
                 next="Do not swap it in; choose the way back.",
             )
-        forked = parse_history(timeline, history.read_text())[-1].begin
+        forked = parse_history(timeline, history.read_text("utf-8", "replace"))[-1].begin
         if not (forked == expected or same_position(forked, expected)):
             raise RecoveryFailed(
                 f"The copy forked at {format_lsn(forked)}, and the point is {format_lsn(expected)}.",
@@ -238,7 +238,7 @@ class Beside(Scratch):
             self._end_earlier()
             self.socket = server.make_socket_folder(self.user)
             self.write_label()
-            with (self.data / "postgresql.conf").open("a") as conf:
+            with (self.data / "postgresql.conf").open("a", encoding="utf-8") as conf:
                 conf.write(render_conf({"unix_socket_directories": str(self.socket)}))
         if not server.is_running(self.tools, self.data, user=self.user):
             server.start(self.tools, self.data, log=self.log, user=self.user)

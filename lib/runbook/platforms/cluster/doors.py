@@ -95,7 +95,7 @@ class Doors:
                 self._refuse_foreign_closing()
                 self._keep_original()
                 self._write(narrowed)
-            lines = self.real.read_text(errors="surrogateescape").splitlines()
+            lines = self.real.read_text("utf-8", "surrogateescape").splitlines()
         except OSError as cause:
             raise PlatformError(
                 f"{cause.filename or self.hba_file} cannot be read or written: {cause.strerror}.",

@@ -123,7 +123,7 @@ class Handover:
         for file in files:
             if file.suffix in _CERTIFICATES:
                 continue
-            for other in included(file.read_text(errors="replace")):
+            for other in included(file.read_text("utf-8", "replace")):
                 beside = Path(os.path.relpath(file.parent / other, self.aside))
                 if beside.parts[:1] not in ((), ("..",)):
                     self._take(str(beside), taken)
@@ -140,34 +140,34 @@ class Handover:
     def _take_auto(self) -> None:
         """postgresql.auto.conf is production's of today; what it was is kept, to put back what is held."""
         source, kept = original_auto(self.aside, self.beside.run_id), self.beside.folder / f"production-{AUTO}"
-        text = source.read_text() if source.is_file() else ""
+        text = source.read_text("utf-8", "surrogateescape") if source.is_file() else ""
         if not kept.exists():
             part = kept.with_name(f".{kept.name}.part")
-            part.write_text(text)
+            part.write_text(text, "utf-8", "surrogateescape")
             part.replace(kept)
         target = self.data / AUTO
         part = target.with_name(f".{AUTO}.part")
-        part.write_text(text)
+        part.write_text(text, "utf-8", "surrogateescape")
         part.chmod(0o600)
         give(part, self.user)
         part.replace(target)
 
     def _original(self) -> str:
         kept = self.beside.folder / f"production-{AUTO}"
-        return kept.read_text() if kept.is_file() else ""
+        return kept.read_text("utf-8", "surrogateescape") if kept.is_file() else ""
 
     def _write_auto(self, held: dict[str, str]) -> None:
         """The file as it is now, with those settings held and all others that we held as production had them."""
         path = self.data / AUTO
-        now = path.read_text() if path.is_file() else ""
+        now = path.read_text("utf-8", "surrogateescape") if path.is_file() else ""
         original = {name: line for line in self._original().splitlines() if (name := setting_of(line)) in _OURS}
         base = [line for line in now.splitlines() if line != f"# {HELD}" and setting_of(line) not in _OURS]
         base += [line for name, line in original.items() if name not in held]
         part = path.with_name(f".{AUTO}.part")
-        part.write_text(hold("\n".join(base) + "\n", held))
+        part.write_text(hold("\n".join(base) + "\n", held), "utf-8", "surrogateescape")
         part.chmod(0o600)
         give(part, self.user)
-        with part.open() as file:
+        with part.open(encoding="utf-8", errors="surrogateescape") as file:
             os.fsync(file.fileno())
         part.replace(path)
 

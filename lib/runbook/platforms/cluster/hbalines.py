@@ -152,7 +152,7 @@ def read_rules(path: Path) -> HbaRules:
 
 
 def _read_file(path: Path, found: HbaRules, depth: int) -> None:
-    for number, line in _logical_lines(path.read_text(errors="surrogateescape")):
+    for number, line in _logical_lines(path.read_text("utf-8", "surrogateescape")):
         try:
             fields = split_line(line)
             if not fields:
@@ -190,7 +190,7 @@ def _expanded(path: Path, words: Field, depth: int) -> Field:
         if depth >= _DEEPEST:
             raise ValueError("files of names are nested too deep")
         wanted = path.parent / word.text[1:]
-        for _, line in _logical_lines(wanted.read_text(errors="surrogateescape")):
+        for _, line in _logical_lines(wanted.read_text("utf-8", "surrogateescape")):
             for inner in split_line(line):
                 found += _expanded(wanted, inner, depth + 1)
     return tuple(found)

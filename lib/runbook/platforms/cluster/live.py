@@ -192,7 +192,7 @@ class LiveServer:
         """
         version = self.need_data() / "PG_VERSION"
         try:
-            major = int(version.read_text().strip())
+            major = int(version.read_text("utf-8").strip())
         except (OSError, ValueError) as cause:
             raise PlatformError(
                 f"{version} does not say which version of PostgreSQL this is: {cause}.",

@@ -206,7 +206,7 @@ class Replay:
 
     def _postmaster(self) -> psutil.Process | None:
         try:
-            return psutil.Process(int((self.scratch.data / "postmaster.pid").read_text().split()[0]))
+            return psutil.Process(int((self.scratch.data / "postmaster.pid").read_text("utf-8").split()[0]))
         except (OSError, ValueError, IndexError, psutil.NoSuchProcess):
             return None
 
@@ -268,7 +268,7 @@ class Replay:
             connection.execute("CHECKPOINT")
             number = int(one(connection, "SELECT timeline_id FROM pg_control_checkpoint()")["timeline_id"])
         history = self.scratch.data / "pg_wal" / f"{number:08X}.history"
-        forked = parse_history(number, history.read_text())[-1].begin
+        forked = parse_history(number, history.read_text("utf-8", "replace"))[-1].begin
         if not (forked == expected or same_position(forked, expected)):
             raise RecoveryFailed(
                 f"The scratch promoted at {format_lsn(forked)}, and the point is {format_lsn(expected)}.",

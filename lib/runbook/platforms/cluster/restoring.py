@@ -119,11 +119,13 @@ def close_off(scratch: Path, user: OsUser | None) -> None:
         )
     tablespace_map = data / "tablespace_map"
     if tablespace_map.exists():
-        oids = [line.split(" ", 1)[0] for line in tablespace_map.read_text().splitlines()]
+        oids = [line.split(" ", 1)[0] for line in tablespace_map.read_text("utf-8", "surrogateescape").splitlines()]
         for oid in oids:
             (scratch / "tablespaces" / oid).mkdir(mode=0o700, exist_ok=True)
             give(scratch / "tablespaces" / oid, user)
-        tablespace_map.write_text("".join(f"{oid} {scratch / 'tablespaces' / oid}\n" for oid in oids))
+        tablespace_map.write_text(
+            "".join(f"{oid} {scratch / 'tablespaces' / oid}\n" for oid in oids), "utf-8", "surrogateescape"
+        )
     for path in (data / "pg_tblspc").glob("*"):
         if not path.resolve().is_relative_to(scratch.resolve()):
             raise RecoveryRefused(f"The tablespace link {path.name} leads out of the scratch, to {path.resolve()}.")

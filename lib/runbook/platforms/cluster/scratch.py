@@ -152,7 +152,7 @@ class Scratch:
             "bin": str(self.tools.bin),
             "socket": str(self.socket) if self.socket else None,
         }
-        (self.folder / LABEL).write_text(json.dumps(label, indent=1) + "\n")
+        (self.folder / LABEL).write_text(json.dumps(label, indent=1) + "\n", "utf-8")
 
     def configure(self, timeline: int, raised: Mapping[str, int]) -> dict[str, str]:
         """Own configuration files replace the restored ones; the settings written.
@@ -178,7 +178,7 @@ class Scratch:
         }.items():
             path = self.data / name
             path.unlink(missing_ok=True)
-            path.write_text(text)
+            path.write_text(text, "utf-8")
             path.chmod(0o600)
             give(path, self.user)
         self._lay_histories()
@@ -295,8 +295,8 @@ class Scratch:
 
     def keep(self) -> None:
         """The label says that nobody removes the scratch before it expires."""
-        label = json.loads((self.folder / LABEL).read_text())
-        (self.folder / LABEL).write_text(json.dumps({**label, "keep": True}, indent=1) + "\n")
+        label = json.loads((self.folder / LABEL).read_text("utf-8"))
+        (self.folder / LABEL).write_text(json.dumps({**label, "keep": True}, indent=1) + "\n", "utf-8")
 
     def remove(self) -> None:
         """Server down, folder gone; safe twice.

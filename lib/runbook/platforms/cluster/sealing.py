@@ -40,7 +40,11 @@ def original_auto(data: Path, run_id: str) -> Path:
 def seal(data: Path, run_id: str, user: OsUser | None) -> None:
     """A server started on these files archives nothing and is alone. Safe again after a crash."""
     auto, kept = data / AUTO, kept_auto(data, run_id)
-    text = original_auto(data, run_id).read_text() if original_auto(data, run_id).is_file() else ""
+    text = (
+        original_auto(data, run_id).read_text("utf-8", "surrogateescape")
+        if original_auto(data, run_id).is_file()
+        else ""
+    )
     if not kept.is_file():
         part = kept.with_name(f".{kept.name}.part")
         if auto.is_file():
@@ -50,7 +54,7 @@ def seal(data: Path, run_id: str, user: OsUser | None) -> None:
         give(part, user)
         part.replace(kept)
     part = auto.with_name(f".{AUTO}.part")
-    with part.open("w") as file:
+    with part.open("w", encoding="utf-8", errors="surrogateescape") as file:
         file.write(hold(text, _SEALED, "sealed: this cluster was moved aside by a recovery"))
         file.flush()
         os.fsync(file.fileno())

@@ -91,7 +91,7 @@ class Selection:
         majors = {backup.major for backup in self.backups if backup.major}
         version = layout.resolve(self.cluster.data_directory) / "PG_VERSION" if self.cluster.data_directory else None
         if not majors and version is not None and version.is_file():
-            majors = {int(version.read_text().strip())}
+            majors = {int(version.read_text("utf-8").strip())}
         if not majors:
             majors = {found for backup in self.backups if (found := version_in_tar(backup.path)) is not None}
         if not majors:

@@ -17,7 +17,7 @@ def read(folder: Path) -> dict[str, int]:
     note = folder / NAME
     if not note.is_file():
         return {}
-    return {name: parse_lsn(end) for name, end in json.loads(note.read_text())["open"].items()}
+    return {name: parse_lsn(end) for name, end in json.loads(note.read_text("utf-8"))["open"].items()}
 
 
 def write(folder: Path, timeline: int, end: int, open_at: dict[str, int]) -> None:
@@ -28,7 +28,7 @@ def write(folder: Path, timeline: int, end: int, open_at: dict[str, int]) -> Non
         "open": {name: format_lsn(at) for name, at in open_at.items()},
     }
     part = folder / f"{NAME}.part"
-    with part.open("w") as file:
+    with part.open("w", encoding="utf-8") as file:
         file.write(json.dumps(note, indent=1) + "\n")
         file.flush()
         os.fsync(file.fileno())

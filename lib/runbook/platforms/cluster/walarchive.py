@@ -205,7 +205,7 @@ def read_timelines(archive: WalArchive, stage: Path) -> dict[int, tuple[Timeline
         match = HISTORY_NAME.match(name)
         assert match is not None
         number = int(match[1], 16)
-        lineage = parse_history(number, (stage / name).read_text(errors="replace"))
+        lineage = parse_history(number, (stage / name).read_text("utf-8", "replace"))
         if len(lineage) < 2 or any(a.number >= b.number for a, b in itertools.pairwise(lineage)):
             raise WalDamaged(
                 f"The timeline history {name} in {archive.where()} is damaged.", next="Restore it from a copy."

@@ -87,7 +87,7 @@ def _recover(sandbox: Sandbox, lsn: str) -> Sandbox:
     copy = [shutil.which("cp") or "/bin/cp", "-a", str(source), str(sandbox.data)]
     commands.run(copy, timeout=1800)
     (sandbox.data / "backup_manifest").unlink(missing_ok=True)
-    with (sandbox.data / "postgresql.auto.conf").open("a") as file:
+    with (sandbox.data / "postgresql.auto.conf").open("a", encoding="utf-8") as file:
         file.write(recovery_settings(sandbox.archive, lsn))
     signal = sandbox.data / "recovery.signal"
     signal.touch(mode=0o600)
