@@ -1,9 +1,69 @@
-"""What a file system must be told so that it holds after a power cut."""
+"""What a file system must be told so that it holds after a power cut, and what is said when it takes nothing."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
+
+from runbook.errors import PlatformError
+
+#: What the disk, its mount, its rights or the system's limits are to blame for: what happened, and the next command.
+_CAUSES = {
+    errno.ENOSPC: ("the disk is full", "df -h {folder}"),
+    errno.EDQUOT: ("the quota is used up", "df -h {folder}"),
+    errno.EROFS: ("the file system is mounted read-only", "findmnt -T {folder}"),
+    errno.EFBIG: ("the file may not grow further (a limit of this process)", "ulimit -a"),
+    errno.EIO: ("the disk reports an input/output error", "dmesg | tail"),
+    errno.EACCES: ("this user may not do it", "ls -ld {folder}"),
+    errno.EPERM: ("this user may not do it", "ls -ld {folder}"),
+    errno.ENAMETOOLONG: ("the name is too long for the file system", "runbook doctor"),
+    errno.ELOOP: ("a symbolic link leads back to itself", "ls -l {folder}"),
+    errno.ENOTDIR: ("a part of the path is no folder", "ls -ld {folder}"),
+    errno.EMFILE: ("this process may open no more files", "ulimit -n"),
+    errno.ENFILE: ("the system may open no more files", "sysctl fs.file-nr"),
+    errno.ENOMEM: ("the system has no memory left", "free -h"),
+    errno.ESTALE: ("the network file system has lost the file", "findmnt -T {folder}"),
+}
+
+
+def is_surroundings(cause: OSError) -> bool:
+    """True when the disk, its rights or the system's limits are to blame, and not this program."""
+    return cause.errno in _CAUSES
+
+
+def refusal(cause: OSError, path: Path | None = None) -> PlatformError:
+    """Return the error in words: the path, why, what is kept, and the next command.
+
+    Args:
+        path: the file in question, when the error does not name it.
+    """
+    why, next_command = _CAUSES.get(cause.errno or 0, (cause.strerror or str(cause), "runbook doctor"))
+    named = path or (Path(os.fsdecode(cause.filename)) if isinstance(cause.filename, (str, bytes)) else None)
+    place = str(named) if named is not None else "A file"
+    folder = shlex.quote(str(named.parent)) if named is not None else "."
+    return PlatformError(
+        f"{place} could not be read or written: {why}. What was journaled and archived before is kept.",
+        next=f"{next_command.format(folder=folder)}  # then: runbook runs",
+    )
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Within the block an error of a write or a sync, which knows only a descriptor, names the file.
+
+    Raises:
+        OSError: as it came, with the file's name.
+    """
+    try:
+        yield
+    except OSError as cause:
+        if cause.filename is None and cause.errno is not None:
+            raise OSError(cause.errno, cause.strerror, str(path)) from cause
+        raise
 
 
 def sync_folder(folder: Path) -> None:

@@ -10,6 +10,8 @@ import hashlib
 import os
 from pathlib import Path
 
+from runbook.errors import OperatorError
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 #: The mark that every process of a run carries in its environment.
@@ -20,9 +22,18 @@ PRODUCTION_ENV: dict[str, str | None] = {"RUNBOOK_PRODUCTION": "1", RUN_MARK: No
 
 
 def home() -> Path:
-    """The folder that holds params, reports and var."""
+    """The folder that holds params, reports and var.
+
+    Raises:
+        OperatorError: RUNBOOK_HOME cannot be followed to a folder.
+    """
     named = os.environ.get("RUNBOOK_HOME")
-    return Path(named).resolve() if named else CHECKOUT
+    if not named:
+        return CHECKOUT
+    try:
+        return Path(named).resolve()
+    except (OSError, RuntimeError) as cause:  # RuntimeError: a symbolic link back to itself, up to Python 3.12
+        raise OperatorError(f"RUNBOOK_HOME={named} cannot be used: {cause}.", next="unset RUNBOOK_HOME") from cause
 
 
 def _own_or_checkout(name: str) -> Path:

@@ -24,7 +24,7 @@ HALL = {"report", "archive", "controls", "schedule"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "sources": set(),
-    "disk": set(),
+    "disk": {"errors"},
     "redact": {"errors"},
     "clock": {"errors"},
     "layout": {"errors"},

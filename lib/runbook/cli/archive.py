@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from runbook import clock, layout
-from runbook.cli.output import say
+from runbook.cli.output import Listing, say, say_lines
 from runbook.errors import OperatorError
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def witness(
         say(f"Countersigned by {person}.")
     if (signature := path.with_name(path.name + ".sig")).is_file():
         files.append(signature)
-    say(path.read_text("utf-8").rstrip())
+    say_lines(path.read_text("utf-8").rstrip())
     for file in files:
         say(f"Written: {layout.short(file)}")
         if out is not None:
@@ -193,23 +193,19 @@ def prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would become of each record.")] = False,
 ) -> None:
     """Delete payloads whose retention has ended, behind signed tombstones; manifests and run.json stay for good."""
-    from rich.console import Console
-    from rich.table import Table
-
     from runbook.archive import retention
     from runbook.session import identity
 
     lines = retention.plan_pruning()
     chosen = retention.choose(lines, records or ())
-    table = Table(title=f"Retention of {len(lines)} records, by params/controls.yaml", title_justify="left")
-    for heading in ("No", "Record", "Rule", "Kept until (UTC)", "Payload", "Fate"):
-        table.add_column(heading, overflow="fold")
+    headings = ("No", "Record", "Rule", "Kept until (UTC)", "Payload", "Fate")
+    table = Listing(f"Retention of {len(lines)} records, by params/controls.yaml", *headings)
     for line in lines if dry_run else chosen:
         rule = f"{line.rule.id}, {clock.human_days(line.rule.keep)}" if line.rule is not None else "–"
         until = f"{line.until:%Y-%m-%d %H:%M:%S}" if line.until is not None else "–"
         size = clock.human_bytes(line.size)
-        table.add_row(f"{line.number:06d}", line.folder.name[7:], rule, until, size, str(line.fate))
-    Console(width=None if Console().is_terminal else 200).print(table)
+        table.add(f"{line.number:06d}", line.folder.name[7:], rule, until, size, str(line.fate))
+    table.show()
     freed = clock.human_bytes(sum(line.size for line in chosen))
     if dry_run:
         say(f"{len(chosen)} payloads, {freed}, would be deleted. Nothing was.")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from runbook import layout
+from runbook.cli.output import Listing, say
+from runbook.errors import ParamsError
 from runbook.session import notebook
 
+#: Of what is no terminal.
+_WIDTH = 120
 _NO_TARGETS = ("contacts", "controls")
 
 
@@ -21,17 +24,22 @@ def register(app: typer.Typer) -> None:
 
 def list_runbooks() -> None:
     """List the runbooks and the targets."""
-    console = Console()
     found = notebook.find_notebooks()
-    table = Table(title="Runbooks", title_justify="left")
-    for heading in ("Name", "What it answers or does", "File"):
-        table.add_column(heading)
+    table = Listing("Runbooks", "Name", "What it answers or does", "File")
     for name, path in found.items():
-        table.add_row(name, notebook.title_of(notebook.read_notebook(path)), layout.short(path))
-    console.print(table)
+        table.add(name, _title(path), layout.short(path))
+    table.show(_WIDTH)
     targets = sorted(path.stem for path in layout.params().glob("*.yaml") if path.stem not in _NO_TARGETS)
-    console.print(f"Targets: {', '.join(targets) or 'none: add a params file'}")
-    console.print(f"Next: runbook show {next(iter(found), 'RUNBOOK')}", soft_wrap=True)
+    say(f"Targets: {', '.join(targets) or 'none: add a params file'}")
+    say(f"Next: runbook show {next(iter(found), 'RUNBOOK')}")
+
+
+def _title(path: Path) -> str:
+    """One notebook that is broken must not hide the others."""
+    try:
+        return notebook.title_of(notebook.read_notebook(path))
+    except ParamsError as cause:
+        return cause.message
 
 
 def show_runbook(runbook: Annotated[str, typer.Argument(help="Its name, number or file.")]) -> None:
@@ -39,27 +47,23 @@ def show_runbook(runbook: Annotated[str, typer.Argument(help="Its name, number o
     path = notebook.find_notebook(runbook)
     content = notebook.read_notebook(path)
     declared = notebook.read_parameters(content, layout.short(path))
-    console = Console()
-    console.print(f"[bold]{notebook.title_of(content)}[/bold]\n{layout.short(path)}")
-    table = Table(title="Parameters", title_justify="left")
-    for heading in ("Name", "Type", "Default", "Unit", "Help"):
-        table.add_column(heading)
+    say(notebook.title_of(content))
+    say(layout.short(path))
+    table = Listing("Parameters", "Name", "Type", "Default", "Unit", "Help")
     for parameter in declared.values():
-        table.add_row(
-            parameter.name, parameter.type_name, _shown(parameter.default), parameter.unit or "", parameter.help
-        )
-    console.print(table)
-    console.print("Steps")
+        table.add(parameter.name, parameter.type_name, _shown(parameter.default), parameter.unit or "", parameter.help)
+    table.show(_WIDTH)
+    say("Steps")
     for number, step in enumerate(notebook.planned_steps(content), start=1):
-        console.print(f"  {number}. {step}", markup=False)
+        say(f"  {number}. {step}")
     checks = check_files(content)
     if checks:
-        console.print("Checks from files")
+        say("Checks from files")
         for name in checks:
-            console.print(f"  {name}", markup=False)
+            say(f"  {name}")
     if notebook.controls_of(content):
-        console.print(f"Controls: {', '.join(notebook.controls_of(content))}")
-    console.print(f"Next: runbook run {notebook.slug_of(path)} --target {declared['target'].default}", soft_wrap=True)
+        say(f"Controls: {', '.join(notebook.controls_of(content))}")
+    say(f"Next: runbook run {notebook.slug_of(path)} --target {declared['target'].default}")
 
 
 def check_files(content: dict[str, Any]) -> list[str]:

@@ -19,10 +19,7 @@ def drill(
     """Damage the sandbox amid traffic, recover it headless, and score what the recovery found against the truth."""
     import time
 
-    from rich.console import Console
-    from rich.table import Table
-
-    from runbook.cli.output import json_line, say
+    from runbook.cli.output import Listing, json_line, say
     from runbook.cli.sandbox import take_sandbox_fence
     from runbook.clock import human_seconds
     from runbook.errors import OperatorError
@@ -38,12 +35,11 @@ def drill(
     close_dead_runs()
     sandbox = cluster.up("small", after_backup=take_sandbox_fence, say=say)
     found = conduct(sandbox, chosen, number, say=say)
-    table = Table(title=f"Drill: {found.kind}, seed {found.seed}, {human_seconds(found.seconds)}", title_justify="left")
-    for heading in ("What", "Expected", "Seen", ""):
-        table.add_column(heading, overflow="fold")
+    title = f"Drill: {found.kind}, seed {found.seed}, {human_seconds(found.seconds)}"
+    table = Listing(title, "What", "Expected", "Seen", "")
     for mark in found.marks:
-        table.add_row(mark.what, mark.expected, mark.seen, {True: "yes", False: "NO", None: ""}[mark.good])
-    Console(width=None if Console().is_terminal else 160).print(table)
+        table.add(mark.what, mark.expected, mark.seen, {True: "yes", False: "NO", None: ""}[mark.good])
+    table.show(160)
     wrong = [mark.what for mark in found.marks if mark.good is False]
     code = found.outcome.exit_code if not wrong or found.outcome.exit_code else EXIT_CODES[Verdict.FAIL]
     verdict = found.outcome.verdict if not wrong or found.outcome.exit_code else str(Verdict.FAIL)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from runbook.cli.output import say
+from runbook.cli.output import Listing, say
 from runbook.errors import OperatorError
 
 if TYPE_CHECKING:
@@ -65,22 +65,18 @@ def _command(row: Row) -> str:
 
 
 def _print(counted: Counted, *, all_rows: bool) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     from runbook.controls.population import completeness
 
-    table = Table(title="Controls by records that verify", title_justify="left")
-    for heading in ("Control", "Target", "Period", "Due (UTC)", "Missed after", "State", "Record, or why"):
-        table.add_column(heading, overflow="fold")
+    headings = ("Control", "Target", "Period", "Due (UTC)", "Missed after", "State", "Record, or why")
+    table = Listing("Controls by records that verify", *headings)
     for count in completeness(counted.rows):
         mine = [row for row in counted.rows if (row.control, row.target) == (count.control, count.target)]
         for row in mine if all_rows else mine[-3:]:
             word = "OVERDUE" if row.is_overdue else f"{row.state}{', late' if row.is_late else ''}"
             told = (row.record or row.said) + (f", accepted by {row.certified_by}" if row.certified_by else "")
             due_at, deadline = f"{row.due_at:%Y-%m-%d %H:%M}", f"{row.deadline:%Y-%m-%d %H:%M}"
-            table.add_row(row.control, row.target, row.period, due_at, deadline, word, told)
-    Console(width=None if Console().is_terminal else 200, markup=False, highlight=False).print(table)
+            table.add(row.control, row.target, row.period, due_at, deadline, word, told)
+    table.show()
 
 
 def facts_of(counted: Counted, now: str) -> dict[str, Any]:

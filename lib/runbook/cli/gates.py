@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from runbook import texts
 from runbook.cli.output import json_line, say
+from runbook.redact import scrubber
 
 if TYPE_CHECKING:
     from runbook.gates.rules import Judged
@@ -213,19 +215,23 @@ def show_plan(opened: OpenGate) -> None:
     from rich.text import Text
 
     plan, state = opened.plan, opened.state
-    lines = [Text(f"Target {plan.target} ({opened.params.environment}), run {state.run}", style="bold")]
-    lines += [Text(f"asked for by {', '.join(state.operators)}, needs {opened.book.needed} other(s)"), Text("")]
+
+    def line(text: str, style: str = "") -> Text:
+        return Text(texts.visible_line(scrubber.text(text)), style=style)
+
+    lines = [line(f"Target {plan.target} ({opened.params.environment}), run {state.run}", style="bold")]
+    lines += [line(f"asked for by {', '.join(state.operators)}, needs {opened.book.needed} other(s)"), Text("")]
     for number, action in enumerate(plan.actions, start=1):
         undo = f"  (undo: {action.undo})" if action.undo else ""
-        lines.append(Text(f"{number:2}. {action.what}{undo}"))
-    lines += [Text(""), Text("Blast radius", style="bold"), *(Text(f"  {one}") for one in plan.blast_radius)]
+        lines.append(line(f"{number:2}. {action.what}{undo}"))
+    lines += [Text(""), Text("Blast radius", style="bold"), *(line(f"  {one}") for one in plan.blast_radius)]
     word, style = ("Reversible", "green") if plan.reversible else ("NOT reversible", "bold red")
-    lines.append(Text.assemble((word, style), f": {plan.undo}"))
+    lines.append(Text.assemble((word, style), line(f": {plan.undo}")))
     for name, value in sorted(plan.facts.items()):
-        lines.append(Text(f"  {name} = {value}"))
+        lines.append(line(f"  {name} = {value}"))
     lines += [Text(""), Text(f"SHA-256 {opened.book.plan}")]
     console = Console(width=None if Console().is_terminal else 120)
-    console.print(Panel(Group(*lines), title=Text(plan.title), title_align="left", expand=False))
+    console.print(Panel(Group(*lines), title=line(plan.title), title_align="left", expand=False))
 
 
 def _folders_with_gates() -> list[Path]:

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from runbook import clock, layout
-from runbook.cli.output import say
+from runbook.cli.output import Listing, say
 from runbook.errors import OperatorError
 from runbook.gates import signers
 from runbook.gates.signers import Signer
@@ -31,22 +31,18 @@ _Moment = Annotated[str | None, typer.Option(metavar="TIME", help="With its zone
 @app.command("list")
 def list_keys(target: Target = "sandbox") -> None:
     """List the people whose keys count, with fingerprints and validity."""
-    from rich.console import Console
-    from rich.table import Table
-
     params = load_params(target)
     path = signers.signers_path(params)
     found = signers.read_signers(path)
-    table = Table(title=layout.short(path), title_justify="left")
-    for heading in ("Line", "Person", "Key", "Fingerprint", "Valid from", "Valid until", "Counts"):
-        table.add_column(heading, overflow="fold")
+    headings = ("Line", "Person", "Key", "Fingerprint", "Valid from", "Valid until", "Counts")
+    table = Listing(layout.short(path), *headings)
     for one in found:
-        table.add_row(
+        table.add(
             str(one.line), one.principal, one.key_type, one.fingerprint, _moment(one.valid_after),
             _moment(one.valid_before), _counts(one, params),
         )  # fmt: skip
     if found:
-        Console(width=None if Console().is_terminal else 200).print(table)
+        table.show()
     else:
         say(f"{layout.short(path)} lists nobody.")
     say(f"Next: runbook keys check --target {target}")

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
+import json
 import os
 import sys
-import traceback
+from typing import TYPE_CHECKING
 
-import typer
-from typer._click.exceptions import ClickException, NoSuchOption, UsageError
+if TYPE_CHECKING:
+    import typer
+    from typer._click.exceptions import UsageError
 
-from runbook.cli import answers, catalog, drill, due, gates, output, past, running
-from runbook.errors import OperatorError, RunbookError, TargetLocked
-from runbook.redact import scrubber
+# Everything else is imported where it is used: an import that fails must still end with an exit code and the JSON line.
 
 #: Groups with a module of their own: command, module.
 _GROUPS = {
@@ -36,6 +34,13 @@ last line on standard output of run, resume, redo, close, abort, answer, approve
 
 def build_app(command: str | None) -> typer.Typer:
     """The command line; of the groups only the one that is called is loaded, without a command all are."""
+    import importlib
+    import importlib.util
+
+    import typer
+
+    from runbook.cli import answers, catalog, drill, due, gates, past, running
+
     app = typer.Typer(
         help=_HELP,
         no_args_is_help=True,
@@ -62,7 +67,70 @@ def command_names(app: typer.Typer) -> list[str]:
 
 
 def run_cli(argv: list[str]) -> int:
-    """The command has been carried out, or its refusal was printed. Returns the exit code."""
+    """The command has been carried out, or its refusal was printed. Returns the exit code, whatever happens."""
+    _open_streams()
+    try:
+        code = _run(argv)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # The reader of our output has gone (`runbook runs | head`): nothing more can be said to it.
+        return _drop_output(4)
+    except BaseException as cause:  # noqa: BLE001 - what failed before or besides the command: an import, a stream, the printing itself
+        return _last_resort(cause)
+
+
+def _open_streams() -> None:
+    """Both streams are there, and take any text: one that its encoding does not have is shown as an escape."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # `>&-`
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123 - for the whole process
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _drop_output(code: int) -> int:
+    """What is left in the buffer goes nowhere: its flush at exit would fail again, and change the exit code."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):
+        return code  # no stream of the system's, as in a test
+    return code
+
+
+def _last_resort(cause: BaseException) -> int:
+    """The exit code and the JSON line for what no other place has caught; without any module of ours that may be broken."""
+    stopped = isinstance(cause, (KeyboardInterrupt, SystemExit))
+    reason = "Stopped before the command had begun." if stopped else f"{type(cause).__name__}: {_message(cause)}"
+    try:
+        sys.stderr.write(f"INCOMPLETE: {reason}\nNext: runbook doctor\n")
+        line = {"run": None, "verdict": "INCOMPLETE", "reason": reason, "record": None, "next": "runbook doctor"}
+        sys.stdout.write(json.dumps({**line, "exit_code": 4}) + "\n")
+        sys.stdout.flush()
+    except OSError:
+        return _drop_output(4)
+    return 4
+
+
+def _message(cause: BaseException) -> str:
+    """The error's words on one line, without a secret as far as those are known."""
+    words = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(cause)[:1000])
+    redact = sys.modules.get("runbook.redact")
+    return str(redact.scrubber.text(words)) if redact is not None and hasattr(redact, "scrubber") else words
+
+
+def _run(argv: list[str]) -> int:
+    import traceback
+
+    import typer
+    from typer._click.exceptions import ClickException, UsageError
+
+    from runbook import disk, environment
+    from runbook.cli import output, running
+    from runbook.errors import OperatorError, RunbookError, TargetLocked
+
+    environment.drop_libpq()
     command = next((word for word in argv if not word.startswith("-")), None)
     app = build_app(command)
     if command is not None and command not in command_names(app):
@@ -86,16 +154,18 @@ def run_cli(argv: list[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return output.show_error(RunbookError("Stopped by Ctrl-C.", next="runbook runs"), "INCOMPLETE", 4)
     except BrokenPipeError:
-        # The reader of our output has gone (`runbook runs | head`): nothing more can be said to it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 4
-    except Exception as cause:  # noqa: BLE001 - a fault of ours: shown whole, scrubbed, and typed as INCOMPLETE
-        print(scrubber.text("".join(traceback.format_exception(cause))), file=sys.stderr)
+        raise
+    except Exception as cause:  # noqa: BLE001 - typed as INCOMPLETE, scrubbed
+        if isinstance(cause, OSError) and disk.is_surroundings(cause):
+            return output.show_error(disk.refusal(cause), "INCOMPLETE", 4)
+        output.warn_lines("".join(traceback.format_exception(cause)))
         return output.show_error(RunbookError(f"A fault of ours: {cause}", next="runbook doctor"), "INCOMPLETE", 4)
     return code if isinstance(code, int) else 0
 
 
 def _explain(cause: UsageError) -> str:
+    from typer._click.exceptions import NoSuchOption
+
     message = cause.format_message()
     if isinstance(cause, NoSuchOption) and not cause.possibilities and cause.ctx is not None:
         from runbook.params.loading import nearest

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from runbook import texts
 from runbook.errors import RunbookError
 from runbook.redact import looks_like_secret, scrubber
 
@@ -13,9 +14,64 @@ if TYPE_CHECKING:
     from runbook.runner.execute import Outcome
 
 
+#: Characters of a reason on the terminal and in the JSON line; the record has the whole.
+_REASON_LENGTH = 4000
+
+
+def clean(text: str) -> str:
+    """Return the text as a terminal may have it: no secret, no control character, and no line that begins like one of ours.
+
+    >>> clean("public.t\\x1b[2J\\nPASS: all is well")
+    'public.t␛[2J\\n  PASS: all is well'
+    """
+    return texts.visible(scrubber.text(text)).replace("\n", "\n  ")
+
+
 def say(text: str) -> None:
-    """A line for people on standard output, scrubbed."""
-    print(scrubber.text(text))
+    """Print a text for people on standard output; its further lines are indented."""
+    print(clean(text))
+
+
+def say_lines(text: str) -> None:
+    """Print lines of ours as they are, such as a text to sign."""
+    print(texts.visible(scrubber.text(text)))
+
+
+def warn(text: str) -> None:
+    """Print a text for people on standard error."""
+    print(clean(text), file=sys.stderr, flush=True)
+
+
+def warn_lines(text: str) -> None:
+    """Print lines of ours, such as a traceback, on standard error."""
+    print(texts.visible(scrubber.text(text)), file=sys.stderr, flush=True)
+
+
+class Listing:
+    """A table on the terminal, whose cells are text and never markup."""
+
+    def __init__(self, title: str, *headings: str) -> None:
+        from rich.table import Table
+
+        self._table = Table(title=self._text(title), title_justify="left")
+        for heading in headings:
+            self._table.add_column(heading, overflow="fold")
+
+    def add(self, *cells: str) -> None:
+        """Add a row."""
+        self._table.add_row(*(self._text(cell) for cell in cells))
+
+    def show(self, width: int = 200) -> None:
+        """Print it; `width` is for what is no terminal."""
+        from rich.console import Console
+
+        Console(width=None if Console().is_terminal else width).print(self._table)
+
+    @staticmethod
+    def _text(cell: str) -> Any:
+        from rich.text import Text
+
+        return Text(texts.visible_line(scrubber.text(cell)))
 
 
 def json_line(
@@ -25,18 +81,19 @@ def json_line(
     content = {
         "run": run,
         "verdict": verdict,
-        "reason": reason,
+        "reason": texts.cut(reason, _REASON_LENGTH),
         "record": record,
         "next": next,
         "exit_code": exit_code,
     }
     sys.stderr.flush()
-    print(json.dumps(scrubber.value(content), ensure_ascii=False), flush=True)
+    # ASCII: no locale and no terminal changes it. DEL is the one control character that JSON leaves as it is.
+    print(json.dumps(scrubber.value(content)).replace("\x7f", "\\u007f"), flush=True)
 
 
 def show_outcome(outcome: Outcome) -> int:
     """Verdict, reason, report and next command are printed. Returns the exit code."""
-    say(f"{outcome.verdict}: {outcome.reason}")
+    say(f"{outcome.verdict}: {texts.cut(outcome.reason, _REASON_LENGTH)}")
     if outcome.record:
         say(f"Report: {outcome.record}/report.html")
     say(f"Next: {outcome.next}")
@@ -56,7 +113,9 @@ def show_error(error: RunbookError, verdict: str, exit_code: int, run: str | Non
     from runbook.session.credentials import register_all_secrets
 
     register_all_secrets()  # what was given in a wrong place may be a secret that no run has resolved yet
-    print(scrubber.text(f"{verdict}: {error}"), file=sys.stderr, flush=True)
+    warn(f"{verdict}: {texts.cut(error.message, _REASON_LENGTH)}")
+    if error.next:
+        warn(f"Next: {error.next}")
     json_line(
         run=run, verdict=verdict, reason=error.message, record=None, next=error.next or "runbook --help",
         exit_code=exit_code,

@@ -23,7 +23,7 @@ def page(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show whom and what; send nothing.")] = False,
 ) -> int:
     """Call who is on duty, with the run's state, what waits, and the next command. Exit 0 when a channel accepted it."""
-    from runbook.cli.output import json_line, say
+    from runbook.cli.output import json_line, say, say_lines
     from runbook.errors import ParamsError
     from runbook.model import EXIT_CODES, Status, Verdict
     from runbook.runner.paging import page_role
@@ -38,7 +38,8 @@ def page(
         say(f"{paged.before} Whoever got that one gets this one too, and it says so.")
     if dry_run:
         who = ", ".join(one.name for one in paged.people) or "nobody is on duty"
-        say(f"Dry run, nothing is sent. Would be called, in this order: {who}\n\n{paged.title}\n\n{paged.body}")
+        say(f"Dry run, nothing is sent. Would be called, in this order: {who}")
+        say_lines(f"\n{paged.title}\n\n{paged.body}")
         reason = f"Dry run: {who}."
         json_line(run=folder.name, verdict="DRY", reason=reason, record=paged.record, next=status_command, exit_code=0)
         return 0

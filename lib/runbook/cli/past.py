@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from runbook.cli.output import say, show_outcome
+from runbook.cli.output import Listing, say, show_outcome
 
 if TYPE_CHECKING:
     from runbook.session.state import RunState
@@ -42,9 +42,6 @@ def runs(
     all_runs: Annotated[bool, typer.Option("--all", help="Not only the last twenty.")] = False,
 ) -> None:
     """List the runs that were opened."""
-    from rich.console import Console
-    from rich.table import Table
-
     from runbook import layout
     from runbook.runner.closing import read_state
     from runbook.session.ledger import read_lines
@@ -53,9 +50,8 @@ def runs(
     _close_dead()
     lines = read_lines()
     shown = lines if all_runs else lines[-20:]
-    table = Table(title=f"{len(shown)} of {len(lines)} runs", title_justify="left")
-    for heading in ("No", "Opened (UTC)", "Run", "Target", "Operator", "Where it stands", "Record"):
-        table.add_column(heading, overflow="fold")
+    headings = ("No", "Opened (UTC)", "Run", "Target", "Operator", "Where it stands", "Record")
+    table = Listing(f"{len(shown)} of {len(lines)} runs", *headings)
     last = None
     for line in shown:
         place = layout.run(line.run)
@@ -63,9 +59,9 @@ def runs(
         record = state.records[-1].rpartition("/")[2][:6] if state is not None and state.records else ""
         where = standing(state) if state is not None else "its folder is gone"
         opened = line.opened[:19].replace("T", " ")
-        table.add_row(str(line.number), opened, line.run, line.target, line.operator, where, record)
+        table.add(str(line.number), opened, line.run, line.target, line.operator, where, record)
         last = line.run
-    Console(width=None if Console().is_terminal else 200).print(table)
+    table.show()
     say(f"Next: runbook status {last}" if last else "Next: runbook list")
 
 

@@ -38,6 +38,7 @@ from runbook.session.request import (
     start_attempt,
 )
 from runbook.session.state import RunState
+from runbook.texts import visible
 
 #: Seconds that a stopped kernel has for its cleanups: all of a stopped run must be gone within ten.
 _CLEANUP_SECONDS = 3.5
@@ -225,7 +226,7 @@ def _note(journal: Journal, folder: Path, kernel: Kernel, cause: BaseException) 
         journal.append("problem", kind="timeout", reason=f"A cell did not end in its time {where}.")
         kernel.interrupt()
     else:
-        print(scrubber.text("".join(traceback.format_exception(cause))), file=sys.stderr)
+        print(visible(scrubber.text("".join(traceback.format_exception(cause)))), file=sys.stderr)
         reason = f"The runner failed {where}: {type(cause).__name__}: {_first_line(str(cause))}"
         journal.append("problem", kind="runner", reason=reason, next_step="See the traceback above.")
         kernel.interrupt()

@@ -12,6 +12,7 @@ from runbook.index.build import Built, build_index
 from runbook.index.population import Control, Due, Excepted
 from runbook.params.controls import load_controls
 from runbook.redact import scrubber
+from runbook.texts import visible
 
 #: With more records than this a run does not wait for the pages: what counts for a control is verified, signature by signature.
 #: `runbook archive index` builds them, from a scheduler for example.
@@ -62,4 +63,4 @@ def refresh_index() -> None:
         problem = f"The index pages were left as they are: building them from {count} records takes seconds."
     except Exception as cause:  # noqa: BLE001 - the record is archived: whatever the pages lack, the run has ended
         problem = f"The index pages could not be built: {cause}"
-    print(scrubber.text(f"NOTE: {problem}\nNext: runbook archive index"), file=sys.stderr, flush=True)
+    print(visible(scrubber.text(f"NOTE: {problem}\nNext: runbook archive index")), file=sys.stderr, flush=True)

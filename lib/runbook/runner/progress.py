@@ -15,6 +15,7 @@ from runbook.model import StepRecord, StepState
 from runbook.runner.closing import read_state
 from runbook.session.request import JOURNAL, PROGRESS
 from runbook.session.state import RunState
+from runbook.texts import visible_line
 
 _INTERVAL_SECONDS = 0.25
 
@@ -103,7 +104,7 @@ class Display:
                 shown.add((step.name, step.state))
                 assert state is not None
                 took = f" {clock.human_seconds(step.seconds)}" if step.seconds is not None else ""
-                print(f"{step_text(state, step)}: {step.state}{took}", file=sys.stderr, flush=True)
+                print(visible_line(f"{step_text(state, step)}: {step.state}{took}"), file=sys.stderr, flush=True)
 
     def _show_live(self) -> None:
         from rich.console import Console
@@ -129,10 +130,14 @@ class Display:
                 ran = (clock.now() - step.started_at).total_seconds() if step.started_at else 0.0
                 progress = read_progress(self._folder)
                 said = progress_text(progress, step.name)
-                lines.append(Text(f"▶ {step_text(state, step)}  {clock.human_seconds(ran)}  {said}", style="cyan"))
+                lines.append(
+                    Text(visible_line(f"▶ {step_text(state, step)}  {clock.human_seconds(ran)}  {said}"), style="cyan")
+                )
                 if progress is not None and said and progress["total"]:
                     lines.append(ProgressBar(total=progress["total"], completed=progress["done"], width=60))
             elif step.state is not StepState.NOT_RUN:
                 mark, style = ("✔", "green") if step.state is StepState.DONE else ("✘", "red")
-                lines.append(Text(f"{mark} {step_text(state, step)}  {step.seconds or 0:.1f} s", style=style))
+                lines.append(
+                    Text(visible_line(f"{mark} {step_text(state, step)}  {step.seconds or 0:.1f} s"), style=style)
+                )
         return Group(*lines)

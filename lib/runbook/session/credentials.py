@@ -53,7 +53,9 @@ def register_secrets(params: Params) -> None:
     for name in named_variables(params):
         value = environment.value_of(name) or ""
         if _SECRET_NAME.search(name) and len(value) >= redact.SHORTEST:
-            with contextlib.suppress(ParamsError):  # a short password in a long value: only the hook's owner can lengthen it
+            with contextlib.suppress(
+                ParamsError
+            ):  # a short password in a long value: only the hook's owner can lengthen it
                 redact.scrubber.register(name, value)
     register_addresses()
 

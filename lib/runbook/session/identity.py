@@ -8,12 +8,15 @@ import socket
 from pathlib import Path
 from typing import Any
 
+from runbook.texts import visible_line
+
 Identity = dict[str, Any]
 
 
 def operator() -> str:
     """The person at work: whoever called sudo, else the user of this process."""
-    return os.environ.get("SUDO_USER") or getpass.getuser()
+    name = os.environ.get("SUDO_USER") or getpass.getuser()
+    return visible_line(name)  # SUDO_USER is anybody's text, and this is written into evidence
 
 
 def host() -> str:

@@ -13,7 +13,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from runbook import clock
+from runbook import clock, disk
 from runbook.errors import PlatformError
 from runbook.redact import scrubber
 
@@ -92,7 +92,7 @@ class Journal:
             TypeError: a field is not JSON.
         """
         body = scrubber.value(fields)
-        with self._thread:
+        with self._thread, disk.naming(self.path):
             descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -132,9 +132,13 @@ def _write_all(descriptor: int, data: bytes) -> None:
 def write_atomically(path: Path, data: bytes, *, sync: bool = True) -> None:
     """The file holds exactly these bytes, or what it held before: never a part."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-    with temporary.open("wb") as file:
-        file.write(data)
-        if sync:
-            file.flush()
-            os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with disk.naming(path), temporary.open("wb") as file:
+            file.write(data)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)  # on a full disk half a file would take room for nothing
+        raise

@@ -9,8 +9,7 @@ import fcntl
 import os
 from dataclasses import dataclass
 
-from runbook import clock, layout
-from runbook.disk import sync_folder
+from runbook import clock, disk, layout
 
 
 @dataclass(frozen=True)
@@ -31,18 +30,24 @@ def append_line(run_id: str, runbook: str, target: str, operator: str) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        data = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
-        if data and not data.endswith(b"\n"):
-            # A torn line is left for an auditor to see; it just must not swallow this one.
-            os.write(descriptor, b"\n")
-        number = max((line.number for line in parse_lines(data.decode("utf-8", "replace"))), default=0) + 1
-        fields = (f"{number:06d}", clock.stamp(clock.now()), run_id, runbook, target, operator.replace(" ", "_"))
-        os.write(descriptor, (" ".join(fields) + "\n").encode())
-        os.fsync(descriptor)
+        with disk.naming(path):
+            number = _append(descriptor, run_id, runbook, target, operator)
     finally:
         os.close(descriptor)
-    sync_folder(path.parent)
+    disk.sync_folder(path.parent)
+    return number
+
+
+def _append(descriptor: int, run_id: str, runbook: str, target: str, operator: str) -> int:
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    data = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+    if data and not data.endswith(b"\n"):
+        # A torn line is left for an auditor to see; it just must not swallow this one.
+        os.write(descriptor, b"\n")
+    number = max((line.number for line in parse_lines(data.decode("utf-8", "replace"))), default=0) + 1
+    fields = (f"{number:06d}", clock.stamp(clock.now()), run_id, runbook, target, "_".join(operator.split()))
+    os.write(descriptor, (" ".join(fields) + "\n").encode())
+    os.fsync(descriptor)
     return number
 
 
