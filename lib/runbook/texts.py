@@ -9,6 +9,9 @@ from pathlib import Path
 from runbook import clock, layout
 from runbook.errors import ParamsError
 
+#: Characters of one text in a table, a page, a message or a variable; run.json keeps the whole of a check's reason and of a finding.
+LONGEST = 4000
+_SLACK = len("… (1023.9 KiB)")
 #: What would be invisible, or would turn the text around it: each shown as what it is.
 _SEEN = {code: chr(0x2400 + code) for code in range(0x20) if code not in (0x09, 0x0A)} | {
     0x7F: "\u2421",
@@ -46,10 +49,10 @@ def visible_line(text: str) -> str:
 def cut(text: str, limit: int) -> str:
     """Return the text, or its beginning and how long the whole is.
 
-    >>> cut("short", 10), cut("x" * 2048, 4)
-    ('short', 'xxxx… (2.0 KiB)')
+    >>> cut("short", 10), cut("x" * 2048, 4), cut(cut("x" * 2048, 4), 4)
+    ('short', 'xxxx… (2.0 KiB)', 'xxxx… (2.0 KiB)')
     """
-    if len(text) <= limit:
+    if len(text) <= limit + _SLACK:  # what was cut before is not cut again
         return text
     size = len(text.encode("utf-8", "surrogatepass"))
     return f"{text[:limit]}… ({clock.human_bytes(size)})"

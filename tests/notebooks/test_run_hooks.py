@@ -86,6 +86,43 @@ def test_hook_that_fails_changes_no_verdict_and_stands_in_the_record(
     assert "The hook on_finish" in (house.home / result.last["record"] / "report.html").read_text()
 
 
+def test_hook_that_the_system_cannot_start_blocks_no_command(house: House) -> None:
+    script = house.home / "hook"
+    script.write_text("echo a shell would start it\n")
+    script.chmod(0o755)
+    house.add_params(more="hooks:\n" + hook("on_finish", str(script)))
+    house.add_notebook("task", PASSING, CONCLUDE)
+    result = house.runbook("run", "task")
+    assert (result.code, result.last["verdict"]) == (0, "PASS"), result.stderr
+    (limit,) = house.record(result)["limitations"]
+    assert "cannot be started: it is no program, and no script that begins with a line such as #!/bin/sh" in limit
+    assert [house.inside(*words).code for words in (["runs"], ["run", "task"])] == [0, 0]
+
+
+HUGE = (
+    'text = "CHECK (" + ",".join(map(str, range(150000))) + ")"\n'
+    'check = Check(id="rows", title="Rows are there", status=Status.FAIL, expected="3", observed="2", reason=text)\n'
+    "run.check(check)"
+)
+SHOWN = (
+    "from runbook.report.tables import checks_table, table\nchecks_table([check])",
+    'table([{"note": text, "more": [text], "facts": {"a": text}}], caption="Notes")',
+)
+
+
+def test_text_of_a_megabyte_keeps_no_hook_from_its_call_and_is_kept_once(listening: House) -> None:
+    listening.add_notebook("task", HUGE, *SHOWN, CONCLUDE)
+    result = listening.runbook("run", "task")
+    assert (result.code, result.last["verdict"]) == (1, "FAIL"), result.stderr[-2000:]
+    assert told(listening, "on_fail") == ["FAIL 1 sandbox"]
+    assert len(result.stdout) < 20_000 and "… (916.9 KiB)" in result.last["reason"]
+    record = listening.home / result.last["record"]
+    sizes = {path.name: path.stat().st_size for path in record.iterdir()}
+    assert sizes.pop("run.json") < 1_100_000, "the whole text, once"
+    assert max(sizes.values()) < 200_000, sizes
+    assert listening.inside("runs").code == 0
+
+
 def test_time_of_a_hook_is_not_the_run_s(house: House) -> None:
     house.add_params(more="hooks:\n" + hook("on_finish", "/bin/sleep", "3"))
     house.add_notebook("task", PASSING, CONCLUDE)

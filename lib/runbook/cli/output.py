@@ -14,10 +14,6 @@ if TYPE_CHECKING:
     from runbook.runner.execute import Outcome
 
 
-#: Characters of a reason on the terminal and in the JSON line; the record has the whole.
-_REASON_LENGTH = 4000
-
-
 def clean(text: str) -> str:
     """Return the text as a terminal may have it: no secret, no control character, and no line that begins like one of ours.
 
@@ -81,7 +77,7 @@ def json_line(
     content = {
         "run": run,
         "verdict": verdict,
-        "reason": texts.cut(reason, _REASON_LENGTH),
+        "reason": texts.cut(reason, texts.LONGEST),
         "record": record,
         "next": next,
         "exit_code": exit_code,
@@ -93,7 +89,7 @@ def json_line(
 
 def show_outcome(outcome: Outcome) -> int:
     """Verdict, reason, report and next command are printed. Returns the exit code."""
-    say(f"{outcome.verdict}: {texts.cut(outcome.reason, _REASON_LENGTH)}")
+    say(f"{outcome.verdict}: {texts.cut(outcome.reason, texts.LONGEST)}")
     if outcome.record:
         say(f"Report: {outcome.record}/report.html")
     say(f"Next: {outcome.next}")
@@ -113,7 +109,7 @@ def show_error(error: RunbookError, verdict: str, exit_code: int, run: str | Non
     from runbook.session.credentials import register_all_secrets
 
     register_all_secrets()  # what was given in a wrong place may be a secret that no run has resolved yet
-    warn(f"{verdict}: {texts.cut(error.message, _REASON_LENGTH)}")
+    warn(f"{verdict}: {texts.cut(error.message, texts.LONGEST)}")
     if error.next:
         warn(f"Next: {error.next}")
     json_line(

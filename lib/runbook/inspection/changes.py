@@ -10,6 +10,7 @@ from pathlib import Path
 
 from runbook.errors import PlatformError
 from runbook.inspection.states import Seen
+from runbook.texts import LONGEST, cut
 
 #: What is not for the server to carry out: names, literals, comments. The words in them decide nothing.
 _SAID = re.compile(r"""\"(?:[^\"]|\"\")*\"|'(?:[^']|'')*'|--[^\n]*""")
@@ -57,7 +58,7 @@ def _file(one: Seen, statements: str, what: str) -> str:
     lines = [
         _comment(f"{what} for {one.check}: {one.object}"),
         _comment(f"database: {one.run_in or one.database or 'any'}"),
-        _comment(f"observed: {one.observed}, expected {one.expected}; {one.note}"),
+        _comment(f"observed: {one.observed}, expected {one.expected}; {cut(one.note, LONGEST)}"),
         _comment(
             "no transaction: run it outside of one"
             if _OUTSIDE.search(_SAID.sub("", statements))

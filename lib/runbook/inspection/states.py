@@ -12,9 +12,12 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from runbook.model import Check, Finding, Severity, Status
+from runbook.texts import cut
 
 #: More findings of one check say the same once more; their number is always told.
 MOST_FINDINGS = 50
+#: Characters of a note in a reason; the finding has it whole.
+_NOTE = 1000
 
 
 class SignedException(Protocol):
@@ -176,7 +179,7 @@ def accepted(looked: Iterable[Looked], exceptions: Mapping[str, SignedException]
         first, more = covered[0], f", and {len(covered) - 1} more" if len(covered) > 1 else ""
         said.append(
             f"Excepted until {signed.expires} ({signed.reason}; owner {signed.owner}, signed by {signed.signer}): "
-            f"{first.check}: {first.state}: {first.object}: {first.note}{more}"
+            f"{first.check}: {first.state}: {first.object}: {cut(first.note, _NOTE)}{more}"
         )
     found = [seen for one in listed for seen in one.findings if seen.state is not fail_on]
     if fail_on is State.CRITICAL and found:
@@ -195,10 +198,12 @@ def as_check(looked: Looked, fail_on: State) -> Check:
     status, reason, next_step = Status.PASS, None, None
     if failing:
         status, next_step = Status.FAIL, looked.next
-        reason = f"{failing[0].object}: {failing[0].observed}, expected {failing[0].expected}. {failing[0].note}"
+        reason = (
+            f"{failing[0].object}: {failing[0].observed}, expected {failing[0].expected}. {cut(failing[0].note, _NOTE)}"
+        )
     elif unmeasured:
         status = Status.UNKNOWN
-        reason = f"Not measured: {unmeasured[0].object}: {unmeasured[0].note}"
+        reason = f"Not measured: {unmeasured[0].object}: {cut(unmeasured[0].note, _NOTE)}"
         key = unmeasured[0].key if looked.by_place else looked.name
         next_step = looked.lacking or (
             "Grant or install what is missing; where that cannot be, a second person signs it: "

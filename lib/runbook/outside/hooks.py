@@ -19,8 +19,6 @@ from runbook.redact import scrubber
 _KEPT = 4000
 #: Characters of a command line in a message.
 _SHOWN = 200
-#: Characters of one fact: enough for a person, far from the limit of one variable, 128 KiB.
-_FACT_LENGTH = 4000
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ def describe_hook(hook: Hook) -> str:
 
 
 def _short(facts: Mapping[str, str]) -> dict[str, str]:
-    return {name: texts.cut(texts.visible(value), _FACT_LENGTH) for name, value in facts.items()}
+    return {name: texts.cut(texts.visible(value), texts.LONGEST) for name, value in facts.items()}
 
 
 def fact_variables(facts: Mapping[str, str]) -> dict[str, str]:

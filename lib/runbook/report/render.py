@@ -20,6 +20,7 @@ from runbook.report.markdown import slug
 from runbook.report.notebook import TEMPLATES, cells_not_run, notebook_html
 from runbook.report.tables import SIGNS
 from runbook.report.values import amount_text, number_text, text_of, time_text, visible
+from runbook.texts import LONGEST, cut
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -36,6 +37,7 @@ def _template() -> Template:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=lambda value: cut(value, LONGEST) if type(value) is str else value,  # Markup is ours, and whole
     )
     environment.filters.update(
         amount=amount_text, number=number_text, shown=text_of, slug=slug, time=time_text, flattened=view.flattened

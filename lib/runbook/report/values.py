@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Any, TypeGuard
 
 from runbook import clock
-from runbook.texts import visible
+from runbook.texts import LONGEST, cut, visible
 
 __all__ = ["amount_text", "is_number", "number_text", "plain", "text_of", "time_text", "visible"]
 
@@ -72,7 +72,7 @@ def time_text(moment: datetime) -> str:
 
 
 def text_of(value: Any) -> str:
-    """Any value as one piece of text, in which nothing hides.
+    """Any value as one piece of text, in which nothing hides; a very long one is cut and says how long it is.
 
     >>> text_of(None), text_of(True), text_of(["a", 1]), text_of(timedelta(seconds=75))
     ('–', 'yes', 'a, 1', '1 min 15 s')
@@ -92,13 +92,17 @@ def text_of(value: Any) -> str:
     if isinstance(value, timedelta):
         return clock.human_seconds(value.total_seconds())
     if isinstance(value, bytes):
-        return visible(value.decode("utf-8", "backslashreplace"))
+        return _shown(value.decode("utf-8", "backslashreplace"))
     if isinstance(value, dict):
-        return visible(json.dumps(value, default=text_of, ensure_ascii=False, sort_keys=True))
+        return _shown(json.dumps(value, default=text_of, ensure_ascii=False, sort_keys=True))
     if isinstance(value, (list, tuple, set, frozenset)):
         parts = [text_of(item) for item in value]
-        return ", ".join(sorted(parts) if isinstance(value, (set, frozenset)) else parts)
-    return visible(str(value))
+        return cut(", ".join(sorted(parts) if isinstance(value, (set, frozenset)) else parts), LONGEST)
+    return _shown(str(value))
+
+
+def _shown(text: str) -> str:
+    return visible(cut(text, LONGEST))
 
 
 def amount_text(value: float, unit: str) -> str:

@@ -14,6 +14,7 @@ from runbook.session import gatebook, pagebook, questions
 from runbook.session.journal import Event
 from runbook.session.state import OnceState, Problem, RunState
 from runbook.session.verdict import judge
+from runbook.texts import LONGEST, cut
 
 _WORSE = {Status.PASS: 0, Status.UNKNOWN: 1, Status.FAIL: 2}
 
@@ -272,7 +273,7 @@ def fold(events: Iterable[Event]) -> RunState:
         accepted_changes=tuple(known.accepted),
         executed_at=known.executed_at,
         verdict=judgement.verdict,
-        reason=judgement.reason,
+        reason=cut(judgement.reason, LONGEST),  # each check keeps its own, whole
         exit_code=judgement.exit_code,
         next_command=judgement.next_command,
     )
