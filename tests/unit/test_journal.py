@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 from pathlib import Path
 
 import pytest
@@ -104,3 +105,11 @@ def test_atomic_write_leaves_no_part_behind(tmp_path: Path) -> None:
     write_atomically(path, b"2")
     assert path.read_bytes() == b"2"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_names_in_other_bytes_than_utf8_are_journaled_as_text(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    name = os.fsdecode(b'm\xe4rz "\\"')
+    journal.append("chosen", backup=name, half="\ud800")
+    (event,) = read_events(journal.path)
+    assert (event["backup"], event["half"]) == ('m\\xe4rz "\\"', "\ufffd")

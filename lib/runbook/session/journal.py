@@ -19,6 +19,11 @@ from runbook.redact import scrubber
 
 Event = dict[str, Any]
 
+#: Bytes of names that are not UTF-8 (PEP 383), and other half characters: UTF-8 has no form for them, so the journal shows them.
+_BYTES = {0xDC00 + byte: f"\\\\x{byte:02x}" for byte in range(0x80, 0x100)} | {
+    code: "\ufffd" for code in range(0xD800, 0xE000) if not 0xDC80 <= code <= 0xDCFF
+}
+
 
 def scan_events(data: bytes, where: str) -> tuple[list[Event], int]:
     """The events in a journal's bytes, and how many bytes are whole.
@@ -98,7 +103,7 @@ class Journal:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
                 self._catch_up(descriptor)
                 entry = {"n": self._count + 1, "at": clock.stamp(clock.now()), "event": event, **body}
-                line = json.dumps(entry, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+                line = json.dumps(entry, ensure_ascii=False, allow_nan=False).translate(_BYTES).encode() + b"\n"
                 _write_all(descriptor, line)
                 os.fsync(descriptor)
                 self._count += 1

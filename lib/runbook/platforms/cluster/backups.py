@@ -18,6 +18,7 @@ from pathlib import Path
 from runbook import clock
 from runbook.errors import BackupDamaged, NotReadable, TargetError
 from runbook.postgres.wal import parse_lsn
+from runbook.texts import visible_line
 
 #: Folders still being written, by the conventions of the tools that write them.
 _UNFINISHED = (".part", ".tmp", ".partial", ".incomplete")
@@ -228,7 +229,7 @@ def _describe(path: Path) -> Backup:
         )
     return Backup(
         path=path,
-        label=path.name,
+        label=visible_line(path.name),  # a name in other bytes than UTF-8 can be used, but neither journaled nor printed
         layout="tar" if is_tar else "plain",
         major=int(version.read_text("utf-8").strip()) if version.is_file() else None,
         system_identifier=str(manifest["system"]) if manifest and manifest["system"] else None,

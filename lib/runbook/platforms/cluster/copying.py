@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -178,7 +179,8 @@ def remove_tree(folder: Path) -> None:
         FileNotFoundError: there is none.
         OSError: something could not be removed.
     """
-    with ThreadPoolExecutor(2 * _WORKERS) as pool:
+    # At the interpreter's end, when cleanups run, concurrent.futures takes no more work (RuntimeError); then one thread removes all.
+    with contextlib.suppress(RuntimeError), ThreadPoolExecutor(2 * _WORKERS) as pool:
         for _ in pool.map(Path.unlink, list(_files(folder))):
             continue
     shutil.rmtree(folder)
