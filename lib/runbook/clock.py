@@ -8,6 +8,11 @@ from datetime import UTC, datetime, timedelta
 
 from runbook.errors import ParamsError
 
+#: Years that every zone, clock and PostgreSQL can count in.
+_FIRST_YEAR, _LAST_YEAR = 1970, 9000
+#: Of a number of days ago: 9999 days are 27 years; of seconds a billion are 31.
+_DIGITS = 9
+
 
 def now() -> datetime:
     """The present moment, aware, UTC."""
@@ -55,6 +60,10 @@ def parse(text: str) -> datetime:
             f"The time '{text}' has no time zone: tools disagree on how to read it.",
             next=f"Write {cleaned}Z if it is UTC, or with an offset such as {cleaned}-05:00.",
         )
+    if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
+        raise ParamsError(
+            f"The time '{text}' is not between the years {_FIRST_YEAR} and {_LAST_YEAR}.", next="Correct the year."
+        )
     return moment.astimezone(UTC)
 
 
@@ -64,6 +73,9 @@ _AGO = re.compile(r"^\s*(\d+)\s*(second|minute|hour|day)s?\s+ago\s*$", re.IGNORE
 def parse_ago(text: str) -> timedelta | None:
     """The span in a phrase such as '24 hours ago'; None when the text is no such phrase.
 
+    Raises:
+        ParamsError: it reaches too far back.
+
     >>> parse_ago("24 hours ago")
     datetime.timedelta(days=1)
     >>> parse_ago("latest") is None
@@ -72,6 +84,8 @@ def parse_ago(text: str) -> timedelta | None:
     match = _AGO.match(text)
     if match is None:
         return None
+    if len(match[1]) > _DIGITS:
+        raise ParamsError(f"'{text[:60]}' is longer ago than any backup.", next="Give a shorter time.")
     return timedelta(**{match[2].lower() + "s": int(match[1])})
 
 

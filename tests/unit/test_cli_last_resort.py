@@ -10,9 +10,19 @@ from pathlib import Path
 
 import pytest
 from runbook.cli.main import run_cli
+from runbook.cli.running import timeout_seconds
+from runbook.errors import ParamsError
+from runbook.params.loading import resolve_time
 from runbook.session.journal import Journal, write_atomically
 
 MAIN = [sys.executable, "-m", "runbook.cli.main"]
+PARAMS = """\
+target: sandbox
+environment: sandbox
+platform: cluster
+cluster: {backup_folder: b, wal_archive: {directory: w}}
+budgets: {rto: 1 h, rpo: 1 h, source: x}
+"""
 START = "import sys\nfrom runbook.cli.main import run_cli\nsys.exit(run_cli(['list']))"
 
 
@@ -115,9 +125,7 @@ def test_folder_that_takes_nothing_is_named_and_is_no_fault_of_ours(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (home / "params").mkdir()
-    text = "target: sandbox\nenvironment: sandbox\nplatform: cluster\n"
-    text += "cluster: {backup_folder: b, wal_archive: {directory: w}}\nbudgets: {rto: 1 h, rpo: 1 h, source: x}\n"
-    (home / "params" / "sandbox.yaml").write_text(text)
+    (home / "params" / "sandbox.yaml").write_text(PARAMS)
     (home / "var").symlink_to("/sys/kernel")  # nothing can be made there, not even by root
     assert run_cli(["run", "backup-verification"]) == 4
     said = capsys.readouterr()
@@ -189,3 +197,55 @@ def test_notebook_that_is_broken_hides_no_other(home: Path, capsys: pytest.Captu
     assert run_cli(["list"]) == 0
     said = capsys.readouterr().out
     assert "03 · Hear" in said and said.count("is not a notebook") == 2
+
+
+@pytest.mark.parametrize(
+    "point",
+    ["99999999999999999 hours ago", "999999999 days ago", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"],
+)
+def test_time_outside_of_every_calendar_is_refused(point: str) -> None:
+    with pytest.raises(ParamsError):
+        resolve_time(point)
+
+
+@pytest.mark.parametrize("text", ["99999999999 d", "99999999999", "9" * 400])
+def test_timeout_that_no_timer_can_hold_is_refused(text: str) -> None:
+    with pytest.raises(ParamsError, match="at most 365 d"):
+        timeout_seconds(text)
+
+
+def test_reader_that_goes_in_the_middle_of_a_table_is_exit_4(home: Path) -> None:
+    said = ended(
+        [
+            "/bin/bash",
+            "-c",
+            '"$0" -m runbook.cli.main show backup-verification | true; exit ${PIPESTATUS[0]}',
+            sys.executable,
+        ]
+    )
+    assert said.returncode in (0, 4), "0 when all of it was in the pipe before the reader went"
+    assert said.stderr == ""
+
+
+def test_notebook_may_call_only_the_library_in_the_runner(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (home / "notebooks").mkdir()
+    (home / "params").mkdir()
+    (home / "params" / "sandbox.yaml").write_text(PARAMS)
+    for named in ("os:abort", "runbook.errors:nothing", "evil:run"):
+        (home / "notebooks" / "01_look.ipynb").write_text(
+            json.dumps(
+                {
+                    "metadata": {"runbook": {"preflight": named}},
+                    "cells": [
+                        {"cell_type": "markdown", "metadata": {}, "source": "# 01 · Look"},
+                        {
+                            "cell_type": "code",
+                            "metadata": {"tags": ["parameters"]},
+                            "source": 'target = "sandbox"  # it',
+                        },
+                    ],
+                }
+            )
+        )
+        assert run_cli(["run", "look"]) == 2
+        assert f"names '{named}', which is not a function of the library" in capsys.readouterr().err

@@ -71,15 +71,15 @@ HOSTILE = {
 
 @pytest.mark.parametrize(("text", "line", "says"), HOSTILE.values(), ids=HOSTILE)
 def test_hostile_file_is_refused_with_its_line_in_a_moment(text: str, line: int, says: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(ParamsError) as caught:
         parse_params(text, "params/sandbox.yaml")
-    took = time.monotonic() - began
+    took = time.process_time() - began
     first = caught.value.message.splitlines()[0]
     assert first.startswith(f"params/sandbox.yaml:{line}: "), first
     assert says in first
     assert len(caught.value.message) < 5000
-    assert took < 1.5, "milliseconds on an idle machine"
+    assert took < 1.5, "of the processor; milliseconds but for the largest files"
 
 
 def test_aliases_and_merges_of_an_honest_file_are_taken() -> None:
@@ -128,10 +128,10 @@ def test_byte_that_is_not_utf8_is_refused_with_its_line_and_a_remedy(home: Path)
     ids=["bomb", "deep", "tag", "NUL", "Python"],
 )
 def test_hostile_list_of_accesses_is_refused_too(text: str, line: int, says: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(ParamsError) as caught:
         read_list(text, "params/access/sandbox.yaml")
-    assert time.monotonic() - began < 1.5
+    assert time.process_time() - began < 1.5
     assert says in caught.value.message
     assert "no list" in says or f"params/access/sandbox.yaml:{line}: " in caught.value.message
 
@@ -196,3 +196,10 @@ def test_secret_file_of_another_kind_is_refused_and_not_waited_for(home: Path, k
     assert "The secret file secret (connection) is" in caught.value.message
     assert "hunter2" not in str(caught.value)
     assert layout.home() == home
+
+
+@pytest.mark.parametrize("name", ["contacts", "controls"])
+def test_file_about_something_else_is_no_target(home: Path, name: str) -> None:
+    add(home, name, SOUND.replace("target: sandbox", f"target: {name}").encode())
+    with pytest.raises(ParamsError, match="describes no target"):
+        load_params(name)

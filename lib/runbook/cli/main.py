@@ -76,6 +76,9 @@ def run_cli(argv: list[str]) -> int:
     except BrokenPipeError:
         # The reader of our output has gone (`runbook runs | head`): nothing more can be said to it.
         return _drop_output(4)
+    except SystemExit as cause:
+        # Click leaves like this, with code 1, when the reader of our output has gone.
+        return _drop_output(4) if isinstance(cause.__context__, BrokenPipeError) else _last_resort(cause)
     except BaseException as cause:  # noqa: BLE001 - what failed before or besides the command: an import, a stream, the printing itself
         return _last_resort(cause)
 
@@ -101,7 +104,7 @@ def _drop_output(code: int) -> int:
 
 def _last_resort(cause: BaseException) -> int:
     """The exit code and the JSON line for what no other place has caught; without any module of ours that may be broken."""
-    stopped = isinstance(cause, (KeyboardInterrupt, SystemExit))
+    stopped = isinstance(cause, KeyboardInterrupt)
     reason = "Stopped before the command had begun." if stopped else f"{type(cause).__name__}: {_message(cause)}"
     try:
         sys.stderr.write(f"INCOMPLETE: {reason}\nNext: runbook doctor\n")

@@ -77,14 +77,13 @@ def json_line(
     content = {
         "run": run,
         "verdict": verdict,
-        "reason": texts.cut(reason, texts.LONGEST),
+        "reason": texts.visible(texts.cut(reason, texts.LONGEST)),
         "record": record,
-        "next": next,
+        "next": texts.visible(next) if next is not None else None,
         "exit_code": exit_code,
     }
     sys.stderr.flush()
-    # ASCII: no locale and no terminal changes it. DEL is the one control character that JSON leaves as it is.
-    print(json.dumps(scrubber.value(content)).replace("\x7f", "\\u007f"), flush=True)
+    print(json.dumps(scrubber.value(content)), flush=True)  # ASCII: no locale and no terminal changes it
 
 
 def show_outcome(outcome: Outcome) -> int:

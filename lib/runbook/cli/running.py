@@ -18,6 +18,7 @@ def register(app: typer.Typer) -> None:
     app.command("redo")(redo)
 
 
+_LONGEST_TIMEOUT = 365 * 86400.0
 #: Between name and value of a joined pair: a character that no shell lets through in an argument by accident.
 _JOINT = "\x1f"
 
@@ -62,8 +63,8 @@ def timeout_seconds(text: str | None) -> float | None:
         seconds = float(text) if text.replace(".", "", 1).isdigit() else float(str(seconds_of(text)))
     except ValueError as cause:
         raise ParamsError(f"--timeout: {cause}.", next="--timeout '30 min'") from None
-    if seconds <= 0:
-        raise ParamsError("--timeout must be more than nothing.", next="--timeout '30 min'")
+    if not 0 < seconds <= _LONGEST_TIMEOUT:
+        raise ParamsError("--timeout must be more than nothing and at most 365 d.", next="--timeout '30 min'")
     return seconds
 
 

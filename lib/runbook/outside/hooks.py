@@ -110,7 +110,7 @@ def call_hook(name: str, hook: Hook, facts: Mapping[str, str]) -> HookResult:
         except ParamsError as cause:
             return HookResult(name, what, False, scrubber.text(str(cause)), 0.0)
         reply = http.call(hook.http, token, facts=_short(facts), timeout=hook.timeout)
-        return HookResult(name, what, reply.ok, reply.said[:_KEPT], reply.seconds)
+        return HookResult(name, what, reply.ok, texts.visible(reply.said)[:_KEPT], reply.seconds)
     assert hook.command is not None
     try:
         env = _variables(name, hook, facts)
@@ -119,7 +119,7 @@ def call_hook(name: str, hook: Hook, facts: Mapping[str, str]) -> HookResult:
         return HookResult(name, what, False, scrubber.text(cause.message), hook.timeout)
     except (CommandFailed, ParamsError) as cause:
         return HookResult(name, what, False, scrubber.text(str(cause)), 0.0)
-    said = result.said
+    said = texts.visible(result.said)
     if result.code != 0:
         said = f"code {result.code}: {said or 'it said nothing'}"
     return HookResult(name, what, result.code == 0, said, result.seconds)

@@ -19,6 +19,8 @@ from runbook.params import yamlfile
 from runbook.params.schema import TARGET_NAME, Params, Secret
 from runbook.params.yamlfile import Lines
 
+#: Files in params/ that are about something else, and so no target's name.
+NO_TARGETS = frozenset({"contacts", "controls"})
 #: So many errors of one file are shown.
 _SHOWN = 20
 #: The most bytes of a secret's file.
@@ -174,8 +176,10 @@ def load_params(target: str) -> Params:
         ParamsError: no such file (nearest names given), or the file is wrong.
     """
     path = layout.params() / f"{target}.yaml"
+    if target in NO_TARGETS:
+        raise ParamsError(f"params/{target}.yaml describes no target.", next="runbook list")
     if len(target) > 100 or re.fullmatch(TARGET_NAME, target) is None or is_missing(path):
-        known = [found.stem for found in layout.params().glob("*.yaml") if found.stem not in ("contacts", "controls")]
+        known = [found.stem for found in layout.params().glob("*.yaml") if found.stem not in NO_TARGETS]
         shown = texts.cut(target, 60)
         raise ParamsError(
             f"There is no target '{shown}': params/{shown}.yaml does not exist; {nearest(target, known)}",
@@ -242,7 +246,10 @@ def resolve_time(text: str) -> str | datetime:
     if text.strip().lower() == "latest":
         return "latest"
     ago = clock.parse_ago(text)
-    moment = clock.now() - ago if ago is not None else clock.parse(text)
+    try:
+        moment = clock.now() - ago if ago is not None else clock.parse(text)
+    except OverflowError:
+        raise ParamsError(f"'{text}' is longer ago than the calendar.", next="Give a shorter time.") from None
     if moment > clock.now():
         raise ParamsError(
             f"The recovery point {clock.stamp(moment)} lies in the future.",

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from runbook import layout
 from runbook.errors import RunbookError
 from runbook.params.contacts import load_contacts
-from runbook.params.loading import load_params
+from runbook.params.loading import NO_TARGETS, load_params
 from runbook.params.schema import Secret
 
 
@@ -43,5 +43,5 @@ def target_variables(target: str) -> set[str]:
 
 def all_variables() -> set[str]:
     """Return the names in all files of the home."""
-    targets = [path.stem for path in layout.params().glob("*.yaml") if path.stem not in ("contacts", "controls")]
+    targets = [path.stem for path in layout.params().glob("*.yaml") if path.stem not in NO_TARGETS]
     return set().union(*(target_variables(target) for target in targets))

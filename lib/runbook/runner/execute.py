@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from runbook import layout
+from runbook.errors import ParamsError
 from runbook.model import StepState, Verdict
 from runbook.params import Params, load_params
 from runbook.params.variables import target_variables
@@ -114,7 +115,14 @@ def _check_meaning(content: dict[str, Any], params: Params, taken: dict[str, Any
     named = content.get("metadata", {}).get("runbook", {}).get("preflight")
     if named:
         module, _, function = str(named).partition(":")
-        getattr(importlib.import_module(module), function)(params, taken)
+        # The runner has the operator's whole environment: a notebook names functions of the library here, and nothing else.
+        check = getattr(importlib.import_module(module), function, None) if module.startswith("runbook.") else None
+        if check is None:
+            raise ParamsError(
+                f"The notebook's metadata.runbook.preflight names '{named}', which is not a function of the library.",
+                next="Correct it, or take it out of the notebook's metadata.",
+            )
+        check(params, taken)
 
 
 def execute_run(

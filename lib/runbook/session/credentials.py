@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from runbook import environment, layout, redact
 from runbook.errors import ParamsError, RunbookError
 from runbook.params.contacts import load_contacts, resolve_address
-from runbook.params.loading import load_params, resolve_secret
+from runbook.params.loading import NO_TARGETS, load_params, resolve_secret
 from runbook.params.schema import Params, Secret
 from runbook.params.variables import named_variables
 
@@ -86,7 +86,7 @@ def register_all_secrets() -> None:
     A params file or secret that is in disorder is passed over: whoever uses that target is told.
     """
     for path in sorted(layout.params().glob("*.yaml")):
-        if path.stem in ("contacts", "controls"):
+        if path.stem in NO_TARGETS:
             continue
         with contextlib.suppress(RunbookError):
             register_secrets(load_params(path.stem))
