@@ -34,15 +34,26 @@ approvals:
 {more}"""
 
 NOTEBOOK = {
+    "nbformat": 4,
+    "nbformat_minor": 4,
+    "metadata": {},
     "cells": [
         {"cell_type": "markdown", "metadata": {}, "source": "# 01 · Swap"},
         {
             "cell_type": "code",
+            "outputs": [],
+            "execution_count": None,
             "metadata": {"tags": ["parameters"]},
             "source": 'target = "billing"  # the system\ndry_run = False  # change nothing',
         },
-        {"cell_type": "code", "metadata": {}, "source": 'run.gate("Swap it in", plan)\nrun.step("Swap", act)'},
-    ]
+        {
+            "cell_type": "code",
+            "outputs": [],
+            "execution_count": None,
+            "metadata": {},
+            "source": 'run.gate("Swap it in", plan)\nrun.step("Swap", act)',
+        },
+    ],
 }
 
 
@@ -135,6 +146,7 @@ class GateHouse:
             gate="swap-it-in",
             plan=self.state.gate_book["swap-it-in"].plan,
             changes=0,
+            inputs=self.state.sitting["inputs_sha256"],
             principal=f"{name}@x.example",
             key=signing.fingerprint_of(private),
             at=now,

@@ -148,6 +148,30 @@ class FileFacts(Frozen):
     sha256: str
 
 
+class CheckoutFacts(Frozen):
+    """Which commit the run was made with, and what differed from it.
+
+    `modified` is None when that is not known, and `unknown` says why. `differs` names the first of `differing_files` files,
+    `difference_sha256` is over all of them. `elsewhere`: folders that were read and are not in the checkout.
+    """
+
+    commit: str | None = None
+    modified: bool | None = None
+    differs: tuple[str, ...] = ()
+    differing_files: int = 0
+    difference_sha256: str | None = None
+    elsewhere: tuple[str, ...] = ()
+    unknown: str | None = None
+
+
+class JournalFacts(Frozen):
+    """The run's journal as it was when the attempt was archived: its first `lines` lines, their bytes and digest."""
+
+    lines: int
+    size_bytes: int
+    sha256: str
+
+
 class RunRecord(Frozen):
     """`run.json`: one archived attempt of a run."""
 
@@ -165,6 +189,7 @@ class RunRecord(Frozen):
     ended_at: datetime
     seconds: float
     operator: str
+    operators: tuple[str, ...] = ()  # everybody who worked on the run, as user and as the person that this user is
     host: str
     started_by: str  # runbook run | papermill | jupyterlab
     scheduled_for: datetime | None = None
@@ -174,7 +199,11 @@ class RunRecord(Frozen):
     params_file: FileFacts | None = None
     notebook: FileFacts
     commit: str | None = None
+    checkout: CheckoutFacts | None = None
     library_sha256: str
+    sql_sha256: str | None = None
+    inputs_sha256: str | None = None
+    journal: JournalFacts | None = None
     tools: dict[str, str] = Field(default_factory=dict)
     steps: tuple[StepRecord, ...] = ()
     checks: tuple[Check, ...] = ()

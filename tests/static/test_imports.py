@@ -43,7 +43,7 @@ ALLOWED: dict[str, set[str]] = {
     "archive": PLACES | SHARED | SUBJECTS,
     "controls": PLACES | {"archive"},
     "schedule": PLACES | SHARED | SUBJECTS | {"controls"},
-    "session": PARAMS | {"gates"},
+    "session": PARAMS | {"gates", "outside"},
     "index": PLACES | SHARED | SUBJECTS | HALL,
     "runner": PLACES | SHARED | SUBJECTS | HALL | {"session", "index"},
     "cli": PLACES | SHARED | SUBJECTS | HALL | {"session", "index", "runner"},

@@ -29,7 +29,8 @@ class Decision(Frozen):
     """One person's decision on the plan of one gate of one run.
 
     `plan` is the plan's hash. `changes` is how many changes of code, params or library had been accepted in the run:
-    a later one voids the decision. `principal` is the person as allowed_signers names them, `key` the fingerprint of
+    a later one voids the decision. `inputs` is the digest of what the run executes (notebook, library, params, SQL) as it
+    was when the decision was made, `needed` how many approvals the gate asked for. `principal` is the person as allowed_signers names them, `key` the fingerprint of
     the key, `user` the operating-system user at whose terminal it was made. A break-glass may be unsigned (`key` is
     None). A countersignature names the archived `record` it is about and the digest of that record's SHA256SUMS.
     """
@@ -40,6 +41,8 @@ class Decision(Frozen):
     gate: str
     plan: str = Field(pattern=r"^[0-9a-f]{64}$")
     changes: int
+    inputs: str | None = None
+    needed: int | None = None
     principal: str
     key: str | None
     at: datetime

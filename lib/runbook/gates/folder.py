@@ -19,6 +19,8 @@ from runbook.gates.decision import Decision, Kind, read_decision
 from runbook.gates.plan import Plan
 
 PLAN, PLAN_TEXT, SIGNERS = "plan.json", "plan.md", "allowed_signers"
+#: allowed_signers as it was when somebody countersigned last.
+COUNTERSIGNERS = "allowed_signers-countersign"
 
 _DECISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*-(\d+)\.(" + "|".join(kind.value for kind in Kind) + r")\.json")
 
@@ -80,10 +82,10 @@ class GateFolder:
         _write(path, decision.canonical())
         return path
 
-    def keep_signers(self, path: Path) -> None:
+    def keep_signers(self, path: Path, name: str = SIGNERS) -> None:
         """allowed_signers as it is now lies beside the decisions."""
         if path.is_file():
-            _write(self.path / SIGNERS, path.read_bytes())
+            _write(self.path / name, path.read_bytes())
 
     def decisions(self) -> list[Filed]:
         """Every decision filed here, by number."""

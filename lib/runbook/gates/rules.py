@@ -22,8 +22,8 @@ class Rules:
     """What a decision must fit to count for a gate.
 
     `operators` are names of the run's operators: operating-system users, and the principals that these are. `at` is
-    the moment as of which it is judged. `changes` is how many changes were accepted in the run so far. `journaled`
-    are the digests of unsigned break-glass records that the journal knows.
+    the moment as of which it is judged. `changes` is how many changes were accepted in the run so far, `inputs` the digest
+    of what it executes (None: not known here, and not compared). `journaled` are the digests of unsigned break-glass records that the journal knows.
     """
 
     run: str
@@ -41,6 +41,7 @@ class Rules:
     practice: frozenset[str] = frozenset()
     journaled: frozenset[str] = frozenset()
     break_glass: bool = True
+    inputs: str | None = None
 
 
 @dataclass(frozen=True)
@@ -203,8 +204,16 @@ def _about_this(filed: Filed, decision: Decision, rules: Rules) -> str | None:
             f"it is about another plan ({decision.plan[:12]}…): the plan has changed since (now {rules.plan[:12]}…), "
             "which voids it"
         )
+    if decision.decision is Kind.COUNTERSIGN:
+        return None  # it is about what was done then, as the archived record that it names shows it
     if decision.changes != rules.changes:
         return "it was given before a change of code, params or library was accepted, which voids it"
+    if rules.inputs is not None and decision.inputs != rules.inputs:
+        return (
+            "it was given for another notebook, library, params or SQL than what this attempt executes, which voids it"
+        )
+    if decision.needed is not None and decision.needed != rules.needed:
+        return f"it was given for a gate that needs {decision.needed} approvals, not {rules.needed}"
     return None
 
 

@@ -13,6 +13,7 @@ STATES = {
     "previewed": ("info", "PREVIEWED in a dry run: nobody was asked"),
     "waiting": ("waiting", "WAITING for a decision"),
     "rejected": ("fail", "REJECTED"),
+    "unproven": ("fail", "NOT BORNE OUT: no signed decision says what the journal says"),
 }
 
 

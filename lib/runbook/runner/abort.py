@@ -16,7 +16,7 @@ from runbook.runner.resume import find_run
 from runbook.session import identity, lock
 from runbook.session.credentials import register_secrets
 from runbook.session.journal import Journal
-from runbook.session.request import JOURNAL, start_attempt
+from runbook.session.request import JOURNAL, SOURCE, start_attempt
 
 _WAIT_SECONDS = 12.0
 
@@ -43,7 +43,14 @@ def abort_run(text: str, reason: str | None) -> Outcome:
         )
     journal = Journal(folder / JOURNAL)
     if state.closed or state.attempt == 0:
-        start_attempt(journal, folder, state.attempt + 1, by="runbook abort")
+        start_attempt(
+            journal,
+            folder,
+            state.attempt + 1,
+            by="runbook abort",
+            source=str(state.sitting.get("source", SOURCE)),
+            like=state.sitting,
+        )
     said = f"by {identity.operator()}" + (f": {reason}" if reason else "")
     journal.append("aborted", reason=said, operator=identity.operator())
     if not state.closed:

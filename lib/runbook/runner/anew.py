@@ -18,6 +18,7 @@ def archive_anew(folder: Path, state: RunState) -> RunState:
         state.attempt + 1,
         by="runbook run",  # so that the next command archives it if this process dies now
         source=str(state.sitting.get("source", SOURCE)),
+        like=state.sitting,
         continues=True,
         executed_attempt=state.sitting.get("executed_attempt", state.attempt),
     )

@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +24,31 @@ from runbook.redact import scrubber
 from runbook.runner.notifying import notify
 from runbook.runner.processes import end_backends, end_processes, remove_scratch, remove_sockets
 from runbook.runner.record import record_of
+from runbook.runner.tampering import find_tampering, journal_facts
+from runbook.session import identity
 from runbook.session.credentials import register_secrets
 from runbook.session.fold import fold
 from runbook.session.journal import Event, Journal, read_events
+from runbook.session.opengate import operators_of
+from runbook.session.proof import prove
 from runbook.session.request import JOURNAL, SOURCE, executed_name
 from runbook.session.state import RunState
 from runbook.session.statements import STATEMENTS, read_statements
 
+ARCHIVED_LATE = (
+    "The runner died before it had archived this attempt. Another command made this record from the journal, which alone says what "
+    "was observed: it satisfies no control."
+)
 NO_OUTPUTS = "The executed notebook was not at hand when the run was archived: its outputs are missing."
 
 
 def read_state(folder: Path) -> RunState:
-    """A run's state from its journal."""
-    return fold(read_events(folder / JOURNAL))
+    """A run's state from its journal, as far as signed files bear out what it says that people decided."""
+    return _state(folder, read_events(folder / JOURNAL))
+
+
+def _state(folder: Path, events: list[Event]) -> RunState:
+    return fold(prove(folder, events, layout.records()))
 
 
 @contextmanager
@@ -83,17 +96,13 @@ def close_attempt(folder: Path, executed: Path | None = None) -> RunState:
     with _closing(folder):
         events = read_events(folder / JOURNAL)
         journal = Journal(folder / JOURNAL)
-        before = len(fold(events).records)
+        before = len(_state(folder, events).records)
         for upto in _unclosed(events):
-            state = fold(events[:upto])
             latest = upto == len(events)
-            if latest and not state.ended:
-                journal.append("attempt-ended", attempt=state.attempt)
-                state = fold(journal.events())
-            if latest and not state.closed and _archived(state) is None:
-                notify(journal, state)
-                state = fold(journal.events())
-            record = _archived(state) or _archive(folder, state, executed if latest else None)
+            if latest:
+                upto = _end_attempt(folder, journal)
+            state = _state(folder, journal.events()[:upto])
+            record = _archived(state) or _archive(folder, state, executed if latest else None, upto)
             journal.append("attempt-closed", attempt=state.attempt, record=record)
         closed = read_state(folder)
     if len(closed.records) > before:
@@ -101,6 +110,27 @@ def close_attempt(folder: Path, executed: Path | None = None) -> RunState:
 
         refresh_index()
     return closed
+
+
+def _end_attempt(folder: Path, journal: Journal) -> int:
+    """The journal says that the latest attempt has ended, and what is doubtful about it. Returns how many events there are."""
+    state = _state(folder, journal.events())
+    if not state.ended:
+        journal.append("attempt-ended", attempt=state.attempt)
+    if not state.closed and _archived(state) is None:
+        known = {problem.reason for problem in state.problems}
+        for text in find_tampering(folder, state):
+            if text not in known:
+                journal.append("problem", kind="unproven", reason=text, afterwards=True)
+        if _is_archived_late(state) and ARCHIVED_LATE not in state.limits:
+            journal.append("limit", text=ARCHIVED_LATE, reduces_scope=True, afterwards=True)
+        notify(journal, _state(folder, journal.events()))
+    return len(journal.events())
+
+
+def _is_archived_late(state: RunState) -> bool:
+    """True when the attempt's runner is not the process that archives it."""
+    return state.sitting.get("by") == "runbook run" and state.sitting.get("process") != identity.this_process()
 
 
 def _unclosed(events: list[Event]) -> list[int]:
@@ -117,13 +147,13 @@ def _archived(state: RunState) -> str | None:
     return layout.short(folder) if folder is not None else None
 
 
-def _archive(folder: Path, state: RunState, executed: Path | None) -> str:
+def _archive(folder: Path, state: RunState, executed: Path | None, upto: int) -> str:
     from runbook.report.render import render_report  # late: it is not needed to find out that nothing is to be closed
     from runbook.runner.stamps import notebook_bytes
 
-    source = folder / str(state.sitting.get("source", SOURCE))
+    source, changed = _source_bytes(folder, state)
     notebook, limitations = _executed_notebook(folder, state, executed, source)
-    record = record_of(state, limitations)
+    record = record_of(state, (*changed, *limitations), operators=_people(state), journal=journal_facts(folder, upto))
     # Once more: a secret may have become known after a statement was written down.
     statements = scrubber.value([line for line in read_statements(folder) if line["attempt"] <= state.attempt])
     path = commit_record(
@@ -131,7 +161,7 @@ def _archive(folder: Path, state: RunState, executed: Path | None) -> str:
             "report.html": scrubber.text(render_report(record, notebook, statements)).encode(),
             STATEMENTS: "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in statements).encode(),
             "executed.ipynb": notebook_bytes(notebook),
-            "source.ipynb": scrubber.value(source.read_bytes()),
+            "source.ipynb": scrubber.value(source),
             **gate_files(folder),  # as they were signed: they were found free of secrets before that
         },
         record,
@@ -139,8 +169,30 @@ def _archive(folder: Path, state: RunState, executed: Path | None) -> str:
     return layout.short(path)
 
 
-def _executed_notebook(folder: Path, state: RunState, given: Path | None, source: Path) -> tuple[Any, tuple[str, ...]]:
-    from runbook.runner.stamps import read_executed, stamp_notebook
+def _people(state: RunState) -> frozenset[str]:
+    """The operators' names, also as the people that these users are."""
+    try:
+        return operators_of(state, load_params(state.target))
+    except ParamsError:
+        return frozenset()  # clean_up has reported it
+
+
+def _source_bytes(folder: Path, state: RunState) -> tuple[bytes, tuple[str, ...]]:
+    """The notebook that the attempt executed, as far as it is still there."""
+    path = folder / str(state.sitting.get("source", SOURCE))
+    data = path.read_bytes() if path.is_file() else b""
+    executed = state.sitting.get("source_sha256")
+    if executed is None or sha256(data).hexdigest() == executed:
+        return data, ()
+    what = "was changed" if data else "is gone"
+    return data, (
+        f"source.ipynb is not what was executed: {layout.short(path)} {what} after the attempt began. The SHA-256 of what was "
+        f"executed is {executed}.",
+    )
+
+
+def _executed_notebook(folder: Path, state: RunState, given: Path | None, source: bytes) -> tuple[Any, tuple[str, ...]]:
+    from runbook.runner.stamps import read_executed, read_source_text, stamp_notebook
 
     own = folder / executed_name(state.sitting.get("executed_attempt", state.attempt))
     said = Path(state.executed_at) if state.executed_at is not None else None
@@ -154,7 +206,7 @@ def _executed_notebook(folder: Path, state: RunState, given: Path | None, source
             ) from cause
         stamp_notebook(notebook, over=True, interrupted=any(problem.kind == "stopped" for problem in state.problems))
         return notebook, ()
-    return read_executed(source), (NO_OUTPUTS,)  # not stamped: whether its cells ran, only the journal knows
+    return read_source_text(source), (NO_OUTPUTS,)  # not stamped: whether its cells ran, only the journal knows
 
 
 def archive_problems() -> list[str]:

@@ -36,6 +36,7 @@ from runbook.session.request import (
     executed_name,
     new_run_id,
     read_request,
+    read_source,
     start_attempt,
 )
 from runbook.session.state import RunState
@@ -163,14 +164,23 @@ def run_attempt(
 ) -> Outcome:
     """One attempt of an opened run has been executed and archived. The caller holds the lock and the signals."""
     journal = Journal(folder / JOURNAL)
+    executes = read_source(folder, read_state(folder), source)
     kernel = Kernel(folder.name, target_variables(read_request(folder)["target"]))
     try:
-        start_attempt(journal, folder, attempt, by="runbook run", source=source, kernel_folder=str(kernel.folder))
+        start_attempt(
+            journal,
+            folder,
+            attempt,
+            by="runbook run",
+            source=source,
+            executes=executes,
+            kernel_folder=str(kernel.folder),
+        )
         shown: AbstractContextManager[object] = Display(folder) if display else nullcontext()
         with shown:
             try:
                 signals.arm()
-                _execute(folder / source, folder / executed_name(attempt), parameters, kernel)
+                _execute(executes, folder / executed_name(attempt), parameters, kernel)
             except BaseException as cause:  # noqa: BLE001 - whatever it is, the attempt is journaled and archived
                 signals.disarm()
                 _note(journal, folder, kernel, cause)
@@ -185,13 +195,15 @@ def run_attempt(
     return outcome_of(close_attempt(folder))
 
 
-def _execute(source: Path, executed: Path, parameters: dict[str, Any], kernel: Kernel) -> None:
+def _execute(source: bytes, executed: Path, parameters: dict[str, Any], kernel: Kernel) -> None:
+    """The kernel has executed exactly these bytes, which were compared and journaled: the file is not read again."""
+    import nbformat
     import papermill
 
     for name in ("papermill", "asyncio"):  # what they would say is said by the journal, scrubbed
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     papermill.execute_notebook(
-        str(source).replace("{", "{{").replace("}", "}}"),  # papermill formats paths
+        nbformat.reads(source.decode("utf-8"), as_version=4),  # type: ignore[no-untyped-call]  # nbformat is untyped
         None,
         parameters=parameters,
         engine_name="runbook",

@@ -12,7 +12,8 @@ from typing import Any, Self
 from runbook import clock
 from runbook.errors import PlatformError
 from runbook.model import StepRecord, StepState
-from runbook.runner.closing import read_state
+from runbook.session.fold import fold
+from runbook.session.journal import read_events
 from runbook.session.request import JOURNAL, PROGRESS
 from runbook.session.state import RunState
 from runbook.texts import visible_line
@@ -79,7 +80,7 @@ class Display:
         size = (self._folder / JOURNAL).stat().st_size
         if size != self._size:
             try:
-                self._state = read_state(self._folder)
+                self._state = fold(read_events(self._folder / JOURNAL))
             except PlatformError:
                 return self._state  # the runner itself reports a damaged journal
             self._size = size

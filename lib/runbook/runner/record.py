@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
 from runbook import clock
-from runbook.model import FileFacts, Measure, RunRecord, TargetFacts, Verdict
+from runbook.model import CheckoutFacts, FileFacts, JournalFacts, Measure, RunRecord, TargetFacts, Verdict
 from runbook.session.state import RunState
 
 
@@ -21,9 +23,21 @@ def satisfies_controls(state: RunState) -> bool:
     )
 
 
-def record_of(state: RunState, limitations: tuple[str, ...] = ()) -> RunRecord:
-    """The latest attempt of a run as its record."""
+def record_of(
+    state: RunState,
+    limitations: tuple[str, ...] = (),
+    *,
+    operators: Iterable[str] = (),
+    journal: JournalFacts | None = None,
+) -> RunRecord:
+    """The latest attempt of a run as its record.
+
+    Args:
+        operators: names of those who worked on it, besides the users that the journal names.
+        journal: the journal as it is archived.
+    """
     request = state.request
+    checkout = state.sitting.get("checkout", request.get("checkout"))
     began = state.started_at or clock.parse(request["opened"])
     ended = state.last_at or began
     return RunRecord(
@@ -47,19 +61,27 @@ def record_of(state: RunState, limitations: tuple[str, ...] = ()) -> RunRecord:
         ended_at=ended,
         seconds=round((ended - began).total_seconds(), 3),
         operator=state.sitting.get("operator", request["operator"]),
+        operators=tuple(sorted({*state.operators, *operators})),
         host=request["host"],
         started_by=request["started_by"],
         scheduled_for=_moment(request["scheduled_for"]),
         controls=tuple(request["controls"]),
         satisfies_controls=satisfies_controls(state),
         parameters=request["parameters"],
-        params_file=FileFacts(**request["params_file"]),
+        params_file=FileFacts(
+            path=request["params_file"]["path"],
+            sha256=state.sitting.get("params_sha256", request["params_file"]["sha256"]),
+        ),
         notebook=FileFacts(
             path=request["notebook"]["path"],
             sha256=state.sitting.get("source_sha256", request["notebook"]["sha256"]),
         ),
-        commit=request["commit"],
+        commit=checkout["commit"] if checkout and checkout["commit"] else request["commit"],
+        checkout=CheckoutFacts.model_validate_json(json.dumps(checkout)) if checkout else None,
         library_sha256=state.sitting.get("library_sha256", request["library_sha256"]),
+        sql_sha256=state.sitting.get("sql_sha256", request.get("sql_sha256")),
+        inputs_sha256=state.sitting.get("inputs_sha256"),
+        journal=journal,
         tools=request["tools"],
         steps=state.steps,
         checks=state.checks,

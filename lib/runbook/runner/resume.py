@@ -10,17 +10,19 @@ from runbook import layout
 from runbook.errors import OperatorError, ParamsError
 from runbook.params import load_params
 from runbook.params.loading import nearest
+from runbook.redact import scrubber
 from runbook.runner.closing import read_state
 from runbook.runner.dead import is_alive
 from runbook.runner.execute import Outcome, is_over, run_attempt
 from runbook.runner.signals import Signals
+from runbook.runner.tampering import refuse_tampered
 from runbook.session import fingerprints, identity, notebook
 from runbook.session.credentials import register_secrets
 from runbook.session.deciding import refuse_other_name, type_target
 from runbook.session.journal import Journal, write_atomically
 from runbook.session.lock import TargetLock
 from runbook.session.notebook import Parameter
-from runbook.session.request import JOURNAL, SOURCE, source_name
+from runbook.session.request import JOURNAL, expected_source, source_name, source_of
 from runbook.session.state import RunState
 
 
@@ -51,26 +53,28 @@ class Changes:
     declared: dict[str, Parameter] = field(default_factory=dict)
 
 
-def find_changes(state: RunState) -> Changes:
-    """Changed code cells, params file or library; prose and outputs of the notebook may change."""
+def find_changes(folder: Path, state: RunState) -> Changes:
+    """Changed code cells, params file, library, SQL, or the run's own copy of its notebook; prose and outputs of the notebook may change."""
     path = notebook.find_notebook(state.request["runbook"])
     content = notebook.read_notebook(path)
-    now = {
-        "code_sha256": notebook.hash_code(content),
-        "params_sha256": fingerprints.sha256_of(layout.params() / f"{state.target}.yaml"),
-        "library_sha256": fingerprints.library_sha256(),
-    }
-    began = {
+    source = folder / source_of(state)
+    inputs = fingerprints.inputs_of(source.read_bytes(), state.target)
+    now = {"code_sha256": notebook.hash_code(content), **inputs}
+    began: dict[str, Any] = {
         "code_sha256": state.request["code_sha256"],
         "params_sha256": state.request["params_file"]["sha256"],
         "library_sha256": state.request["library_sha256"],
+        "sql_sha256": state.request.get("sql_sha256"),
     }
     if state.accepted_changes:
         began |= state.accepted_changes[-1]["now"]
+    began["source_sha256"] = expected_source(state, source.name)
     names = {
         "code_sha256": f"the code cells of {layout.short(path)}",
         "params_sha256": state.request["params_file"]["path"],
         "library_sha256": "the library",
+        "sql_sha256": f"the SQL files in {layout.short(layout.sql())}",
+        "source_sha256": f"{layout.short(source)} (the run's own copy of its notebook)",
     }
     what = [names[key] for key in now if now[key] != began[key]]
     return Changes(what, now, path, notebook.read_parameters(content, layout.short(path)))
@@ -110,10 +114,11 @@ def resume_run(
     folder = find_run(text)
     state = read_state(folder)
     _refuse_unless_resumable(state)
+    refuse_tampered(folder, state)
     if redo is not None:
         _refuse_unknown_step(state, redo)
     asking = _gate_that_asks(state, confirm_target) if confirm_target is not None else None
-    changes = find_changes(state)
+    changes = find_changes(folder, state)
     if changes.what and accept_change is None:
         raise OperatorError(
             f"Since the run {state.run} began, this has changed: {', '.join(changes.what)}.",
@@ -126,7 +131,7 @@ def resume_run(
         with Signals(timeout) as signals:
             journal = Journal(folder / JOURNAL)
             attempt = state.attempt + 1
-            source = str(state.sitting.get("source", SOURCE))
+            source = source_of(state)
             if changes.what:
                 source = _accept(journal, folder, state, changes, attempt, str(accept_change))
             if redo is not None:
@@ -148,8 +153,10 @@ def _accept(journal: Journal, folder: Path, state: RunState, changes: Changes, a
             "go on with it.",
             next=f"runbook abort {state.run}",
         )
-    write_atomically(folder / source_name(attempt), changes.notebook.read_bytes())
-    journal.append("change-accepted", reason=reason, what=changes.what, now=changes.now, operator=identity.operator())
+    source = scrubber.value(changes.notebook.read_bytes())
+    write_atomically(folder / source_name(attempt), source)
+    now = {**changes.now, "source": source_name(attempt), "source_sha256": fingerprints.sha256_of_bytes(source)}
+    journal.append("change-accepted", reason=reason, what=changes.what, now=now, operator=identity.operator())
     return source_name(attempt)
 
 

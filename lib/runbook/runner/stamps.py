@@ -93,5 +93,11 @@ def save_notebook(notebook: Any, path: Path) -> None:
 
 def read_executed(path: Path) -> Any:
     """A notebook from a file, upgraded to version 4, scrubbed."""
-    text = path.read_text("utf-8")
-    return clean_copy(nbformat.reads(text, as_version=4))  # type: ignore[no-untyped-call]  # nbformat is untyped
+    return read_source_text(path.read_bytes())
+
+
+def read_source_text(data: bytes) -> Any:
+    """A notebook in these bytes, upgraded to version 4, scrubbed; one without cells when there is none."""
+    if not data:
+        return nbformat.v4.new_notebook()  # type: ignore[no-untyped-call]  # nbformat is untyped
+    return clean_copy(nbformat.reads(data.decode("utf-8"), as_version=4))  # type: ignore[no-untyped-call]

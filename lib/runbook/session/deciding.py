@@ -16,13 +16,13 @@ from typing import Any
 
 from runbook import clock, layout
 from runbook.errors import OperatorError
-from runbook.gates import rules, signing
+from runbook.gates import rules, signers, signing
 from runbook.gates.decision import NAMESPACE, Decision, Kind
-from runbook.gates.folder import Filed, GateFolder
+from runbook.gates.folder import COUNTERSIGNERS, Filed, GateFolder
 from runbook.gates.rules import Rules
 from runbook.params.schema import Params
 from runbook.redact import looks_like_secret, scrubber
-from runbook.session import identity
+from runbook.session import identity, signersfile
 from runbook.session.journal import Journal
 from runbook.session.opengate import OpenGate, look_at, rules_for
 from runbook.session.request import JOURNAL
@@ -68,6 +68,8 @@ def draft(
         gate=gate.book.id,
         plan=gate.book.plan,
         changes=checked.changes,
+        inputs=checked.inputs,
+        needed=checked.needed,
         principal=_principal(principal, fingerprint, checked, kind, gate.params),
         key=fingerprint,
         at=now,
@@ -107,6 +109,8 @@ def file_decision(gate: OpenGate, decision: Decision, signature: str | None) -> 
     _refuse_at_wrong_time(gate, decision.decision)
     _rehearse(gate, decision, signature, rules_for(gate.state, gate.params, gate.book, clock.now()))
     file = gate.files.write_decision(decision, signature)
+    if decision.decision is Kind.COUNTERSIGN:
+        gate.files.keep_signers(signers.signers_path(gate.params), COUNTERSIGNERS)
     _journal(gate, decision, file)
     after = look_at(gate.folder, gate.book.id)
     if decision.decision is Kind.COUNTERSIGN:
@@ -211,7 +215,8 @@ def _journal(gate: OpenGate, decision: Decision, file: Path) -> None:
     }
     journal = Journal(gate.folder / JOURNAL)
     if decision.decision is Kind.COUNTERSIGN:
-        journal.append("gate-countersigned", record=decision.record, **facts)
+        limits = signersfile.limitations(gate.params, gate.state.request.get("signers"))
+        journal.append("gate-countersigned", record=decision.record, limits=limits, **facts)
         return
     journal.append(
         "gate-decision",

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import platform
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import runbook
 from runbook import layout
 
 _TOOLS = ("papermill", "nbclient", "ipykernel", "psycopg")
@@ -18,15 +22,65 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sha256_of_bytes(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def library() -> Path:
+    """The folder that this process imports the library from, wherever that is."""
+    return Path(runbook.__file__).resolve().parent
+
+
+def tree_sha256(root: Path, suffix: str = "") -> str:
+    """One fingerprint of a folder's files, each with its path: byte code that Python caches beside its source is left out.
+
+    Args:
+        suffix: only files whose names end with it.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(files_below(root)):
+        if path.name.endswith(suffix):
+            digest.update(f"{path.relative_to(root)}\0{sha256_of(path)}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def files_below(root: Path) -> Iterator[Path]:
+    """Every file below a folder, also behind links to folders, which Python follows as well. No pipe is opened."""
+    seen: set[str] = set()
+    for folder, folders, names in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = [name for name in folders if name != "__pycache__"]
+        yield from (path for path in (Path(folder, name) for name in names) if path.is_file())
+
+
 @cache
 def library_sha256() -> str:
-    """One fingerprint of all Python and SQL files of the library, with their names."""
-    digest = hashlib.sha256()
-    library = layout.CHECKOUT / "lib" / "runbook"
-    files = sorted(library.rglob("*.py")) + sorted(layout.sql().rglob("*.sql"))
-    for path in files:
-        digest.update(f"{path.name}\0{sha256_of(path)}\n".encode())
-    return digest.hexdigest()
+    """One fingerprint of all that belongs to the library: Python files, templates, everything below its folder."""
+    return tree_sha256(library())
+
+
+def sql_sha256() -> str:
+    """One fingerprint of the SQL files that a run reads."""
+    return tree_sha256(layout.sql(), ".sql")
+
+
+def inputs_of(source: bytes, target: str) -> dict[str, str]:
+    """What an attempt executes and reads: the bytes of its notebook, the library, the SQL files, the target's params file."""
+    return {
+        "source_sha256": sha256_of_bytes(source),
+        "library_sha256": library_sha256(),
+        "sql_sha256": sql_sha256(),
+        "params_sha256": sha256_of(layout.params() / f"{target}.yaml"),
+    }
+
+
+def inputs_sha256(inputs: Mapping[str, str]) -> str:
+    """One digest of them all, which an approval holds."""
+    return hashlib.sha256(json.dumps(dict(inputs), sort_keys=True).encode()).hexdigest()
 
 
 def tools() -> dict[str, str]:

@@ -77,7 +77,7 @@ class _Folding(gatebook.GateFolding, questions.QuestionFolding, pagebook.PageFol
 
     def take(self, event: Event) -> None:
         at = clock.parse(event["at"])
-        if event["event"] not in _AFTERWARDS and event.get("kind") != "died":
+        if event["event"] not in _AFTERWARDS and event.get("kind") != "died" and not event.get("afterwards"):
             self.last_at = at
         handler = getattr(self, "on_" + event["event"].replace("-", "_"), None)
         if handler is None:
@@ -85,7 +85,14 @@ class _Folding(gatebook.GateFolding, questions.QuestionFolding, pagebook.PageFol
                 f"The journal has an event '{event['event']}' (line {event['n']}) that this version does not know.",
                 next="Use the version of the library that wrote it.",
             )
-        handler(event, at)
+        try:
+            handler(event, at)
+        except (KeyError, TypeError, ValueError, AttributeError) as cause:
+            raise PlatformError(
+                f"The journal's line {event['n']} ('{event['event']}') is none that this library writes: {cause!r}. Somebody or the "
+                "disk changed it.",
+                next="Restore journal.jsonl from a backup of the run's folder.",
+            ) from cause
 
     def on_run_opened(self, event: Event, at: datetime) -> None:
         self.request = {key: value for key, value in event.items() if key not in ("n", "at", "event")}
@@ -180,10 +187,15 @@ class _Folding(gatebook.GateFolding, questions.QuestionFolding, pagebook.PageFol
 
     def on_problem(self, event: Event, at: datetime) -> None:
         self.problems.append(Problem(event["kind"], event["reason"], event.get("next_step")))
+        if event["kind"] == "unproven":
+            self.refused[event["reason"]] = None  # it stays true of the run, also where the attempt waits
 
     def on_change_accepted(self, event: Event, at: datetime) -> None:
         self.accepted.append({key: event[key] for key in ("reason", "what", "now", "operator")})
         self.note_operator(event)
+
+    def note_unproven(self, text: str) -> None:
+        self.problems.append(Problem("unproven", text))
 
     def on_concluded(self, event: Event, at: datetime) -> None:
         self.concluded = True
@@ -216,7 +228,12 @@ def fold(events: Iterable[Event]) -> RunState:
     checks = tuple(known.checks.values())
     gates = known.settled_gates()
     glasses = tuple(known.glasses.values())
-    limits = (*(glass.limitation() for glass in glasses), *known.limits, *known.page_limits())
+    limits = (
+        *(glass.limitation() for glass in glasses),
+        *known.refused,
+        *{**known.limits, **known.signer_limits},
+        *known.page_limits(),
+    )
     for change in known.accepted:
         limits += (f"Changed during the run ({', '.join(change['what'])}), accepted: {change['reason']}",)
     aborted = known.aborted

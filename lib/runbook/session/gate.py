@@ -16,7 +16,7 @@ from runbook.gates.folder import Filed, GateFolder
 from runbook.gates.plan import Plan
 from runbook.gates.rules import Judged, Rules, decision_of
 from runbook.params.schema import Params
-from runbook.session import identity
+from runbook.session import identity, signersfile
 from runbook.session.deciding import summary
 from runbook.session.fold import fold
 from runbook.session.gatebook import GateBook
@@ -91,6 +91,12 @@ class Gate:
             valid_for_seconds=self.params.approvals.valid_for,
             replaces=replaces,
         )
+        self._note_signers()
+
+    def _note_signers(self) -> None:
+        """What makes it doubtful whose keys count is listed first in the report."""
+        for text in signersfile.limitations(self.params, self._state().request.get("signers")):
+            self._journal.append("limit", text=text)
 
     def preview(self) -> Passage:
         """A dry run has shown the plan; nobody is asked."""
@@ -152,6 +158,7 @@ class Gate:
             signers_sha256=sha256(file.read_bytes()).hexdigest() if file.is_file() else None,
             target_typed=self.typed is not None and self.params.environment == "production",
         )
+        self._note_signers()
         if self.params.environment != "sandbox" and identity.operator() not in self.params.approvals.operators:
             self._journal.append(
                 "limit",

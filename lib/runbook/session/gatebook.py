@@ -11,7 +11,18 @@ from runbook.model import StepRecord, StepState
 from runbook.session.journal import Event
 
 #: What people write about a gate, perhaps hours after an attempt ended.
-AFTERWARDS = {"gate-decision", "gate-countersigned", "target-typed"}
+AFTERWARDS = {"gate-decision", "gate-countersigned", "target-typed", "claim-refused"}
+
+
+#: Claims by the event that makes them.
+_CLAIMS = {
+    "gate-passed": "the gate '{title}' has passed",
+    "gate-waiting": "the gate '{title}' has approvals and waits",
+    "gate-rejected": "the gate '{title}' was rejected",
+    "gate-countersigned": "{who} has countersigned the gate '{title}'",
+}
+#: Without them a gate is as it was: nothing went on because of them.
+_GIVES_NO_RIGHT = {"gate-countersigned", "gate-waiting"}
 
 
 @dataclass(frozen=True)
@@ -76,6 +87,10 @@ class GateFolding:
         self.book: dict[str, GateBook] = {}
         self.operators: dict[str, None] = {}
         self.glasses: dict[tuple[str, str], Glass] = {}
+        #: What the journal says and no signed file bears out, of the whole run.
+        self.refused: dict[str, None] = {}
+        #: What made it doubtful whose keys count, when somebody countersigned.
+        self.signer_limits: dict[str, None] = {}
 
     def note_operator(self, event: Event) -> None:
         """Whoever worked on the run is one of its operators."""
@@ -172,6 +187,24 @@ class GateFolding:
         signed = {key: event[key] for key in ("principal", "key", "comment", "file", "record")}
         signed["at"] = event["signed_at"]
         self.glasses[glass.gate, glass.plan] = replace(glass, countersigns=(*glass.countersigns, signed))
+        self.signer_limits.update(dict.fromkeys(event.get("limits", ())))
+
+    def on_claim_refused(self, event: Event, at: datetime) -> None:
+        """Somebody is said to have decided, and nothing that they signed says so: it gives no right, and is shown."""
+        what = _CLAIMS[event["claim"]].format(who=event.get("who") or "somebody", title=event["title"])
+        text = f"NOT BORNE OUT: the journal (line {event['n']}) says that {what}, but {event['why']}."
+        self.refused[text] = None
+        if event["claim"] in _GIVES_NO_RIGHT:
+            return
+        self.note_unproven(text)
+        name = event["gate"]
+        if name in self.gates and self.gates[name]["title"] in self.steps:
+            self.gates[name].update(state="unproven", reason=text)
+            self._settle_gate(name, at, StepState.FAILED, reason=text)
+
+    def note_unproven(self, text: str) -> None:
+        """The attempt went on without a right that it claims: it cannot PASS."""
+        raise NotImplementedError
 
     def on_target_typed(self, event: Event, at: datetime) -> None:
         self.note_operator(event)

@@ -77,11 +77,20 @@ def read_notebook(path: Path) -> dict[str, Any]:
     Raises:
         ParamsError: not a notebook.
     """
+    return parse_notebook(path.read_bytes(), layout.short(path))
+
+
+def parse_notebook(data: bytes, where: str) -> dict[str, Any]:
+    """The notebook's JSON in these bytes.
+
+    Raises:
+        ParamsError: not a notebook.
+    """
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(data)
         content["cells"][0]["cell_type"]
-    except (OSError, ValueError, KeyError, IndexError, TypeError, RecursionError) as cause:
-        raise ParamsError(f"{layout.short(path)} is not a notebook: {cause}.", next="runbook list") from cause
+    except (ValueError, KeyError, IndexError, TypeError, RecursionError) as cause:
+        raise ParamsError(f"{where} is not a notebook: {cause}.", next="runbook list") from cause
     assert isinstance(content, dict)
     return content
 

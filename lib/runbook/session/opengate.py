@@ -16,11 +16,11 @@ from runbook.gates.rules import Judged, Rules
 from runbook.params import load_params
 from runbook.params.loading import nearest
 from runbook.params.schema import Params
-from runbook.session.fold import fold
 from runbook.session.gatebook import GateBook, Glass
-from runbook.session.journal import read_events
-from runbook.session.request import JOURNAL
 from runbook.session.state import RunState
+
+#: What no decision holds: a sitting that does not say what it executes has no approval that counts.
+UNKNOWN_INPUTS = "not journaled"
 
 
 def operators_of(state: RunState, params: Params) -> frozenset[str]:
@@ -51,6 +51,7 @@ def rules_for(state: RunState, params: Params, book: GateBook, at: datetime) -> 
         practice=frozenset(signers.practice_fingerprints()),
         journaled=book.journaled,
         break_glass=approvals.break_glass,
+        inputs=state.sitting.get("inputs_sha256", UNKNOWN_INPUTS),
     )
 
 
@@ -89,7 +90,9 @@ def look_at(folder: Path, gate: str) -> OpenGate:
         ParamsError: the run has no such gate (yet); the nearest is given.
         OperatorError: the plan on the disk is not the one that the run asked for.
     """
-    state = fold(read_events(folder / JOURNAL))
+    from runbook.session.proof import read_proven  # late: it judges by the rules that are made here
+
+    state = read_proven(folder)
     if gate not in state.gate_book:
         known = list(state.gate_book)
         hint = nearest(gate, known) if known else "it has come to no gate yet."

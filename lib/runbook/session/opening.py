@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from runbook import layout
-from runbook.errors import ParamsError
+from runbook.errors import OperatorError, ParamsError
 from runbook.params import Params, load_params
-from runbook.session import identity, notebook, values
+from runbook.session import fingerprints, identity, notebook, values
 from runbook.session.credentials import register_secrets
 from runbook.session.fold import fold
 from runbook.session.journal import Journal
@@ -26,6 +26,7 @@ from runbook.session.request import (
     create_run,
     new_run_id,
     read_request,
+    read_source,
     start_attempt,
 )
 from runbook.session.run import Run, shorten_traceback
@@ -116,16 +117,41 @@ def _join(folder: Path, params: Params, given: dict[str, Any]) -> Run:
     surroundings = look_around()
     if not watched:
         _lock(params.target, request["run"])
+    source = str(state.sitting.get("source", SOURCE))
+    executes = read_source(folder, state, source)
+    if watched:
+        _refuse_other_inputs(state, fingerprints.inputs_of(executes, params.target))
     if state.session is not None or state.closed or not watched:
         start_attempt(
             journal,
             folder,
             state.attempt + 1,
             by=state.sitting.get("by", "") if watched else surroundings.started_by,
-            source=str(state.sitting.get("source", SOURCE)),
+            source=source,
+            executes=executes,
             process=state.sitting["process"] if watched else None,
         )
     return _enter(journal, folder, params, given, surroundings, watched=watched)
+
+
+def _refuse_other_inputs(state: RunState, here: Mapping[str, str]) -> None:
+    """This kernel imports and reads what the runner has compared and journaled.
+
+    Raises:
+        OperatorError: something was replaced since, or the kernel finds another library than the runner.
+    """
+    names = {
+        "source_sha256": "notebook",
+        "library_sha256": f"library ({fingerprints.library()})",
+        "sql_sha256": "SQL files",
+        "params_sha256": "params file",
+    }
+    other = [said for name, said in names.items() if here[name] != state.sitting.get(name)]
+    if other:
+        raise OperatorError(
+            f"The kernel finds another {' and another '.join(other)} than the runner of {state.run} found when this attempt began.",
+            next=f"Find out what was replaced, then: runbook resume {state.run}",
+        )
 
 
 def _create(path: Path, params: Params, given: dict[str, Any], declared: Mapping[str, Parameter]) -> Run:

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from runbook import clock, layout
-from runbook.errors import ParamsError
+from runbook.errors import OperatorError, ParamsError
 from runbook.params.schema import Params
 from runbook.redact import scrubber
-from runbook.session import fingerprints, identity, ledger, notebook
+from runbook.session import checkout, fingerprints, identity, ledger, notebook, signersfile
 from runbook.session.journal import Journal, write_atomically
 from runbook.session.notebook import Parameter
+from runbook.session.state import RunState
 
 REQUEST = "request.json"
 SOURCE = "source.ipynb"
@@ -60,9 +61,10 @@ def create_run(
     runbook = notebook.slug_of(path)
     folder = layout.run(run_id)
     folder.mkdir(parents=True, mode=0o700)
-    source = path.read_bytes()
-    content = notebook.read_notebook(path)
-    write_atomically(folder / SOURCE, scrubber.value(source))
+    data = path.read_bytes()  # once: what is described is what is kept
+    content = notebook.parse_notebook(data, layout.short(path))
+    source = scrubber.value(data)
+    write_atomically(folder / SOURCE, source)
     params_path = layout.params() / f"{params.target}.yaml"
     request = scrubber.value(
         {
@@ -80,11 +82,13 @@ def create_run(
             "scheduled_for": clock.stamp(scheduled_for) if scheduled_for else None,
             "controls": notebook.controls_of(content),
             "opened": clock.stamp(clock.now()),
-            "notebook": {"path": layout.short(path), "sha256": fingerprints.sha256_of(path)},
+            "notebook": {"path": layout.short(path), "sha256": fingerprints.sha256_of_bytes(data)},
             "params_file": {"path": layout.short(params_path), "sha256": fingerprints.sha256_of(params_path)},
             "code_sha256": notebook.hash_code(content),
-            "library_sha256": fingerprints.library_sha256(),
+            **fingerprints.inputs_of(source, params.target),
+            "signers": signersfile.facts(params),
             "commit": fingerprints.commit(),
+            "checkout": checkout.describe(),
             "tools": fingerprints.tools(),
         }
     )
@@ -108,6 +112,35 @@ def read_request(folder: Path) -> dict[str, Any]:
     return content
 
 
+def read_source(folder: Path, state: RunState, name: str) -> bytes:
+    """The run's own copy of its notebook, as it was when the run was opened or the change to it accepted.
+
+    Raises:
+        OperatorError: the run's own copy was changed since.
+    """
+    data = (folder / name).read_bytes()
+    if fingerprints.sha256_of_bytes(data) != expected_source(state, name):
+        raise OperatorError(
+            f"{layout.short(folder / name)}, the run's own copy of its notebook, was changed since it was written: it is not what "
+            "was asked for and approved.",
+            next=f'runbook resume {state.run} --accept-change "REASON"',
+        )
+    return data
+
+
+def source_of(state: RunState) -> str:
+    """The file with the notebook that the next attempt executes: that of the last accepted change, else of the latest attempt."""
+    accepted = [change["now"]["source"] for change in state.accepted_changes if change["now"].get("source")]
+    return str(accepted[-1]) if accepted else str(state.sitting.get("source", SOURCE))
+
+
+def expected_source(state: RunState, name: str) -> str | None:
+    """The digest of the run's copy of its notebook, as journaled when the copy was written; None: it never was."""
+    accepted = [change["now"] for change in state.accepted_changes if change["now"].get("source") == name]
+    found = accepted[-1].get("source_sha256") if accepted else state.request.get("source_sha256")
+    return str(found) if found else None
+
+
 def source_name(attempt: int) -> str:
     """The file with an attempt's notebook, when it is another than the one the run began with."""
     return f"source-{attempt}.ipynb"
@@ -115,6 +148,24 @@ def source_name(attempt: int) -> str:
 
 def executed_name(attempt: int) -> str:
     return f"executed-{attempt}.ipynb"
+
+
+#: What a sitting says of the notebook, library, params and SQL that it executes.
+_OF_NOTEBOOK = (
+    "source_sha256", "library_sha256", "sql_sha256", "params_sha256", "inputs_sha256", "planned", "planned_gates", "checkout",
+)  # fmt: skip
+
+
+def _describe(data: bytes, where: str, target: str) -> dict[str, Any]:
+    content = notebook.parse_notebook(data, where)
+    inputs = fingerprints.inputs_of(data, target)
+    return {
+        **inputs,
+        "inputs_sha256": fingerprints.inputs_sha256(inputs),
+        "planned": notebook.planned_steps(content),
+        "planned_gates": notebook.planned_gates(content),
+        "checkout": checkout.describe(),
+    }
 
 
 def start_attempt(
@@ -125,20 +176,28 @@ def start_attempt(
     by: str,
     source: str = SOURCE,
     process: identity.Identity | None = None,
+    executes: bytes | None = None,
+    like: Mapping[str, Any] | None = None,
     **facts: Any,
 ) -> None:
-    """A sitting of the run begins, watched over by `process` (default: this one); its planned steps are those of its notebook."""
-    content = notebook.read_notebook(folder / source)
+    """A sitting of the run begins, watched over by `process` (default: this one); its planned steps are those of its notebook.
+
+    Args:
+        executes: the notebook's bytes that are handed to the kernel; default: those of the file.
+        like: the sitting before, when this one executes nothing: what was executed is what that one says.
+    """
+    if like:
+        described = {name: like[name] for name in _OF_NOTEBOOK if name in like}
+    else:
+        data = executes if executes is not None else (folder / source).read_bytes()
+        described = _describe(data, layout.short(folder / source), read_request(folder)["target"])
     journal.append(
         "attempt-started",
         attempt=attempt,
         by=by,
         source=source,
-        source_sha256=fingerprints.sha256_of(folder / source),
-        planned=notebook.planned_steps(content),
-        planned_gates=notebook.planned_gates(content),
+        **described,
         process=process or identity.this_process(),
-        library_sha256=fingerprints.library_sha256(),
         operator=identity.operator(),
         **facts,
     )
