@@ -14,9 +14,15 @@ import pytest
 from archivehouse import FILES, House, a_record, edit, fill, make_key, open_run, resign, resum
 from runbook import clock
 from runbook.archive import records as records_module
+from runbook.archive.keys import REVIEW
 from runbook.archive.records import commit_record
+from runbook.archive.review import Review
+from runbook.archive.statements import file_statement
+from runbook.archive.sums import sha256_of_file
 from runbook.archive.verify import verify_archive
 from runbook.cli.main import run_cli
+from runbook.controls.evidence import read_evidence
+from runbook.gates import signing
 
 
 @pytest.fixture
@@ -233,6 +239,32 @@ def test_review_that_was_tampered_with_is_told(house: House, attack, text: str) 
 def _rename(path: Path, name: str) -> None:
     path.with_name(path.name + ".sig").rename(path.with_name(name + ".sig"))
     path.rename(path.with_name(name))
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ({"reviewer": "dba"}, "is by dba, an operator of"),
+        ({"reviewer": "D.B.A"}, "is by D.B.A, an operator of"),
+        ({"verdict": "FAIL"}, "says that the record's verdict is FAIL, but it is PASS"),
+        ({"accepted": False}, "says nothing of what will be done about it"),
+    ],
+)
+def test_review_made_by_hand_counts_no_more_than_one_by_the_command(
+    house: House, tmp_path: Path, said: dict[str, object], why: str
+) -> None:
+    key = make_key(tmp_path / "hand")
+    person = str(said.get("reviewer", "ann@example.org"))
+    assert run_cli(["keys", "add", person, f"{key}.pub", "--witness"]) == 0
+    folder = house.record(3)
+    made = Review(**{  # type: ignore[arg-type]
+        "record": folder.name, "record_sums": sha256_of_file(folder / "SHA256SUMS"), "verdict": "PASS", "accepted": True,
+        "reviewer": person, "key": signing.fingerprint_of(key), "at": clock.now(), **said,
+    })  # fmt: skip
+    file_statement(house.reports / "reviews", "000003", made, key, REVIEW)
+    (problem,) = house.verify().problems
+    assert (problem.kind, why in problem.text) == ("review", True), problem
+    assert next(one for one in read_evidence() if one.number == 3).review is None, "judged again where it is read"
 
 
 def test_review_of_an_altered_record_is_refused(house: House, capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,9 +28,11 @@ from runbook.archive.statements import (
     statement_files,
 )
 from runbook.archive.tree import Tree
-from runbook.errors import OperatorError, ParamsError
-from runbook.model import Frozen, Verdict
+from runbook.errors import OperatorError, ParamsError, PlatformError
+from runbook.gates.rules import names_of_person
+from runbook.model import Frozen, RunRecord, Verdict
 from runbook.params import load_params
+from runbook.params.names import plain_name
 
 SCHEMA: Literal["runbook.review/1"] = "runbook.review/1"
 
@@ -63,11 +65,7 @@ def refuse_operator(folder: Path, person: str) -> None:
         OperatorError: the person is the operator of the record's run.
     """
     record = read_record(folder)
-    try:
-        operators = load_params(record.target.name).approvals.operators
-    except ParamsError:
-        operators = {}
-    if person in (record.operator, operators.get(record.operator)):
+    if plain_name(person) in operators_of(record):
         raise OperatorError(
             f"{person} is the operator of {record.run} and cannot vouch for {folder.name}.", next="Ask a second person."
         )
@@ -123,9 +121,42 @@ def check_reviews(tree: Tree, looked: Sequence[Looked], signers: Signers) -> tup
             problems.append(Problem("review", where, f"is about {review.record}, which is not here"))
         elif review.record_sums != about.sums_sha256:
             problems.append(Problem("review", where, f"is about another {review.record} than the one here"))
+        elif (why := _why_void(review, about, signers)) is not None:
+            problems.append(Problem("review", where, why))
         else:
             good.append(review)
     return problems, good
+
+
+def _why_void(review: Review, about: Looked, signers: Signers) -> str | None:
+    """Why a signed review of that record does not count, however its file was made; None when it does."""
+    try:
+        record = read_record(about.folder)
+    except PlatformError as cause:
+        return f"is about a record that cannot be read: {cause.message}"
+    if not review.accepted and review.action is None:
+        return "rejects the record and says nothing of what will be done about it"
+    if review.verdict != record.verdict:
+        return f"says that the record's verdict is {review.verdict}, but it is {record.verdict}"
+    names = names_of_person(review.reviewer, signers.lines)
+    if operators_of(record) & {plain_name(name) for name in names}:
+        return f"is by {review.reviewer}, an operator of {record.run}, who cannot vouch for it"
+    return None
+
+
+def operators_of(record: RunRecord) -> frozenset[str]:
+    """The plain names of everybody who worked on the record's run: as users, and as the people that these are.
+
+    Records say it themselves since they name all operators; for older ones the target's params of this home say who a user is.
+    """
+    names = {record.operator, *record.operators}
+    if not record.operators:
+        try:
+            mapped = load_params(record.target.name).approvals.operators
+        except ParamsError:
+            mapped = {}
+        names |= {mapped[name] for name in names if name in mapped}
+    return frozenset(plain_name(name) for name in names)
 
 
 def reviews_of(tree: Tree, number: int) -> list[tuple[Path, Review]]:

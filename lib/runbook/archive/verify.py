@@ -19,6 +19,7 @@ from runbook.archive.exceptions import check_exceptions
 from runbook.archive.exported import check_export
 from runbook.archive.findings import Problem
 from runbook.archive.folders import Looked, chain_problem, look_at
+from runbook.archive.gateclaims import check_gates
 from runbook.archive.keys import EVIDENCE, runner_keys
 from runbook.archive.records import SIGNATURE, TOMBSTONE
 from runbook.archive.review import check_reviews
@@ -75,6 +76,7 @@ def verify_archive(
             judged = list(pool.map(lambda one: _signature(one, believed), looked))
             _signatures(found, judged, believed, tree, handed_over, given=signers is not None)
     if signatures:
+        found.problems += check_gates(looked, partial=partial)
         _people(found, tree, believed, witnesses)
     problems, notes = population(ledger, looked, complete=not partial)
     found.problems += [*ledger_problems(ledger, looked), *problems]
