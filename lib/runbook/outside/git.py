@@ -61,13 +61,20 @@ def compare(top: Path, roots: Iterable[Path]) -> Checkout:
     inside = [root.relative_to(top) for root in roots]
     try:
         commit = _git(program, top, "rev-parse", "--verify", "HEAD^{commit}").strip()
-        listed = _git(program, top, "ls-tree", "-r", "-z", "--full-tree", commit)
+        about = _git(program, top, "cat-file", "commit", commit)
+        listed = _git(program, top, "ls-tree", "-r", "-t", "-z", "--full-tree", commit)
     except PlatformError as cause:
         return Checkout(unknown=_first_line(cause.message))
-    known = dict(_entries(listed))
+    entries = list(_entries(listed))
+    if not _is_of_commit(entries, about, commit):
+        return Checkout(
+            unknown=f"the objects of the commit {commit[:12]} are not those that its name stands for: .git was altered"
+        )
+    known = {one.path: one.content for one in entries if one.kind != "tree"}
     wanted = {path: entry for path, entry in known.items() if any(Path(path).is_relative_to(root) for root in inside)}
     there = {str(path.relative_to(top)): path for root in inside for path in _files(top / root)}
-    found = {path: _blob(file, commit) for path, file in there.items()}
+    compared = [top / root for root in inside]
+    found = {path: _content_of(file, commit, compared) for path, file in there.items()}
     differs = sorted(
         path for path in {*wanted, *found} if path not in found or path not in wanted or found[path] != wanted[path]
     )
@@ -85,12 +92,51 @@ def _git(program: str, top: Path, *words: str) -> str:
     return run(argv, timeout=_SECONDS, env=environment).stdout
 
 
-def _entries(listed: str) -> Iterator[tuple[str, str]]:
-    """Path, and kind with object id, of every file in a tree."""
+@dataclass(frozen=True)
+class _Entry:
+    mode: str
+    kind: str
+    object: str
+    path: str
+
+    @property
+    def content(self) -> str:
+        """As `_content_of` says it of a file on the disk."""
+        return f"{'link' if self.mode == '120000' else 'file'} {self.object}"
+
+
+def _entries(listed: str) -> Iterator[_Entry]:
+    """Every folder and file of a tree, a folder's in the order in which its own object holds them."""
     for line in filter(None, listed.split("\0")):
         about, _, path = line.partition("\t")
-        mode, _, blob = about.split(" ")
-        yield path, f"{'link' if mode == '120000' else 'file'} {blob}"
+        mode, kind, name = about.split(" ")
+        yield _Entry(mode, kind, name, path)
+
+
+def _is_of_commit(entries: Iterable[_Entry], about: str, commit: str) -> bool:
+    """True when the trees hash to what the commit names, and the commit to its own name: git reads objects without asking.
+
+    Args:
+        about: the commit object's text.
+    """
+    held: dict[str, bytes] = {"": b""}
+    named = {"": about.removeprefix("tree ").split("\n", 1)[0]}
+    for one in entries:
+        parent, _, name = one.path.rpartition("/")
+        held[parent] = held.get(parent, b"") + f"{one.mode.lstrip('0')} {name}\0".encode() + bytes.fromhex(one.object)
+        if one.kind == "tree":
+            named[one.path] = one.object
+    if any(_object_id("tree", held.get(path, b""), commit) != name for path, name in named.items()):
+        return False
+    # A message in another encoding than UTF-8 has not come to us byte by byte.
+    return "\ufffd" in about or _object_id("commit", about.encode(), commit) == commit
+
+
+def _object_id(kind: str, data: bytes, commit: str) -> str:
+    """The name that git gives to an object, in the hash of the repository."""
+    made = hashlib.sha256() if len(commit) == 64 else hashlib.sha1(usedforsecurity=False)
+    made.update(f"{kind} {len(data)}\0".encode() + data)
+    return made.hexdigest()
 
 
 def _files(root: Path) -> Iterator[Path]:
@@ -102,17 +148,19 @@ def _files(root: Path) -> Iterator[Path]:
         yield from (Path(folder, name) for name in (*names, *links))
 
 
-def _blob(path: Path, commit: str) -> str:
-    """Kind and object id that git would give the file; not a pipe's, which would wait for ever."""
+def _content_of(path: Path, commit: str, compared: Iterable[Path]) -> str:
+    """Kind and object id that git would give the file; not a pipe's, which would wait for ever.
+
+    A link that leads out of the folders that are compared is not as committed, whatever it says: what it leads to is not.
+    """
     if path.is_symlink():
-        kind, data = "link", os.fsencode(path.readlink())
-    elif path.is_file():
-        kind, data = "file", path.read_bytes()
-    else:
-        return "neither file nor link"
-    made = hashlib.sha256() if len(commit) == 64 else hashlib.sha1(usedforsecurity=False)
-    made.update(b"blob %d\0" % len(data) + data)
-    return f"{kind} {made.hexdigest()}"
+        link, target = f"link {_object_id('blob', os.fsencode(path.readlink()), commit)}", path.resolve()
+        if any(target.is_relative_to(root) for root in compared):
+            return link
+        return f"{link} to {_object_id('blob', target.read_bytes(), commit) if target.is_file() else target}"
+    if path.is_file():
+        return f"file {_object_id('blob', path.read_bytes(), commit)}"
+    return "neither file nor link"
 
 
 def _first_line(text: str) -> str:

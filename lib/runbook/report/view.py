@@ -77,6 +77,8 @@ def key_facts(record: RunRecord) -> list[Pair]:
         Pair("Checks", tally(record)),
         Pair("Run", f"{record.run}, attempt {record.attempt}", mono=True),
     ]
+    if record.checkout is not None and record.checkout.modified is not False:
+        facts.append(Pair("Code", f"commit {record.commit or 'not known'}; {checkout_text(record)}"))
     if record.scheduled_for is not None:
         facts.insert(4, Pair("Scheduled", time_text(record.scheduled_for)))
     return facts
@@ -171,6 +173,24 @@ def str_of(value: Any) -> str:
     return text_of(value) or "(empty)"
 
 
+def checkout_text(record: RunRecord) -> str:
+    """Whether what ran is the commit that the record names."""
+    facts = record.checkout
+    if facts is None:
+        return "not recorded"
+    if facts.modified is None:
+        return f"not known whether it is as committed: {facts.unknown}"
+    elsewhere = f"; not in the checkout: {', '.join(facts.elsewhere)}" if facts.elsewhere else ""
+    if not facts.modified:
+        return f"as committed{elsewhere}"
+    more = facts.differing_files - len(facts.differs)
+    named = ", ".join(facts.differs) + (f" and {more} more" if more else "")
+    files = "1 file differs" if facts.differing_files == 1 else f"{facts.differing_files} files differ"
+    return (
+        f"MODIFIED: {files} from the commit ({named}); SHA-256 of the difference {facts.difference_sha256}{elsewhere}"
+    )
+
+
 def provenance(record: RunRecord, cells_not_run: int) -> list[Pair]:
     """What the run was made of, so that it can be repeated and compared."""
     notebook, params = record.notebook, record.params_file
@@ -183,7 +203,9 @@ def provenance(record: RunRecord, cells_not_run: int) -> list[Pair]:
         Pair("Params file", params.path if params else "none"),
         Pair("Params file SHA-256", params.sha256 if params else "none", mono=True),
         Pair("Commit", record.commit or "not in a git checkout", mono=True),
+        Pair("Checkout", checkout_text(record)),
         Pair("Library SHA-256", record.library_sha256, mono=True),
+        Pair("SQL files SHA-256", record.sql_sha256 or "not recorded", mono=True),
         Pair("Previous record of this run", record.previous_record or "none", mono=True),
         Pair("Line in reports/RUNS", str(record.ledger_line) if record.ledger_line is not None else "none"),
         Pair("Exit code", str(record.exit_code)),
