@@ -209,3 +209,74 @@ def test_killed_after_the_gate_finishes_on_the_same_approval(house: House) -> No
     again = house.runbook("resume", run)
     assert (again.code, again.last["verdict"]) == (0, "PASS"), again.stderr
     assert (house.home / "swapped").read_text() == "x" and gate_of(house, again)["reused"] is True
+
+
+def test_plain_papermill_of_another_copy_says_that_its_cells_are_not_the_notebook_s(house: House) -> None:
+    path = house.add_notebook("swap", 'run.step("Look", lambda: 1)', CONCLUDE)
+    honest = house.runbook(str(path), "out.ipynb", "-p", "rows", "4", program=[sys.executable, "-m", "papermill"])
+    assert honest.code == 0, honest.stderr
+    copy = house.home / "copy.ipynb"
+    copy.write_text(path.read_text().replace('run.step(\\"Look\\", lambda: 1)', 'run.step(\\"Look\\", lambda: 2)'))
+    assert copy.read_text() != path.read_text()
+    other = house.runbook(str(copy), "out2.ipynb", program=[sys.executable, "-m", "papermill"])
+    assert other.code == 0, other.stderr
+    limits = [house.record(house.runbook("close", run))["limitations"] for run in house.runs()]
+    assert limits[0] == []
+    assert limits[1] == [
+        '1 executed cell is not in the notebook that was asked for; the first: run.step("Look", lambda: 2)'
+    ]
+
+
+def test_countersignature_written_into_the_journal_after_the_runner_was_killed_is_no_pass(house: House) -> None:
+    linger = 'import time\ndef swap():\n    Path("ready").touch()\n    time.sleep(600)\nrun.step("Swap", swap)'
+    house.add_notebook("swap", OBSERVE, GATE, linger, CONCLUDE)
+    run = house.runbook("run", "swap").last["run"]
+    glass = house.inside("approve", run, "approve-the-swap", "--break-glass", "--reason", "nobody answers", "--yes")
+    assert glass.code == 0, glass.stderr
+    process = house.start("resume", run)
+    house.wait_for("ready")
+    process.kill()
+    process.wait()
+    plan = next(one["plan"] for one in house.journal(run) if one["event"] == "gate-passed")
+    forge(
+        house, run,
+        {"event": "step-done", "name": "Swap", "seconds": 1.0, "reused": False},
+        {"event": "gate-countersigned", "gate": "approve-the-swap", "plan": plan, "principal": "practice-two@sandbox",
+         "key": "SHA256:x", "comment": "", "file": "practice-two-sandbox-9.countersign.json", "sha256": "0" * 64,
+         "signed_at": "2026-01-01T00:00:00.000000Z", "user": "x@h", "record": "000001-x"},
+        {"event": "concluded"},
+    )  # fmt: skip
+    closed = house.runbook("close", run)
+    assert (closed.code, closed.last["verdict"]) == (4, "INCOMPLETE"), closed.stderr
+    record = house.record(closed)
+    assert "nobody has countersigned it" in record["limitations"][0]
+    assert any("says that practice-two@sandbox has countersigned" in text for text in record["limitations"])
+    assert house.inside("archive", "verify").code == 0
+
+
+def test_attempt_whose_runner_was_killed_satisfies_no_control_by_its_journal_alone(house: House) -> None:
+    linger = 'import time\nfrom pathlib import Path\nPath("ready").touch()\ntime.sleep(600)'
+    house.add_params("live", "staging")
+    path = house.add_notebook("swap", 'run.step("Look", lambda: 1)', linger, CONCLUDE)
+    notebook = json.loads(path.read_text())
+    notebook["metadata"]["runbook"] = {"controls": ["backup-verification"]}
+    path.write_text(json.dumps(notebook))
+    process = house.start("run", "swap", "--target", "live")
+    house.wait_for("ready")
+    process.kill()
+    process.wait()
+    (run,) = house.runs()
+    forge(house, run, {"event": "concluded"})
+    closed = house.runbook("close", run)
+    record = house.record(closed)
+    assert (record["verdict"], record["satisfies_controls"]) == ("PASS", False)
+    assert any("The runner died before it had archived this attempt" in text for text in record["limitations"])
+
+
+def forge(house: House, run: str, *events: dict[str, Any]) -> None:
+    """Lines at the end of a run's journal, by somebody with an editor."""
+    path = house.home / "var" / "runs" / run / "journal.jsonl"
+    count = len(path.read_text().splitlines())
+    with path.open("a") as file:
+        for number, event in enumerate(events, start=count + 1):
+            file.write(json.dumps({"n": number, "at": "2026-11-30T09:00:00.000000Z", **event}) + "\n")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
+from pathlib import Path
+
 import nbformat
-from house import CONCLUDE, FAILING, House
+from house import CONCLUDE, FAILING, OPEN, House
 
 RESOLVE = (
     "from pathlib import Path\nimport os\n"
@@ -144,3 +147,73 @@ def test_resume_after_fail_is_another_record_and_the_first_stays(house: House) -
     assert again.code == 0, again.stderr
     assert house.record(first)["verdict"] == "FAIL"
     assert house.record(again)["previous_record"] == first.last["record"]
+
+
+def add_line(path: Path, line: str) -> None:
+    """Another line at the end of the last code cell but one, which comes before the conclusion."""
+    notebook = nbformat.read(path, as_version=4)
+    [cell for cell in notebook.cells if cell.cell_type == "code"][-2].source += f"\n{line}"
+    nbformat.write(notebook, path)
+
+
+def test_line_added_to_the_run_s_own_notebook_is_not_executed(house: House) -> None:
+    house.add_notebook("drill", RESOLVE, DIE_FIRST, CONCLUDE)
+    first = house.runbook("run", "drill")
+    folder = house.home / "var" / "runs" / first.last["run"]
+    add_line(folder / "source.ipynb", 'Path("evil").touch()')
+    refused = house.inside("resume", first.last["run"])
+    assert refused.code == 2 and "source.ipynb (the run's own copy of its notebook)" in refused.last["reason"]
+    journal = folder / "journal.jsonl"
+    changed = sha256((folder / "source.ipynb").read_bytes()).hexdigest()
+    known = house.journal(first.last["run"])[0]["source_sha256"]
+    journal.write_text(journal.read_text().replace(known, changed))
+    again = house.inside("resume", first.last["run"])
+    assert again.code == 2 and "request.json do not say the same about notebook, source_sha256" in again.last["reason"]
+    request = folder / "request.json"
+    request.write_text(request.read_text().replace(known, changed))
+    again = house.inside("resume", first.last["run"])
+    assert again.code == 2 and "are not those that the record 000001-" in again.last["reason"]
+    aborted = house.runbook(*again.last["next"].split()[1:])
+    assert aborted.code == 4, aborted.stderr
+    assert not (house.home / "evil").exists()
+
+
+def test_change_accepted_for_an_altered_copy_takes_the_notebook_and_not_the_copy(house: House) -> None:
+    house.add_notebook("drill", RESOLVE, DIE_FIRST, CONCLUDE)
+    first = house.runbook("run", "drill")
+    add_line(house.home / "var" / "runs" / first.last["run"] / "source.ipynb", 'Path("evil").touch()')
+    accepted = house.runbook("resume", first.last["run"], "--accept-change", "somebody edited the copy")
+    assert accepted.code == 0, accepted.stderr
+    assert not (house.home / "evil").exists()
+    assert any("somebody edited the copy" in limit for limit in house.record(accepted)["limitations"])
+
+
+def test_notebook_that_is_exchanged_while_it_runs_is_executed_as_it_was_compared(house: House) -> None:
+    exchange = (
+        "import os\nfrom pathlib import Path\n"
+        'copy = run.dir / "source.ipynb"\n'
+        'copy.write_text(copy.read_text().replace("1 + 1", "Path(\\"evil\\").touch()"))'
+    )
+    house.add_notebook("drill", exchange, 'run.step("Add", lambda: 1 + 1)', CONCLUDE)
+    done = house.runbook("run", "drill")
+    assert (done.code, (house.home / "evil").exists()) == (0, False), done.stderr
+    assert any("source.ipynb is not what was executed" in text for text in house.record(done)["limitations"])
+
+
+def test_params_exchanged_between_runner_and_kernel_are_refused(house: House) -> None:
+    exchange = 'from pathlib import Path\np = Path("params/sandbox.yaml")\np.write_text(p.read_text().replace("30 min", "90 min"))'
+    opened = OPEN.format(name="drill")
+    house.add_notebook("drill", exchange, opened, 'run.step("Add", lambda: 1 + 1)', CONCLUDE, opened=False)
+    done = house.runbook("run", "drill")
+    assert done.code == 4, done.stderr
+    assert "The kernel finds another params file than the runner" in done.last["reason"]
+
+
+def test_changed_sql_refuses_to_resume(house: House) -> None:
+    (house.home / "sql").mkdir()
+    (house.home / "sql" / "count_rows.sql").write_text("SELECT 1")
+    house.add_notebook("drill", RESOLVE, DIE_FIRST, CONCLUDE)
+    first = house.runbook("run", "drill")
+    (house.home / "sql" / "count_rows.sql").write_text("SELECT 2")
+    refused = house.inside("resume", first.last["run"])
+    assert refused.code == 2 and "the SQL files in sql" in refused.last["reason"]

@@ -11,6 +11,7 @@ import io
 import json
 import re
 import tokenize
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,25 @@ def source_of(cell: dict[str, Any]) -> str:
 
 def code_cells(content: dict[str, Any]) -> list[str]:
     return [source_of(cell) for cell in content["cells"] if cell["cell_type"] == "code"]
+
+
+def strange_cells(executed: Iterable[str], content: dict[str, Any]) -> list[str]:
+    """The executed cells that the notebook does not hold, but for the parameters that papermill puts in.
+
+    >>> notebook = {"cells": [{"cell_type": "code", "source": "run.conclude()"}]}
+    >>> strange_cells(["# Parameters\\nrows = 3\\n", "run.conclude()\\n", "run.conclude = print", "  "], notebook)
+    ['run.conclude = print']
+    """
+    known = {source.strip() for source in code_cells(content)}
+    return [cell for cell in executed if cell.strip() and cell.strip() not in known and not _is_injected(cell)]
+
+
+def _is_injected(source: str) -> bool:
+    tree = parse_cell(source) if source.startswith(INJECTED) and "\n%" not in source and "\n!" not in source else None
+    if tree is None or not all(isinstance(node, ast.Assign) for node in tree.body):
+        return False
+    given = assigned_literals(source)
+    return len(given) == len(tree.body) and all(value is not None for _, value, _ in given)
 
 
 def hash_code(content: dict[str, Any]) -> str:

@@ -21,13 +21,18 @@ from runbook.session import lock
 from runbook.session.cleanups import Cleanups
 from runbook.session.gate import Gate, Passage, pass_gate
 from runbook.session.journal import Journal, write_atomically
+from runbook.session.notebook import parse_notebook, strange_cells
 from runbook.session.once import fingerprint, perform_once
 from runbook.session.remembering import Remembering
-from runbook.session.request import JOURNAL, PROGRESS
+from runbook.session.request import JOURNAL, PROGRESS, SOURCE
 from runbook.session.state import RunState
 from runbook.session.statements import StatementBook
+from runbook.session.surroundings import executed_cells
 
 Result = TypeVar("Result")
+
+#: How many cells this kernel had executed when it concluded a run: in JupyterLab it may open another one afterwards.
+_cells_concluded = 0
 
 _PROGRESS_INTERVAL_SECONDS = 0.2
 _ENDINGS: dict[Verdict, type[Concluded]] = {
@@ -90,6 +95,7 @@ class Run(Remembering):
         self._on_end = on_end
         self._archived_by_runner = archived_by_runner
         self._interactive = interactive
+        self._source = str(before.sitting.get("source", SOURCE))
         self._planned = list(before.sitting.get("planned", []))
         self._closed_gates: list[str] = list(before.sitting.get("planned_gates", []))
         self._concluded = False
@@ -333,6 +339,7 @@ class Run(Remembering):
         self._refuse_after_end()
         self.run_cleanups()
         self._statements.file_strays()
+        self._note_strange_cells()
         self._journal.append("concluded")
         self._concluded = True
         atexit.unregister(self.run_cleanups)
@@ -343,6 +350,20 @@ class Run(Remembering):
             print(f"{state.verdict}: {state.reason}\nNext: {next_command}")
             return
         self._raise_verdict(state, next_command)
+
+    def _note_strange_cells(self) -> None:
+        """What was executed in this kernel and is in no cell of the run's notebook is a limitation of the record."""
+        global _cells_concluded
+        cells = executed_cells()
+        executed, _cells_concluded = cells[_cells_concluded:], len(cells)
+        source = self.dir / self._source
+        if not executed or not source.is_file():
+            return
+        strange = strange_cells(executed, parse_notebook(source.read_bytes(), str(source)))
+        if strange:
+            what = "1 executed cell is" if len(strange) == 1 else f"{len(strange)} executed cells are"
+            first = " ".join(strange[0].split())[:200]
+            self.limit(f"{what} not in the notebook that was asked for; the first: {first}", reduces_scope=True)
 
     def _raise_verdict(self, state: RunState, next_command: str) -> NoReturn:
         print(f"{state.verdict}: {state.reason}\nNext: {next_command}")

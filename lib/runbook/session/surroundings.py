@@ -84,3 +84,12 @@ def executed_inputs() -> list[str]:
     if shell is None:
         return []
     return [str(source) for source in shell.user_ns.get("In", [])]
+
+
+def executed_cells() -> list[str]:
+    """The cells that this kernel has executed, this one last, as they were given: before IPython rewrites magics."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    if shell is None or shell.history_manager is None:
+        return []
+    return [str(source) for source in shell.history_manager.input_hist_raw[1:]]
