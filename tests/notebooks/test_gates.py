@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from homes import at_home
-from house import CONCLUDE, House, Result
+from house import CONCLUDE, House, Result, finish
 from runbook.gates import signers, signing
 
 pytestmark = pytest.mark.faults
@@ -236,7 +236,7 @@ def test_countersignature_written_into_the_journal_after_the_runner_was_killed_i
     process = house.start("resume", run)
     house.wait_for("ready")
     process.kill()
-    process.wait()
+    finish(process)
     plan = next(one["plan"] for one in house.journal(run) if one["event"] == "gate-passed")
     forge(
         house, run,
@@ -254,23 +254,26 @@ def test_countersignature_written_into_the_journal_after_the_runner_was_killed_i
     assert house.inside("archive", "verify").code == 0
 
 
-def test_attempt_whose_runner_was_killed_satisfies_no_control_by_its_journal_alone(house: House) -> None:
+def test_attempt_whose_runner_was_killed_is_no_pass_by_its_journal_alone(house: House) -> None:
     linger = 'import time\nfrom pathlib import Path\nPath("ready").touch()\ntime.sleep(600)'
-    house.add_params("live", "staging")
-    path = house.add_notebook("swap", 'run.step("Look", lambda: 1)', linger, CONCLUDE)
-    notebook = json.loads(path.read_text())
-    notebook["metadata"]["runbook"] = {"controls": ["backup-verification"]}
-    path.write_text(json.dumps(notebook))
-    process = house.start("run", "swap", "--target", "live")
-    house.wait_for("ready")
-    process.kill()
-    process.wait()
-    (run,) = house.runs()
-    forge(house, run, {"event": "concluded"})
-    closed = house.runbook("close", run)
-    record = house.record(closed)
-    assert (record["verdict"], record["satisfies_controls"]) == ("PASS", False)
-    assert any("The runner died before it had archived this attempt" in text for text in record["limitations"])
+    house.add_notebook("swap", 'run.step("Look", lambda: 1)', linger, CONCLUDE)
+    for more in (
+        [],
+        [{"event": "attempt-started", "attempt": 2, "continues": True, "by": "runbook run", "process": None}],
+    ):
+        (house.home / "ready").unlink(missing_ok=True)
+        process = house.start("run", "swap")
+        house.wait_for("ready")
+        process.kill()
+        finish(process)
+        run = house.runs()[-1]
+        forge(house, run, {"event": "concluded"}, *more)
+        closed = house.runbook("close", run)
+        assert (closed.code, closed.last["verdict"]) == (4, "INCOMPLETE"), closed.stderr
+        assert closed.last["reason"].startswith("The runner died before it had archived this attempt")
+        assert closed.last["next"] == f"runbook resume {run}"
+        records = [json.loads(path.read_text()) for path in (house.home / "reports" / "records").glob("*/run.json")]
+        assert {record["verdict"] for record in records} == {"INCOMPLETE"}
 
 
 def forge(house: House, run: str, *events: dict[str, Any]) -> None:

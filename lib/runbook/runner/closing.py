@@ -19,12 +19,13 @@ from runbook import layout
 from runbook.archive.records import archived_folder, commit_record
 from runbook.errors import ParamsError, PlatformError
 from runbook.gates.folder import gate_files
+from runbook.model import Verdict
 from runbook.params import load_params
 from runbook.redact import scrubber
 from runbook.runner.notifying import notify
 from runbook.runner.processes import end_backends, end_processes, remove_scratch, remove_sockets
 from runbook.runner.record import record_of
-from runbook.runner.tampering import find_tampering, journal_facts
+from runbook.runner.tampering import find_tampering, journal_facts, records_of
 from runbook.session import identity
 from runbook.session.credentials import register_secrets
 from runbook.session.fold import fold
@@ -36,8 +37,8 @@ from runbook.session.state import RunState
 from runbook.session.statements import STATEMENTS, read_statements
 
 ARCHIVED_LATE = (
-    "The runner died before it had archived this attempt. Another command made this record from the journal, which alone says what "
-    "was observed: it satisfies no control."
+    "The runner died before it had archived this attempt: another command made this record from the journal, and a journal without "
+    "its runner does not prove a PASS."
 )
 NO_OUTPUTS = "The executed notebook was not at hand when the run was archived: its outputs are missing."
 
@@ -102,6 +103,8 @@ def close_attempt(folder: Path, executed: Path | None = None) -> RunState:
             if latest:
                 upto = _end_attempt(folder, journal)
             state = _state(folder, journal.events()[:upto])
+            if not latest:  # its part of the journal is over: what is doubtful is said in the record alone
+                state = _state(folder, [*events[:upto], *_doubts(folder, state, events[upto - 1])])
             record = _archived(state) or _archive(folder, state, executed if latest else None, upto)
             journal.append("attempt-closed", attempt=state.attempt, record=record)
         closed = read_state(folder)
@@ -122,15 +125,32 @@ def _end_attempt(folder: Path, journal: Journal) -> int:
         for text in find_tampering(folder, state):
             if text not in known:
                 journal.append("problem", kind="unproven", reason=text, afterwards=True)
-        if _is_archived_late(state) and ARCHIVED_LATE not in state.limits:
-            journal.append("limit", text=ARCHIVED_LATE, reduces_scope=True, afterwards=True)
+        if _is_archived_late(state) and state.verdict is Verdict.PASS:
+            journal.append("problem", kind="died", reason=ARCHIVED_LATE)
         notify(journal, _state(folder, journal.events()))
     return len(journal.events())
 
 
 def _is_archived_late(state: RunState) -> bool:
-    """True when the attempt's runner is not the process that archives it."""
-    return state.sitting.get("by") == "runbook run" and state.sitting.get("process") != identity.this_process()
+    """True when the attempt's runner is not the process that archives it.
+
+    One that only continues an attempt observes nothing: it is not late when the attempt that it continues is in the archive, whose
+    record holds the digest of the journal up to there.
+    """
+    if state.sitting.get("by") != "runbook run" or state.sitting.get("process") == identity.this_process():
+        return False
+    if not state.sitting.get("continues"):
+        return True
+    before = [record for _, record in records_of(state) if record.attempt == state.attempt - 1]
+    return not before or ARCHIVED_LATE in before[-1].reason
+
+
+def _doubts(folder: Path, state: RunState, last: Event) -> list[Event]:
+    """What is doubtful about an attempt that another one has followed, as events at its end."""
+    said = [("unproven", text) for text in find_tampering(folder, state)]
+    said += [("died", ARCHIVED_LATE)] if _is_archived_late(state) else []
+    event = {"n": last["n"], "at": last["at"], "event": "problem", "afterwards": True}
+    return [{**event, "kind": kind, "reason": text} for kind, text in said]
 
 
 def _unclosed(events: list[Event]) -> list[int]:

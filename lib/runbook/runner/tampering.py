@@ -69,7 +69,7 @@ def _against_ledger(state: RunState) -> list[str]:
 
 def _against_records(folder: Path, state: RunState) -> list[str]:
     """The journal begins with what each record of this run has seen of it."""
-    for name, record in _records_of(state):
+    for name, record in records_of(state):
         seen = record.journal
         if seen is not None and journal_facts(folder, seen.lines) != seen:
             return [
@@ -78,7 +78,7 @@ def _against_records(folder: Path, state: RunState) -> list[str]:
     return []
 
 
-def _records_of(state: RunState) -> list[tuple[str, RunRecord]]:
+def records_of(state: RunState) -> list[tuple[str, RunRecord]]:
     """The archive's records of this run, whatever its journal says of them. Reads no record of another runbook or target."""
     tail, since = f"-{state.request['runbook']}-{state.target}", clock.compact(clock.parse(state.request["opened"]))
     found = []
