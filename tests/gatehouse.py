@@ -66,7 +66,7 @@ class GateHouse:
     params: Params
 
     @classmethod
-    def build(cls, home: Path, *, environment: str = "staging", more: str = "") -> GateHouse:
+    def build(cls, home: Path, *, environment: str = "staging", more: str = "", dry_run: bool = False) -> GateHouse:
         """A home (RUNBOOK_HOME must name it already) with a run that was started."""
         for name in ("notebooks", "params", "people"):
             (home / name).mkdir(parents=True)
@@ -77,7 +77,7 @@ class GateHouse:
         path.write_text(json.dumps(NOTEBOOK))
         params = load_params("billing")
         declared = notebook.read_parameters(NOTEBOOK, "swap")
-        values = {name: one.default for name, one in declared.items()}
+        values = {**{name: one.default for name, one in declared.items()}, "dry_run": dry_run}
         folder = create_run(new_run_id("swap"), path, values, declared, params, started_by="runbook run")
         house = cls(home, folder, params)
         house.start(1)

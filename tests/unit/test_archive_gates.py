@@ -112,6 +112,14 @@ def still_waiting(said: dict[str, Any]) -> None:
     said["gates"][0]["state"] = "waiting"
 
 
+def previewed(said: dict[str, Any]) -> None:
+    said["gates"][0].update(state="previewed", approvals=[])
+
+
+def skipped(said: dict[str, Any]) -> None:
+    said["attempt"] = 2
+
+
 def twice(said: dict[str, Any]) -> None:
     said["gates"][0]["needed"] = 2
     said["gates"][0]["approvals"] *= 2
@@ -129,6 +137,7 @@ def twice(said: dict[str, Any]) -> None:
         (other_run, "about another run"),
         (other_code, "another notebook, library, params or SQL than what ran"),
         (run_by_the_approver, "by an operator of the run"),
+        (previewed, "previewed, but the run was no dry run"),
         (still_waiting, "the verdict is PASS, but the gate is waiting"),
     ],
 )
@@ -140,6 +149,12 @@ def test_record_that_claims_more_than_was_signed_is_told(
     rewrite(gate, record, forge)
     found = said_by(gate)
     assert any("the gate 'swap-it-in': " in text and why in text for text in found), found
+
+
+def test_attempt_without_a_record_is_told(gate: GateHouse) -> None:
+    record = approved(gate)
+    rewrite(gate, record, skipped)
+    assert any("is of attempt 2 of" in text and "attempt 1 is due" in text for text in said_by(gate)), said_by(gate)
 
 
 def test_signed_file_that_was_taken_away_or_exchanged_is_told(gate: GateHouse) -> None:

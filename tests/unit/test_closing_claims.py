@@ -227,6 +227,42 @@ def test_approved_run_passes_and_a_line_that_is_no_journal_s_is_told_with_its_nu
         close_attempt(house.folder)
 
 
+def test_preview_and_a_step_in_the_gate_s_name_pass_no_gate(house: GateHouse) -> None:
+    house.gate()
+    house.journal.append("gate-previewed", gate="swap-it-in", plan=house.plan().sha256)
+    finish(house)
+    record = close(house)
+    assert record.verdict == "INCOMPLETE" and "a gate is previewed in a dry run only" in record.reason
+    house.start(2)
+    house.journal.append("step-started", name="Swap it in", once=False)
+    house.journal.append("step-done", name="Swap it in", seconds=1.0, reused=False)
+    finish(house)
+    record = close(house)
+    assert record.verdict == "INCOMPLETE" and "neither a gate nor a question was opened for it" in record.reason
+
+
+def test_line_that_a_living_process_has_read_cannot_be_taken_away(house: GateHouse) -> None:
+    house.gate()
+    house.approve(house.person("bob"))
+    house.gate().look()
+    check = {"id": "a", "title": "a", "status": "FAIL", "expected": "1", "observed": "2", "reason": "It is 2."}
+    house.journal.append("check", check=check)
+    finish(house)
+    assert house.state.verdict == "FAIL"
+    rewrite(house, lambda events: [one for one in events if one["event"] != "check"])
+    record = close(house)
+    assert record.verdict == "INCOMPLETE" and "were changed or removed while it worked" in record.reason
+
+
+def test_environment_is_the_one_of_the_target_s_params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNBOOK_HOME", str(tmp_path / "home"))
+    house = GateHouse.build(tmp_path / "home", environment="sandbox")
+    for name in ("request.json", JOURNAL):
+        path = house.folder / name
+        path.write_text(path.read_text().replace('"environment": "sandbox"', '"environment": "production"'))
+    assert "has the environment 'production'; params/billing.yaml says 'sandbox'" in str(close(house).limitations)
+
+
 def rewrite(house: GateHouse, change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]) -> None:
     """The journal as somebody without care for the past would leave it."""
     path = house.folder / JOURNAL

@@ -194,7 +194,11 @@ def test_typed_name_alone_opens_nothing(house: GateHouse) -> None:
     assert isinstance(found, Stop) and "waits for 1 approval" in found.reason
 
 
-def test_dry_run_previews_and_nobody_is_asked(house: GateHouse, capsys: pytest.CaptureFixture[str]) -> None:
+def test_dry_run_previews_and_nobody_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RUNBOOK_HOME", str(tmp_path / "dry"))
+    house = GateHouse.build(tmp_path / "dry", environment="production", dry_run=True)
     gate = house.gate()
     passage = pass_gate(gate, dry_run=True, interactive=False)
     assert isinstance(passage, Passage) and not passage and passage.state == "previewed"

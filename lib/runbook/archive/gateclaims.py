@@ -88,6 +88,8 @@ def _check(claim: _Claim, partial: bool) -> None:
     said += [(Kind.REJECTION, gate["rejection"])] if gate.get("rejection") else []
     if claim.record.verdict is Verdict.PASS and state not in ("passed", "previewed"):
         raise _Wrong(f"the verdict is PASS, but the gate is {state}")
+    if state == "previewed" and claim.record.parameters.get("dry_run") is not True:
+        raise _Wrong("is said to have been previewed, but the run was no dry run")
     if not said and state != "passed":
         return
     if partial and not claim.path("plan.json").exists():

@@ -57,11 +57,11 @@ def opened_runs(data: bytes) -> dict[str, tuple[int, str]]:
     return runs
 
 
-def run_of(folder: Path) -> tuple[str, int | None] | None:
-    """The run id and the ledger line that a record names; None when it cannot be read."""
+def run_of(folder: Path) -> tuple[str, int | None, int] | None:
+    """The run id, the ledger line and the attempt that a record names; None when it cannot be read."""
     try:
         said = json.loads((folder / RUN_JSON).read_bytes())
-        return str(said["run"]), said.get("ledger_line")
+        return str(said["run"]), said.get("ledger_line"), int(said["attempt"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -73,12 +73,15 @@ def population(data: bytes, looked: Sequence[Looked], *, complete: bool) -> tupl
         complete: false for an export, whose records do not all say which run they are of.
     """
     opened, problems, notes = opened_runs(data), [], []
-    archived = set()
+    archived: set[str] = set()
+    attempts: dict[str, int] = {}
     for one in looked:
         named = run_of(one.folder) if RUN_JSON in one.plain else None
         if named is None:
             continue
         archived.add(named[0])
+        if complete and (wrong := _attempt_problem(one, attempts, *named)) is not None:
+            problems.append(wrong)
         if named[1] is not None and named[0] not in opened:
             problems.append(Problem("run-unlisted", one.name, f"is of the run {named[0]}, which RUNS does not list"))
     head = next((one.archived.at for one in reversed(looked) if one.archived is not None), None)
@@ -97,6 +100,16 @@ def population(data: bytes, looked: Sequence[Looked], *, complete: bool) -> tupl
         else:
             notes.append(f"The run {run} (RUNS, line {number}) has no record: it is at work, or was thrown away.")
     return problems, notes
+
+
+def _attempt_problem(one: Looked, attempts: dict[str, int], run: str, line: int | None, attempt: int) -> Problem | None:
+    """What is wrong with the attempt's number: each has a record of its own, in their order."""
+    due = attempts.get(run, 0) + 1
+    attempts[run] = attempt
+    if attempt == due or line is None:
+        return None
+    text = f"is of attempt {attempt} of {run}, and attempt {due} is due: an attempt has no record"
+    return Problem("attempt-missing", one.name, text)
 
 
 def _was_before(text: str, moment: datetime) -> bool:

@@ -14,7 +14,9 @@ from runbook.archive.records import read_record
 from runbook.archive.tree import Tree
 from runbook.errors import OperatorError, ParamsError, PlatformError
 from runbook.model import JournalFacts, RunRecord
+from runbook.params import load_params
 from runbook.session import ledger
+from runbook.session.journal import is_rewritten
 from runbook.session.request import JOURNAL, read_request
 from runbook.session.state import RunState
 
@@ -27,7 +29,13 @@ def journal_facts(folder: Path, lines: int) -> JournalFacts:
 
 def find_tampering(folder: Path, state: RunState) -> list[str]:
     """What was changed in the run's folder since it was written; empty when nothing is known to be."""
-    return [*_against_request(folder, state), *_against_ledger(state), *_against_records(folder, state)]
+    return [
+        *_against_request(folder, state),
+        *_against_params(state),
+        *_against_ledger(state),
+        *_against_records(folder, state),
+        *_against_memory(folder),
+    ]
 
 
 def refuse_tampered(folder: Path, state: RunState) -> None:
@@ -42,6 +50,26 @@ def refuse_tampered(folder: Path, state: RunState) -> None:
             f"The run {state.run} cannot go on: {found[0]}",
             next=f"runbook abort {state.run}",
         )
+
+
+def _against_memory(folder: Path) -> list[str]:
+    if not is_rewritten(folder / JOURNAL):
+        return []
+    return ["Lines of the journal that this process had read were changed or removed while it worked."]
+
+
+def _against_params(state: RunState) -> list[str]:
+    """The run is of the environment and the platform that its target's params file names."""
+    try:
+        params = load_params(state.target)
+    except ParamsError:
+        return []  # the run's cleanup has reported it
+    said = {"environment": params.environment, "platform": params.platform}
+    return [
+        f"The journal says that {state.target} has the {name} '{state.request[name]}'; params/{state.target}.yaml says '{real}'."
+        for name, real in said.items()
+        if state.request[name] != real
+    ]
 
 
 def _against_request(folder: Path, state: RunState) -> list[str]:

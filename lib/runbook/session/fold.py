@@ -224,6 +224,8 @@ def fold(events: Iterable[Event]) -> RunState:
         known.take(event)
     if not known.request:
         raise PlatformError("The journal does not begin with an opened run.", next="runbook doctor")
+    titles = [str(one["title"]) for one in known.questions.values()]
+    known.refuse_bypassed(known.sitting.get("planned_gates", ()), titles)
     steps = tuple(_settle(step, known) for step in known.steps.values())
     checks = tuple(known.checks.values())
     gates = known.settled_gates()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -17,6 +18,7 @@ AFTERWARDS = {"gate-decision", "gate-countersigned", "target-typed", "claim-refu
 #: Claims by the event that makes them.
 _CLAIMS = {
     "gate-passed": "the gate '{title}' has passed",
+    "gate-previewed": "the gate '{title}' was previewed",
     "gate-waiting": "the gate '{title}' has approvals and waits",
     "gate-rejected": "the gate '{title}' was rejected",
     "gate-countersigned": "{who} has countersigned the gate '{title}'",
@@ -201,6 +203,16 @@ class GateFolding:
         if name in self.gates and self.gates[name]["title"] in self.steps:
             self.gates[name].update(state="unproven", reason=text)
             self._settle_gate(name, at, StepState.FAILED, reason=text)
+
+    def refuse_bypassed(self, planned: Iterable[str], questions: Iterable[str]) -> None:
+        """A gate or question of the notebook that is done as a mere step was not asked: a line says so, and nobody was."""
+        asked = {gate["title"] for gate in self.gates.values()} | set(questions)
+        for title in planned:
+            step = self.steps.get(title)
+            if step is not None and step.state is StepState.DONE and title not in asked:
+                text = f"NOT BORNE OUT: the journal says that '{title}' is done, but neither a gate nor a question was opened for it."
+                self.refused[text] = None
+                self.note_unproven(text)
 
     def note_unproven(self, text: str) -> None:
         """The attempt went on without a right that it claims: it cannot PASS."""

@@ -7,6 +7,7 @@ on disk before `append` returns. Runner and kernel both write; a lock on the fil
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import threading
@@ -62,7 +63,30 @@ def read_events(path: Path) -> list[Event]:
     """All whole events of a journal; empty when there is none yet."""
     if not path.is_file():
         return []
-    return scan_events(path.read_bytes(), str(path))[0]
+    data = path.read_bytes()
+    events, whole = scan_events(data, str(path))
+    _note_seen(path, data[:whole])
+    return events
+
+
+#: What this process has read of each journal: how many bytes, and their digest. None: those bytes were altered since.
+_seen: dict[Path, tuple[int, bytes] | None] = {}
+
+
+def _note_seen(path: Path, data: bytes) -> None:
+    """Journals only grow: while a runner lives, nobody changes or removes a line unseen that it has read."""
+    before = _seen.get(path, (0, hashlib.sha256(b"").digest()))
+    if before is None:
+        return
+    size, digest = before
+    same = len(data) >= size and hashlib.sha256(data[:size]).digest() == digest
+    _seen[path] = (len(data), hashlib.sha256(data).digest()) if same else None
+
+
+def is_rewritten(path: Path) -> bool:
+    """True when lines that this process has read are not in the journal any more as they were."""
+    read_events(path)
+    return path in _seen and _seen[path] is None
 
 
 def read_last_event(path: Path) -> Event | None:

@@ -155,6 +155,12 @@ def _rejected(folder: Path, state: RunState, event: Event, records: Path | None)
     return {**event, "rejection": summary(judged.rejections[0])}
 
 
+def _previewed(folder: Path, state: RunState, event: Event, records: Path | None) -> Event:
+    if state.request["parameters"].get("dry_run") is not True:
+        raise _Refused("a gate is previewed in a dry run only, and this run is none")
+    return event
+
+
 def _countersigned(folder: Path, state: RunState, event: Event, records: Path | None) -> Event:
     glass = next((one for one in state.glasses if (one.gate, one.plan) == (event.get("gate"), event.get("plan"))), None)
     if glass is None:
@@ -203,6 +209,7 @@ def _other_record(decision: Decision, run: str, records: Path | None) -> str | N
 
 _DERIVED: dict[str, Callable[[Path, RunState, Event, Path | None], Event]] = {
     "gate-passed": _passed,
+    "gate-previewed": _previewed,
     "gate-waiting": _waiting,
     "gate-rejected": _rejected,
     "gate-countersigned": _countersigned,
