@@ -217,3 +217,16 @@ def test_changed_sql_refuses_to_resume(house: House) -> None:
     (house.home / "sql" / "count_rows.sql").write_text("SELECT 2")
     refused = house.inside("resume", first.last["run"])
     assert refused.code == 2 and "the SQL files in sql" in refused.last["reason"]
+
+
+def test_module_that_python_executes_before_the_library_is_a_limitation(house: House) -> None:
+    folder = house.home / "startup"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text("import sys\n")
+    house.add_notebook("drill", 'run.step("Look", lambda: 1)', CONCLUDE)
+    house.env["PYTHONPATH"] = str(folder)
+    done = house.runbook("run", "drill")
+    assert done.code == 0, done.stderr
+    digest = sha256(b"import sys\n").hexdigest()
+    said = f"Python executed {folder}/sitecustomize.py before the library (SHA-256 {digest})."
+    assert said in house.record(done)["limitations"]

@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import platform
+import sys
+import sysconfig
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -81,6 +83,18 @@ def inputs_of(source: bytes, target: str) -> dict[str, str]:
 def inputs_sha256(inputs: Mapping[str, str]) -> str:
     """One digest of them all, which an approval holds."""
     return hashlib.sha256(json.dumps(dict(inputs), sort_keys=True).encode()).hexdigest()
+
+
+def startup_files() -> dict[str, str]:
+    """Modules that this Python executed before the library, other than its installation's own: each file with its digest."""
+    own = Path(sysconfig.get_path("stdlib")).resolve()
+    found = {}
+    for name in ("sitecustomize", "usercustomize"):
+        file = getattr(sys.modules.get(name), "__file__", None)
+        path = Path(file).absolute() if file else None
+        if path is not None and path.parent.resolve() != own:
+            found[str(path)] = sha256_of(path) if path.is_file() else "gone"
+    return found
 
 
 def tools() -> dict[str, str]:

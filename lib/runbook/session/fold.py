@@ -74,6 +74,7 @@ class _Folding(gatebook.GateFolding, questions.QuestionFolding, pagebook.PageFol
         self.problems: list[Problem] = []
         self.kept: dict[str, None] = {}
         self.concluded = self.ended = self.closed = False
+        self.note_startup(sitting)
 
     def take(self, event: Event) -> None:
         at = clock.parse(event["at"])
@@ -105,6 +106,13 @@ class _Folding(gatebook.GateFolding, questions.QuestionFolding, pagebook.PageFol
 
     def on_session_opened(self, event: Event, at: datetime) -> None:
         self.session = event
+        self.note_startup(event)
+
+    def note_startup(self, event: Event) -> None:
+        """What Python executed before the library could have changed anything in it: no fingerprint covers that."""
+        for path, digest in event.get("startup", {}).items():
+            self.limits[f"Python executed {path} before the library (SHA-256 {digest})."] = None
+            self.reduced_scope = True
 
     def on_notebook_at(self, event: Event, at: datetime) -> None:
         self.executed_at = event["path"]

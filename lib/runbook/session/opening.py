@@ -186,7 +186,12 @@ def _unlock() -> None:
 def _enter(
     journal: Journal, folder: Path, params: Params, given: dict[str, Any], surroundings: Surroundings, *, watched: bool
 ) -> Run:
-    journal.append("session-opened", process=identity.this_process(), parent=identity.identify(os.getppid()))
+    journal.append(
+        "session-opened",
+        process=identity.this_process(),
+        parent=identity.identify(os.getppid()),
+        startup=fingerprints.startup_files(),
+    )
     if surroundings.executed is not None and not watched:
         journal.append("notebook-at", path=str(surroundings.executed))
     if given.get("dry_run") is True:

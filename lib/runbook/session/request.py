@@ -199,5 +199,6 @@ def start_attempt(
         **described,
         process=process or identity.this_process(),
         operator=identity.operator(),
+        startup=fingerprints.startup_files(),
         **facts,
     )
