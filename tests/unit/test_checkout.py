@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import marshal
 import os
 import shutil
 import subprocess
@@ -248,3 +250,23 @@ def test_report_says_that_the_checkout_was_modified() -> None:
     assert "Code" not in {pair.name for pair in key_facts(clean)}
     unknown = a_record(1, checkout=CheckoutFacts(unknown="git is not installed"))
     assert checkout_text(unknown) == "not known whether it is as committed: git is not installed"
+
+
+FOREIGN = "import runbook.clock; from runbook.session import fingerprints; print(fingerprints.foreign_bytecode())"
+
+
+def test_byte_code_that_is_not_made_from_its_source_is_told(top: Path) -> None:
+    def said() -> list[str]:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("RUNBOOK_", "PYTHON"))}
+        environment = {**clean, "PYTHONPATH": str(top / "lib")}
+        argv = [sys.executable, "-c", FOREIGN]
+        return subprocess.run(argv, env=environment, capture_output=True, text=True, check=True).stdout.splitlines()
+
+    assert [said(), said()] == [["()"], ["()"]], "compiled, and taken from the cache"
+    source = top / "lib" / "runbook" / "clock.py"
+    cached = Path(importlib.util.cache_from_source(str(source)))
+    code = compile(source.read_text() + "\nprint('other code')\n", str(source), "exec")
+    cached.write_bytes(cached.read_bytes()[:16] + marshal.dumps(code))
+    assert said() == ["other code", "('clock.py',)"]
+    source.write_text(source.read_text() + "\n# newer: Python compiles it\n")
+    assert said() == ["()"]

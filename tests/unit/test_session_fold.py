@@ -170,3 +170,13 @@ def test_time_of_closing_is_not_the_time_of_the_run() -> None:
 def test_event_of_a_newer_version_is_refused_not_skipped() -> None:
     with pytest.raises(PlatformError, match="does not know"):
         state_of(attempt(1), {"event": "from-the-future"})
+
+
+def test_what_python_executed_besides_the_library_s_source_reduces_the_scope() -> None:
+    began = {**attempt(1, "A"), "foreign_bytecode": ["clock.py"], "startup": {"/x/sitecustomize.py": "ab"}}
+    state = state_of(began, started("A"), done("A"), check("PASS"), CONCLUDED)
+    assert (state.verdict, state.reduced_scope) == (Verdict.PASS, True)
+    assert state.limits == (
+        "Python executed /x/sitecustomize.py before the library (SHA-256 ab).",
+        "Python has byte code for clock.py of the library that is not made from its source.",
+    )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
+import marshal
 import os
 import platform
 import sys
@@ -95,6 +97,35 @@ def startup_files() -> dict[str, str]:
         if path is not None and path.parent.resolve() != own:
             found[str(path)] = sha256_of(path) if path.is_file() else "gone"
     return found
+
+
+@cache
+def foreign_bytecode() -> tuple[str, ...]:
+    """Modules of the library for which this Python executes cached byte code that is not made from their source.
+
+    Python believes a `.pyc` whose header names time and size of the source; the fingerprint and the commit know the source alone.
+    """
+    root, found = library(), []
+    for path in files_below(root):
+        cached = Path(importlib.util.cache_from_source(str(path))) if path.suffix == ".py" else None
+        if cached is not None and cached.is_file() and not _is_made_from(cached.read_bytes(), path):
+            found.append(str(path.relative_to(root)))
+    return tuple(sorted(found))
+
+
+def _is_made_from(data: bytes, source: Path) -> bool:
+    """False when Python would execute these bytes of a .pyc, and they are not what the source compiles to."""
+    flags, seconds, size = (int.from_bytes(data[start : start + 4], "little") for start in (4, 8, 12))
+    status = source.stat()
+    if data[:4] != importlib.util.MAGIC_NUMBER:
+        return True  # Python compiles the source instead
+    if not flags & 1 and (seconds, size) != (int(status.st_mtime) & 0xFFFFFFFF, status.st_size & 0xFFFFFFFF):
+        return True
+    try:
+        made = compile(source.read_bytes(), str(source), "exec", dont_inherit=True)
+        return bool(marshal.loads(data[16:]) == made)  # noqa: S302 - Python itself loads it on import
+    except (ValueError, EOFError, TypeError, SyntaxError):
+        return False
 
 
 def tools() -> dict[str, str]:

@@ -113,6 +113,9 @@ class _Folding(gatebook.GateFolding, questions.QuestionFolding, pagebook.PageFol
         for path, digest in event.get("startup", {}).items():
             self.limits[f"Python executed {path} before the library (SHA-256 {digest})."] = None
             self.reduced_scope = True
+        for module in event.get("foreign_bytecode", ()):
+            self.limits[f"Python has byte code for {module} of the library that is not made from its source."] = None
+            self.reduced_scope = True
 
     def on_notebook_at(self, event: Event, at: datetime) -> None:
         self.executed_at = event["path"]

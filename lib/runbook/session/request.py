@@ -200,5 +200,6 @@ def start_attempt(
         process=process or identity.this_process(),
         operator=identity.operator(),
         startup=fingerprints.startup_files(),
+        foreign_bytecode=list(fingerprints.foreign_bytecode()),
         **facts,
     )
