@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from runbook import clock, layout
+from runbook.archive.keys import introduce_approver
+from runbook.archive.staging import archive_lock
+from runbook.archive.tree import Tree
 from runbook.gates import Plan, signing
 from runbook.gates.decision import NAMESPACE, Decision, Kind
 from runbook.gates.folder import GateFolder
@@ -55,6 +58,12 @@ NOTEBOOK = {
         },
     ],
 }
+
+
+def introduce_by_runner(principal: str, public: str) -> None:
+    """The runner of this home has introduced the person's key for approvals."""
+    with archive_lock():
+        introduce_approver(Tree.own(), principal, public, "the tests", was_listed=True)
 
 
 @dataclass
@@ -123,12 +132,14 @@ class GateHouse:
         self.list_key(key, principal or f"{name}@x.example", **options)
         return key
 
-    def list_key(self, key: Path, principal: str, **options: Any) -> None:
-        """A line in allowed_signers, whatever stands there already."""
+    def list_key(self, key: Path, principal: str, *, introduced: bool = True, **options: Any) -> None:
+        """A line in allowed_signers, whatever stands there already; introduced by the runner unless told otherwise."""
         public = key.with_name(key.name + ".pub").read_text()
         line = signer_line(principal, public, options.get("valid_from"), options.get("valid_to"))
         with (layout.params() / "allowed_signers").open("a") as file:
             file.write(line + "\n")
+        if introduced:
+            introduce_by_runner(principal, public)
 
     def look(self, gate: Gate) -> Passage | Stop:
         return gate.look()

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from archivehouse import make_key
+from gatehouse import introduce_by_runner
 from homes import at_home
 from own_cluster import PORT, OwnCluster, own_cluster
 from runbook.access.audit import AccessAudit
@@ -71,6 +72,8 @@ def person(cluster: OwnCluster, name: str) -> Path:
             path = signers_path(params_of(cluster))
         with path.open("a") as file:
             file.write(signer_line(f"{name}@x.example", key.with_name(f"{name}.pub").read_text(), None, None) + "\n")
+        with at_home(cluster.home):
+            introduce_by_runner(f"{name}@x.example", key.with_name(f"{name}.pub").read_text())
     return key
 
 
@@ -339,6 +342,9 @@ def test_operator_cannot_approve_the_own_list_under_no_name(cluster: OwnCluster,
         with signers.open("a") as file:
             file.write(signer_line("mallory@x.example", public, None, None) + "\n")
             file.write(signer_line("olga@x.example", public, None, None) + "\n")
+        with at_home(cluster.home):
+            introduce_by_runner("mallory@x.example", public)
+            introduce_by_runner("olga@x.example", public)
         with at_home(cluster.home), pytest.raises(OperatorError, match="nobody approves their own list"):
             approve_list(params_of(cluster), text, key=other_name)
     finally:

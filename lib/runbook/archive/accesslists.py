@@ -23,6 +23,7 @@ from runbook.gates import signing
 from runbook.gates.decision import NAMESPACE
 from runbook.gates.rules import names_of_person
 from runbook.gates.signers import Signer
+from runbook.gates.trust import introduced_approvers
 from runbook.inventory.listfile import AccessList, Approved, read_list
 from runbook.params.names import plain_name
 from runbook.params.schema import Params
@@ -61,6 +62,8 @@ def _wrong_person(params: Params, person: str, key: str, others: Iterable[str], 
         return f"{person} is not among approvals.approvers"
     if params.environment != "sandbox" and key in gate_signers.practice_fingerprints():
         return f"{person} has signed with a practice key, which proves nothing outside the sandbox"
+    if params.environment != "sandbox" and (person, key) not in introduced_approvers():
+        return f"nothing introduces the key {key} of {person}: runbook keys add {person} --target {params.target}"
     # In whatever letters a name is listed, it is the same person's.
     same = {plain_name(name) for name in names_of_person(person, signers.lines)}
     for user in others:
@@ -91,7 +94,7 @@ def approve_list(
     made = read_list(text, "the proposed list")
     if made.target != params.target:
         raise OperatorError(f"The list is of '{made.target}', not of '{params.target}'.", next="Name the right run.")
-    signers = Signers(gate_signers.signers_path(params))
+    signers = Signers.of_gates(gate_signers.signers_path(params))
     fingerprint = signing.fingerprint_of(key)
     line = _signer(signers, fingerprint)
     wrong = _wrong_person(params, line.principal, fingerprint, {*made.made_by, user} - {""}, signers)
@@ -150,7 +153,7 @@ def _problem(
         return f"it is the list of '{made.target}'"
     if sha256(data).hexdigest() != approval.list_sha256:
         return f"it is not the list that {approval.approver} has approved on {clock.stamp(approval.at)}: it was altered, or awaits its approval"
-    signers = Signers(gate_signers.signers_path(params))
+    signers = Signers.of_gates(gate_signers.signers_path(params))
     wrong = signer_problem(file, approval, approval.approver, NAMESPACE, signers, "access-list")
     if wrong is not None:
         return f"its signature does not count: {wrong}"

@@ -4,6 +4,7 @@
     time 20261123021538
     signer runner@db1
     runs 12 1234 <sha256 of the first 12 lines of RUNS, which are 1234 bytes>
+    people 2 <sha256 of keys/person-000001.txt and keys/person-000002.txt, one after the other>
 
 `archive` tells archives apart: a record copied from another one says so. `time` is what the machine's clock said (UTC): a
 claim, as every time is until a witness bounds it.
@@ -12,12 +13,15 @@ claim, as every time is until a witness bounds it.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from runbook.archive.sums import sha256
+from runbook.archive.tree import Tree
 from runbook.gates.signers import read_moment, write_moment
+from runbook.gates.trust import introduction_files
 
 ARCHIVED = "archived.txt"
 #: Who has signed when nobody could.
@@ -25,6 +29,7 @@ NOBODY = "nobody"
 
 _TEXT = re.compile(
     r"archive ([0-9a-f]{16})\ntime (\d{14})\nsigner ([A-Za-z0-9][A-Za-z0-9._@+-]*)\nruns (\d+) (\d+) ([0-9a-f]{64})\n"
+    r"(?:people (\d+) ([0-9a-f]{64})\n)?"
 )
 
 
@@ -40,7 +45,10 @@ def write_time(moment: datetime) -> str:
 
 @dataclass(frozen=True)
 class Archived:
-    """The moment of archiving, and the runs that had been opened by then: lines, bytes and digest of that part of RUNS."""
+    """The moment of archiving, and the runs that had been opened by then: lines, bytes and digest of that part of RUNS.
+
+    `people` and `people_digest`: how many people the runner had introduced by then; None in a record from before it introduced any.
+    """
 
     archive: str
     at: datetime
@@ -48,12 +56,15 @@ class Archived:
     lines: int
     size: int
     digest: str
+    people: int | None = None
+    people_digest: str = ""
 
     def content(self) -> bytes:
         """The file's bytes."""
+        people = f"people {self.people} {self.people_digest}\n" if self.people is not None else ""
         return (
             f"archive {self.archive}\ntime {write_time(self.at)}\nsigner {self.signer}\n"
-            f"runs {self.lines} {self.size} {self.digest}\n"
+            f"runs {self.lines} {self.size} {self.digest}\n{people}"
         ).encode("ascii")
 
 
@@ -72,7 +83,10 @@ def read_archived(folder: Path) -> Archived | None:
         raise ValueError(f"cannot be read: {cause.strerror}") from cause
     if match is None:
         raise ValueError("is not what a record says about its archiving")
-    return Archived(match[1], read_moment(match[2]), match[3], int(match[4]), int(match[5]), match[6])
+    people = int(match[7]) if match[7] is not None else None
+    return Archived(
+        match[1], read_moment(match[2]), match[3], int(match[4]), int(match[5]), match[6], people, match[8] or ""
+    )
 
 
 def whole_lines(ledger: Path) -> bytes:
@@ -87,7 +101,13 @@ def whole_lines(ledger: Path) -> bytes:
     return data[: data.rfind(b"\n") + 1]
 
 
-def archived_now(archive: str, at: datetime, signer: str, ledger: Path) -> Archived:
+def archived_now(archive: str, at: datetime, signer: str, tree: Tree) -> Archived:
     """What a record archived at this moment says."""
-    runs = whole_lines(ledger)
-    return Archived(archive, at, signer, runs.count(b"\n"), len(runs), sha256(runs))
+    runs, people = whole_lines(tree.ledger), introduction_files(tree.root)
+    digest = people_digest(people)
+    return Archived(archive, at, signer, runs.count(b"\n"), len(runs), sha256(runs), len(people), digest)
+
+
+def people_digest(files: Sequence[Path]) -> str:
+    """The digest of the introductions, one after the other."""
+    return sha256(b"".join(path.read_bytes() for path in files))

@@ -118,13 +118,14 @@ def check_exceptions(
 ) -> tuple[list[Problem], list[AuditException]]:
     """What is wrong with the exceptions, and those that count, oldest first."""
     tree = tree or Tree.own()
+    signers = signers or Signers.of_archive(tree)
     problems, good = [], []
     for path, control, _ in statement_files(tree.exceptions):
         made = read_statement(path, AuditException)
         if made is None:
             problems.append(Problem("exception", place_of(path), "is no exception"))
             continue
-        wrong = signer_problem(path, made, made.signer, EXCEPTION, signers or Signers(tree.signers), "exception")
+        wrong = signer_problem(path, made, made.signer, EXCEPTION, signers, "exception")
         if wrong is not None:
             problems.append(wrong)
         elif made.refusal() is not None:

@@ -6,8 +6,6 @@ whatever crashes, the private half of the current key is there, and it is the on
 
 from __future__ import annotations
 
-import base64
-import binascii
 import os
 import re
 import shutil
@@ -18,18 +16,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from runbook import layout
-from runbook.archive.archived import write_time
+from runbook import clock, layout
+from runbook.archive.archived import read_archived, write_time
 from runbook.archive.tree import Tree
 from runbook.disk import sync_folder
 from runbook.errors import OperatorError, PlatformError
-from runbook.gates import signing
-from runbook.gates.signers import Signer, read_signers
+from runbook.gates import signing, trust
+from runbook.gates.decision import NAMESPACE as APPROVAL
+from runbook.gates.signers import Signer
 from runbook.params.controls import Evidence, load_controls
+from runbook.params.names import plain_name
 
-#: What each key is for. A person's signature can never pass for the runner's.
-EVIDENCE, WITNESS, REVIEW = "runbook-evidence", "runbook-witness", "runbook-review"
-EXCEPTION = "runbook-exception"
+EVIDENCE, WITNESS, REVIEW, EXCEPTION = trust.EVIDENCE, trust.WITNESS, trust.REVIEW, trust.EXCEPTION
 
 _MADE = re.compile(r"runner-(\d+)")
 
@@ -63,7 +61,7 @@ def replace_file(path: Path, content: bytes, mode: int = 0o644) -> None:
 
 def runner_keys(signers: Path) -> list[Signer]:
     """The lines of the runner's keys, oldest first."""
-    return [one for one in read_signers(signers) if EVIDENCE in one.namespaces and one.fingerprint]
+    return [one for one in trust.read_lines(signers)[0] if one.namespaces == (EVIDENCE,)]
 
 
 def current_line(tree: Tree) -> Signer | None:
@@ -97,9 +95,9 @@ def signing_key(tree: Tree, now: datetime) -> RunnerKey | None:
         public = public_key(path)
         principal = evidence.signer or f"runner@{_host()}"
         _append(tree, signer_line(principal, public, (EVIDENCE,), now))
-        return RunnerKey(path, principal, fingerprint_of_public(public), now)
+        return RunnerKey(path, principal, signing.fingerprint_of_public(public), now)
     for path in _candidates(evidence):
-        if fingerprint_of_public(public_key(path)) == line.fingerprint:
+        if signing.fingerprint_of_public(public_key(path)) == line.fingerprint:
             return RunnerKey(path, line.principal, line.fingerprint, line.valid_after)
     raise PlatformError(
         f"This archive is signed by {line.principal} with the key {line.fingerprint}, and that key is not on this machine "
@@ -136,42 +134,152 @@ def public_key(path: Path) -> str:
     return signing.public_key_of(path)
 
 
-def fingerprint_of_public(public: str) -> str:
-    """The fingerprint of a public key's line; empty when it is none."""
-    try:
-        return signing.fingerprint_of_blob(base64.b64decode(public.split()[1], validate=True))
-    except (binascii.Error, IndexError, ValueError):
-        return ""
-
-
 def end_and_add(tree: Tree, ended: Signer, line: str, at: datetime) -> None:
     """One key's time has ended and another's has begun, in one replacement of the file."""
-    lines = tree.signers.read_text("utf-8").splitlines()
+    lines = tree.signers.read_text("utf-8").removesuffix("\n").split("\n")
     old = lines[ended.line - 1]
     lines[ended.line - 1] = re.sub(r'(namespaces="[^"]*"[^ ]*)', rf'\1,valid-before="{write_time(at)}"', old, count=1)
     replace_file(tree.signers, "".join(f"{one}\n" for one in [*lines, line]).encode())
 
 
-def add_person(tree: Tree, principal: str, public: str) -> Signer:
-    """The person's key may sign witnesses, reviews and exceptions of this archive. Call under the archive's lock.
+def add_person(tree: Tree, principal: str, public: str | None, by: str) -> Signer:
+    """The person's key may sign witnesses, reviews and exceptions: it is listed, and introduced by the runner. Call under the lock.
+
+    Args:
+        public: the key; None: the one that allowed_signers lists for this name already, from before the runner introduced people.
+        by: who adds it.
 
     Raises:
-        OperatorError: no name, no public key, or a key that is listed already.
+        OperatorError: no name, no public key, a key of somebody else, or one that was introduced already.
+        PlatformError: the runner's key is not here.
+    """
+    refuse_name(principal)
+    listed = trust.read_lines(tree.signers)[0]
+    if public is None:
+        mine = [one for one in listed if one.principal == principal and one.namespaces != (EVIDENCE,)]
+        if len(mine) != 1:
+            raise OperatorError(
+                f"{layout.short(tree.signers)} lists {len(mine)} keys for {principal}; one is needed.",
+                next="Give the file of the public key too.",
+            )
+        public = mine[0].key
+    key = one_public_key(public)
+    fingerprint = signing.fingerprint_of_public(key)
+    there = next((one for one in listed if one.fingerprint == fingerprint), None)
+    if there is not None and (there.principal != principal or there.namespaces == (EVIDENCE,)):
+        raise OperatorError(
+            f"The key {fingerprint} is there already, as {there.principal} (line {there.line} of "
+            f"{layout.short(tree.signers)}).",
+            next="A witness signs with a key of their own.",
+        )
+    _refuse_twin(principal, [one.principal for one in listed])
+    if there is not None and trust.read_trust(tree.root).introduction(principal, fingerprint, WITNESS) is not None:
+        raise OperatorError(
+            f"The key {fingerprint} is there already, as {principal} (line {there.line} of {layout.short(tree.signers)}).",
+            next="runbook archive witness",
+        )
+    introduce(tree, principal, key, trust.PERSON, by=by, was_listed=there is not None)
+    if there is None:
+        _append(tree, signer_line(principal, key, trust.PERSON, None))
+    return next(one for one in trust.read_lines(tree.signers)[0] if one.fingerprint == fingerprint)
+
+
+def introduce_approver(tree: Tree, principal: str, public: str, by: str, *, was_listed: bool) -> bool:
+    """The runner has introduced the person's key for approvals. False when it was introduced before. Call under the lock."""
+    key = one_public_key(public)
+    fingerprint = signing.fingerprint_of_public(key)
+    found = trust.read_trust(tree.root)
+    if found.introduction(principal, fingerprint, APPROVAL) is not None:
+        return False
+    introduce(tree, principal, key, (APPROVAL,), by=by, was_listed=was_listed)
+    return True
+
+
+def introduce(
+    tree: Tree, principal: str, key: str, purposes: tuple[str, ...], *, by: str, was_listed: bool
+) -> trust.Introduction:
+    """`keys/person-000001.txt` says that the person's key may sign, and is signed by the runner. Call under the archive's lock.
+
+    The next record counts the introductions and holds their digest: from then on none can be changed, removed or put before it.
+
+    Raises:
+        OperatorError: there is no ssh-keygen, or this machine's clock is behind the newest record's.
+        PlatformError: the runner's key is not here.
+    """
+    if tree.folders() and current_line(tree) is None:
+        raise OperatorError(
+            "No record here is signed yet: nothing would prove the introduction of a person's key.",
+            next="runbook run backup-verification",
+        )
+    now = clock.now().replace(microsecond=0)
+    runner = signing_key(tree, now)
+    if runner is None:
+        raise OperatorError(
+            "ssh-keygen is not installed: the runner cannot sign the introduction of a person's key.",
+            next="Install OpenSSH's client (Debian: apt-get install openssh-client).",
+        )
+    newest = _newest_moment(tree)
+    begun = max((one for one in (newest, runner.since) if one is not None), default=now)
+    if now < begun:
+        raise OperatorError(
+            f"This machine's clock says {clock.stamp(now)}, but the newest record, or the runner's key, is of {clock.stamp(begun)}.",
+            next="Correct the clock, then give the command again.",
+        )
+    plain = " ".join(by.encode("ascii", "replace").decode().split()) or "nobody"
+    number = len(trust.introduction_files(tree.root)) + 1
+    made = trust.Introduction(
+        number, now, trust.archive_id(tree.root) or trust.NEW, principal, key, purposes, was_listed, plain
+    )
+    path = tree.rotations / f"person-{number:06d}.txt"
+    signature = signing.sign(made.content(), runner.path, EVIDENCE).encode("ascii")
+    replace_file(path.with_name(path.name + ".sig"), signature)
+    replace_file(path, made.content())
+    return made
+
+
+def _newest_moment(tree: Tree) -> datetime | None:
+    """When the newest record says it was archived; None when there is none, or none that says so."""
+    for _, folder in reversed(tree.folders()):
+        archived = read_archived(folder)
+        return archived.at if archived is not None else None
+    return None
+
+
+def refuse_name(principal: str) -> None:
+    """The name is one for a person.
+
+    Raises:
+        OperatorError: it is not.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}", principal) or principal.startswith("runner@"):
         raise OperatorError(f"'{principal}' is no name for a person here.", next="Use their mail address.")
-    fingerprint = fingerprint_of_public(public)
-    if not fingerprint or "PRIVATE KEY" in public or len(public.strip().splitlines()) != 1:
-        raise OperatorError("This is no public key of one line.", next="Give the file that ends with .pub.")
-    for one in read_signers(tree.signers):
-        if one.fingerprint == fingerprint:
+
+
+def _refuse_twin(principal: str, names: Iterable[str]) -> None:
+    for name in names:
+        if name != principal and plain_name(name) == plain_name(principal):
             raise OperatorError(
-                f"The key {fingerprint} is there already, as {one.principal} (line {one.line} of "
-                f"{layout.short(tree.signers)}).",
-                next="A witness signs with a key of their own.",
+                f"'{principal}' reads like '{name}', which is listed: one person has one name.",
+                next=f"Use the name {name}.",
             )
-    _append(tree, signer_line(principal, public, (WITNESS, REVIEW, EXCEPTION), None))
-    return read_signers(tree.signers)[-1]
+
+
+def one_public_key(text: str) -> str:
+    """The type and the key of a public key's single line, without options and comment.
+
+    Raises:
+        OperatorError: it is none.
+    """
+    if "PRIVATE KEY" in text:
+        raise OperatorError(
+            "This is a private key. Nobody else may have it, and it has no place here.",
+            next="Give the file that ends with .pub.",
+        )
+    lines = text.strip().splitlines()
+    key = " ".join(lines[0].split()[:2]) if len(lines) == 1 else ""
+    if not re.fullmatch(trust.KEY, key) or not signing.fingerprint_of_public(key):
+        raise OperatorError("A public key is one line, and this is none.", next="Give the file that ends with .pub.")
+    return key
 
 
 def make_own_key(number: int) -> Path:

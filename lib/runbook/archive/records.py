@@ -167,7 +167,7 @@ def _publish(staged: Path, contents: dict[str, bytes], record: RunRecord) -> Pat
     key = signing_key(tree, clock.now().replace(microsecond=0))
     moment = _moment(before, key)
     archive = before.archive if before is not None else secrets.token_hex(8)
-    archived = archived_now(archive, moment, key.principal if key is not None else NOBODY, tree.ledger)
+    archived = archived_now(archive, moment, key.principal if key is not None else NOBODY, tree)
     write_file(staged / ARCHIVED, archived.content())
     digests = {name: sha256(content) for name, content in {**contents, ARCHIVED: archived.content()}.items()}
     sums = write_sums(digests, previous)

@@ -6,7 +6,6 @@ signature anybody could add a key of their own: `runbook archive verify` refuses
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +16,6 @@ from runbook.archive.keys import (
     EVIDENCE,
     current_line,
     end_and_add,
-    fingerprint_of_public,
     is_own,
     make_own_key,
     public_key,
@@ -30,9 +28,7 @@ from runbook.archive.staging import archive_lock
 from runbook.archive.tree import Tree
 from runbook.errors import OperatorError, PlatformError
 from runbook.gates import signing
-from runbook.gates.signers import Signer, read_moment
-
-_TEXT = re.compile(r"runbook key (\d+)\ntime (\d{14})\nfrom (SHA256:\S+)\nto (SHA256:\S+)\n(reason|lost) (.+)\n")
+from runbook.gates.signers import Signer
 
 
 @dataclass(frozen=True)
@@ -59,7 +55,7 @@ def rotate(reason: str, *, lost: bool = False, new: Path | None = None, now: dat
         PlatformError: the old key is not here and is not said to be lost.
     """
     said = " ".join(reason.split())
-    if not said or not said.isascii():
+    if not said or not said.isascii() or not said.isprintable():
         raise OperatorError("A new key wants a reason, in plain ASCII.", next="runbook keys rotate --reason 'yearly'")
     tree = Tree.own()
     with archive_lock():
@@ -78,7 +74,7 @@ def rotate(reason: str, *, lost: bool = False, new: Path | None = None, now: dat
         number = len(runner_keys(tree.signers)) + 1
         path = new.expanduser().absolute() if new is not None else make_own_key(number)
         public = public_key(path)
-        fingerprint = fingerprint_of_public(public)
+        fingerprint = signing.fingerprint_of_public(public)
         if any(one.fingerprint == fingerprint for one in runner_keys(tree.signers)):
             raise OperatorError(f"The key {fingerprint} has signed here before.", next="Make another one.")
         word = "lost" if old is None else "reason"
@@ -111,36 +107,6 @@ def _old_key(tree: Tree, line: Signer, now: datetime, lost: bool) -> Path | None
         )
     assert found is not None
     return found.path
-
-
-def introduction_problem(tree: Tree, signers: Path, before: Signer, key: Signer, number: int) -> str | None:
-    """Why the key cannot be held for the runner's; None when the key before it has introduced it."""
-    statement = tree.rotations / f"{number:06d}.txt"
-    name = f"keys/{statement.name}"
-    try:
-        data = statement.read_bytes()
-        match = _TEXT.fullmatch(data.decode("ascii", "replace"))
-    except OSError:
-        return f"nothing introduces it ({name} is missing): somebody may have put in a key of their own"
-    if match is None or int(match[1]) != number:
-        return f"{name} is no statement about key {number}"
-    if (match[3], match[4]) != (before.fingerprint, key.fingerprint):
-        return f"{name} speaks of other keys ({match[3]} and {match[4]})"
-    if match[5] == "lost":
-        return f"the key before it could not introduce it, since it was lost ({match[6]}): somebody must vouch for it"
-    signature = statement.with_name(statement.name + ".sig")
-    if not signature.is_file():
-        return f"{name} is not signed by the key before it"
-    said = signing.verify(data, signers, before.principal, EVIDENCE, signature, read_moment(match[2]))
-    signed_by = signing.read_signature(signature.read_text("ascii", "replace"))
-    if said is not None or signed_by is None or signed_by.fingerprint != before.fingerprint:
-        return f"{name} is not signed by the key before it: {said or 'another key has signed'}"
-    return None
-
-
-def vouch_hint(fingerprint: str) -> str:
-    """What to do about a key that was not introduced."""
-    return f"Compare with the fingerprint that was handed over; if it is the same: --key {fingerprint}"
 
 
 def where_current(tree: Tree) -> str:

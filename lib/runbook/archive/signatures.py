@@ -5,30 +5,51 @@ What a signature says about itself proves nothing; it is read to explain a refus
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property
 from pathlib import Path
 
 from runbook import clock
-from runbook.gates import signing
+from runbook.archive.tree import Tree
+from runbook.gates import signing, trust
 from runbook.gates.signers import Signer, read_signers
 from runbook.gates.signing import Signature
+from runbook.gates.trust import Introduction, Refused, Trust
 
 
 @dataclass(frozen=True)
 class Signers:
-    """An allowed_signers file, read once."""
+    """The lines that count, read once, and what was refused. `path` is for people."""
 
     path: Path
+    lines: tuple[Signer, ...]
+    refused: tuple[Refused, ...] = ()
+    trust: Trust = field(default_factory=Trust)
 
-    @cached_property
-    def lines(self) -> tuple[Signer, ...]:
-        return tuple(read_signers(self.path))
+    @classmethod
+    def of_archive(cls, tree: Tree, given: Path | None = None, handed_over: Sequence[str] = ()) -> Signers:
+        """The runner's keys, and the people whom the runner has introduced.
+
+        Args:
+            given: an allowed_signers file that the reader got elsewhere: it is believed as it stands.
+            handed_over: fingerprints that the reader got elsewhere.
+        """
+        found = trust.read_trust(tree.root, signers=given, handed_over=handed_over)
+        return cls(given or tree.signers, (*found.runners, *found.people), found.refused, found)
+
+    @classmethod
+    def of_gates(cls, path: Path) -> Signers:
+        """The people who may approve, as the params list them."""
+        return cls(path, tuple(read_signers(path)))
 
     def of(self, fingerprint: str) -> tuple[Signer, ...]:
         """The lines of a key."""
         return tuple(one for one in self.lines if one.fingerprint == fingerprint)
+
+    def introduction(self, name: str, fingerprint: str, purpose: str) -> Introduction | None:
+        """How the runner has introduced that person's key for that purpose."""
+        return self.trust.introduction(name, fingerprint, purpose)
 
 
 @dataclass(frozen=True)
@@ -62,11 +83,10 @@ def judge(
         return Judged(principal, None, "signature-broken", "is no whole signature: it was truncated or altered")
     lines = signers.of(read.fingerprint)
     who = principal or next((one.principal for one in lines), None)
-    if data.isascii() and who is not None:
-        said = signing.verify(data, signers.path, who, namespace, signature, at)
-        if said is None:
+    for line in trust.lines_for(lines, read.fingerprint, namespace) if data.isascii() else ():
+        if line.principals == (who,) and trust.verify_line(data, text.encode(), line, namespace, at) is None:
             return Judged(who, read.fingerprint)
-    kind, problem = _explain(data, signature, namespace, at, read, lines, who)
+    kind, problem = _explain(data, signature, namespace, at, read, lines, who, signers.refused)
     return Judged(who, read.fingerprint, kind, problem)
 
 
@@ -78,6 +98,7 @@ def _explain(
     read: Signature,
     lines: tuple[Signer, ...],
     who: str | None,
+    refused: Sequence[Refused],
 ) -> tuple[str, str]:
     """Why ssh-keygen has refused it."""
     key = read.fingerprint
@@ -86,6 +107,9 @@ def _explain(
     if not data.isascii() or not signing.is_over(data, namespace, signature):
         return "signature-other", "is not over these bytes: what was signed has been rewritten"
     if not lines:
+        for bad in refused:
+            if bad.fingerprint == key:
+                return bad.kind, f"is by a key that does not count: {bad.where}: {bad.text}"
         return (
             "key-unknown",
             f"is by the key {key}, which allowed_signers does not list: another key was put in its place",

@@ -54,10 +54,13 @@ def person_of(tree: Tree, key: Path, namespace: str) -> tuple[str, str]:
     Raises:
         OperatorError: it lists nobody.
     """
-    fingerprint = signing.fingerprint_of(key)
-    for line in Signers(tree.signers).of(fingerprint):
+    fingerprint, signers = signing.fingerprint_of(key), Signers.of_archive(tree)
+    for line in signers.of(fingerprint):
         if namespace in line.namespaces:
             return line.principal, fingerprint
+    for one in signers.refused:
+        if one.fingerprint == fingerprint:
+            raise OperatorError(f"{one.where}: {one.text}.", next="runbook keys add PERSON PUBKEYFILE --witness")
     raise OperatorError(
         f"The key {fingerprint} is not listed for {namespace} in this archive.",
         next="runbook keys add PERSON PUBKEYFILE --witness",
@@ -106,6 +109,13 @@ def signer_problem(
         return Problem(kind, f"{where}.sig", f"{judged.problem} ({judged.kind})")
     if (judged.principal, judged.fingerprint) != (person, made.key):
         return Problem(kind, where, f"says {person}, but {judged.principal} has signed it")
+    known = signers.introduction(person, made.key, namespace)
+    if known is not None and not known.was_listed and made.at < known.at:
+        return Problem(
+            kind,
+            where,
+            f"says {clock.stamp(made.at)}, but {person} was introduced at {clock.stamp(known.at)}: it is dated back",
+        )
     return None
 
 

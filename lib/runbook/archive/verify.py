@@ -21,9 +21,9 @@ from runbook.archive.findings import Problem
 from runbook.archive.folders import Looked, chain_problem, look_at
 from runbook.archive.gateclaims import check_gates
 from runbook.archive.keys import EVIDENCE, runner_keys
+from runbook.archive.people import people_problems
 from runbook.archive.records import SIGNATURE, TOMBSTONE
 from runbook.archive.review import check_reviews
-from runbook.archive.rotation import introduction_problem, vouch_hint
 from runbook.archive.runs import ledger_problems, population
 from runbook.archive.signatures import Signers, judge
 from runbook.archive.tree import Tree
@@ -62,7 +62,7 @@ def verify_archive(
             found.problems.append(Problem("link", path.name, "is a symbolic link, which may lead anywhere"))
     for name in tree.strangers():
         found.problems.append(Problem("stranger", f"records/{name}", _stranger(tree.records / name)))
-    believed = Signers(signers if signers is not None else tree.signers)
+    believed = Signers.of_archive(tree, signers, handed_over) if signatures else Signers(tree.signers, ())
     listed = _export(tree, believed, found) if signatures else None
     partial = tree.export.exists()
     folders = [folder for _, folder in tree.folders()]
@@ -74,9 +74,13 @@ def verify_archive(
         _sequence(found)
         if signatures:
             judged = list(pool.map(lambda one: _signature(one, believed), looked))
-            _signatures(found, judged, believed, tree, handed_over, given=signers is not None)
+            _signatures(found, judged, believed, tree)
+            found.problems += _unknown_fingerprints(believed, found.keys, handed_over)
     if signatures:
         found.problems += check_gates(looked, partial=partial)
+        found.problems += [Problem(one.kind, one.where, one.text) for one in believed.refused]
+        if signers is None:
+            found.problems += people_problems(tree, looked, believed, handed_over)
         _people(found, tree, believed, witnesses)
     problems, notes = population(ledger, looked, complete=not partial)
     found.problems += [*ledger_problems(ledger, looked), *problems]
@@ -157,9 +161,7 @@ def _signature(one: Looked, signers: Signers) -> _Signed:
     return _Signed(one, problem, judged.fingerprint, grave)
 
 
-def _signatures(
-    found: Verified, judged: list[_Signed], signers: Signers, tree: Tree, handed_over: Sequence[str], *, given: bool
-) -> None:
+def _signatures(found: Verified, judged: list[_Signed], signers: Signers, tree: Tree) -> None:
     before_signing = []
     for one in judged:
         found.problems += [problem for problem in (one.problem, one.tombstone) if problem is not None]
@@ -173,7 +175,7 @@ def _signatures(
             found.signed.append(one.looked)
             if one.fingerprint not in found.keys:
                 found.keys.append(one.fingerprint)
-    if not found.signed and found.looked:
+    if not found.signed and judged and all(one.is_unsigned for one in judged):
         found.notes.append(
             f"UNSIGNED: none of the {len(found.looked)} records is signed. Files and chain fit together, but nothing proves who "
             "made them: anybody could have written all of it."
@@ -186,32 +188,15 @@ def _signatures(
             f"Unsigned are {before_signing[0].name[:6]} to {before_signing[-1].name[:6]}: they were made before this archive "
             f"signed its records. {found.signed[0].name[:6]}, which is signed, holds them as they were by then."
         )
-    if not given:
-        found.problems += _key_problems(tree, signers, found.keys, handed_over)
 
 
-def _key_problems(tree: Tree, signers: Signers, used: list[str], handed_over: Sequence[str]) -> Iterator[Problem]:
-    """Each key but the first is introduced by the one before it, or was handed over to the reader."""
-    lines = runner_keys(signers.path)
-    for number, key in enumerate(lines, start=1):
-        where = f"allowed_signers, line {key.line}"
-        if key.fingerprint in handed_over:
-            continue
-        if number == 1:
-            if handed_over:
-                yield Problem("key-unknown", where, f"the first key {key.fingerprint} is none that was handed over")
-            continue
-        problem = introduction_problem(tree, signers.path, lines[number - 2], key, number)
-        if problem is not None:
-            text = f"the key {key.fingerprint}: {problem}. {vouch_hint(key.fingerprint)}"
-            yield Problem("key-not-introduced", where, text)
-    for key_used in handed_over:
-        if key_used not in used:
-            yield Problem(
-                "key-unknown",
-                "allowed_signers",
-                f"the key {key_used}, which was handed over, has signed no record here",
-            )
+def _unknown_fingerprints(signers: Signers, used: Sequence[str], handed_over: Sequence[str]) -> Iterator[Problem]:
+    """Each fingerprint that was handed over is one of this archive's."""
+    people = {one.fingerprint for one in signers.trust.people}
+    for fingerprint in handed_over:
+        if fingerprint not in used and fingerprint not in people:
+            text = f"the key {fingerprint}, which was handed over, has signed no record here"
+            yield Problem("key-unknown", "allowed_signers", text)
 
 
 def _people(found: Verified, tree: Tree, signers: Signers, witnesses: Sequence[Path]) -> None:

@@ -17,6 +17,7 @@ from runbook.cli.output import Listing, say
 from runbook.errors import OperatorError
 from runbook.gates import signers
 from runbook.gates.signers import Signer
+from runbook.gates.trust import introduced_approvers
 from runbook.params import Params, load_params
 from runbook.session import identity
 
@@ -51,7 +52,9 @@ def list_keys(target: Target = "sandbox") -> None:
 @app.command()
 def add(
     principal: Annotated[str, typer.Argument(help="The person, such as a mail address.")],
-    pubkeyfile: Annotated[Path, typer.Argument(help="Their public key, a file that ends with .pub.")],
+    pubkeyfile: Annotated[
+        Path | None, typer.Argument(help="Their public key, a file that ends with .pub; not needed for a listed key.")
+    ] = None,
     valid_from: _Moment = None,
     valid_to: _Moment = None,
     target: Target = "sandbox",
@@ -59,9 +62,9 @@ def add(
         bool, typer.Option("--witness", help="For witnesses, reviews and exceptions of the archive, not for gates.")
     ] = False,
 ) -> None:
-    """Add a person's public key."""
+    """Add a person's public key: it is listed, and introduced by the runner. A key that was listed by hand counts for nothing."""
     try:
-        text = pubkeyfile.expanduser().read_text("utf-8", "replace")
+        text = pubkeyfile.expanduser().read_text("utf-8", "replace") if pubkeyfile is not None else None
     except OSError as cause:
         raise OperatorError(
             f"{pubkeyfile} cannot be read: {cause.strerror}.", next="Give the file of a public key."
@@ -69,16 +72,70 @@ def add(
     if witness:
         _add_witness(principal, text, limited=bool(valid_from or valid_to))
         return
-    path = signers.signers_path(load_params(target))
-    begin = clock.parse(valid_from) if valid_from else None
-    end = clock.parse(valid_to) if valid_to else None
-    added = signers.add_signer(path, principal, text, begin, end)
+    _add_approver(principal, text, valid_from, valid_to, load_params(target))
+
+
+def _add_approver(
+    principal: str, text: str | None, valid_from: str | None, valid_to: str | None, params: Params
+) -> None:
+    from runbook.archive.keys import introduce_approver
+    from runbook.archive.staging import archive_lock
+    from runbook.archive.tree import Tree
+
+    path = signers.signers_path(params)
+    listed = _listed(path, principal, text)
+    if listed is not None and (valid_from or valid_to):
+        raise OperatorError(
+            f"The key is listed already, on line {listed.line} of {layout.short(path)}.",
+            next=f"Leave --valid-from and --valid-to out, and edit that line of {layout.short(path)}.",
+        )
+    if listed is None:
+        begin = clock.parse(valid_from) if valid_from else None
+        end = clock.parse(valid_to) if valid_to else None
+        added = signers.add_signer(path, principal, text or "", begin, end)
+    else:
+        added = listed
+    if path != signers.practice_signers():
+        with archive_lock():
+            made = introduce_approver(Tree.own(), principal, added.key, _who(), was_listed=listed is not None)
+        if listed is not None and not made:
+            raise OperatorError(
+                f"The key {added.fingerprint} is there already, as {added.principal} (line {added.line} of "
+                f"{layout.short(path)}), and was introduced.",
+                next=f"runbook keys check --target {params.target}",
+            )
     say(f"{added.principal} has the key {added.fingerprint} in {layout.short(path)}, line {added.line}.")
     say("Have the fingerprint confirmed by that person, on another way than the key came; then commit the file.")
-    say(f"Next: runbook keys check --target {target}")
+    say(f"Next: runbook keys check --target {params.target}")
 
 
-def _add_witness(principal: str, public: str, *, limited: bool) -> None:
+def _listed(path: Path, principal: str, text: str | None) -> Signer | None:
+    """The person's line that is in the file already; None when the key is to be added.
+
+    Raises:
+        OperatorError: no key is given, and the file lists none, or more than one, for that person.
+    """
+    mine = [one for one in signers.read_signers(path) if one.principals == (principal,) and one.problem is None]
+    if text is not None:
+        from runbook.archive.keys import one_public_key
+
+        if path == signers.practice_signers():
+            return None
+        key = one_public_key(text)
+        return next((one for one in mine if one.key == key), None)
+    if len(mine) != 1:
+        raise OperatorError(
+            f"{layout.short(path)} lists {len(mine)} keys for {principal}; one is needed.",
+            next="Give the file of the public key too.",
+        )
+    return mine[0]
+
+
+def _who() -> str:
+    return f"{identity.operator()} on {identity.host()}"
+
+
+def _add_witness(principal: str, public: str | None, *, limited: bool) -> None:
     from runbook.archive.keys import add_person
     from runbook.archive.staging import archive_lock
     from runbook.archive.tree import Tree
@@ -88,8 +145,9 @@ def _add_witness(principal: str, public: str, *, limited: bool) -> None:
             "A witness's key has no validity of its own here.", next="Leave --valid-from and --valid-to out."
         )
     with archive_lock():
-        added = add_person(Tree.own(), principal, public)
+        added = add_person(Tree.own(), principal, public, _who())
     say(f"{added.principal} may witness and review with the key {added.fingerprint}, line {added.line} of {_place()}.")
+    say("The runner has introduced the key in a signed file below reports/keys; the next record holds its digest.")
     say("Have the fingerprint confirmed by that person, on another way than the key came.")
     say("Next: runbook archive witness")
 
@@ -173,6 +231,7 @@ def find_problems(params: Params, now: datetime | None = None) -> Iterator[tuple
         signers.make_practice_keys()
     where, approvals = layout.short(path), params.approvals
     adding = f"runbook keys add PRINCIPAL PUBKEYFILE --target {params.target}"
+    introduced = introduced_approvers() if params.environment != "sandbox" else None
     if not path.is_file():
         yield f"{where} is not there: nobody can approve.", adding
         return
@@ -184,6 +243,12 @@ def find_problems(params: Params, now: datetime | None = None) -> Iterator[tuple
             yield f"{where}, line {one.line} ({one.principal}): {one.problem}.", "correct or remove that line"
         elif one.valid_before is not None and one.valid_before < moment + timedelta(days=30):
             yield f"The key of {one.principal} ends at {_moment(one.valid_before)}.", "renew it and add the new key"
+        elif introduced is not None and (one.principal, one.fingerprint) not in introduced:
+            yield (
+                f"{where}, line {one.line}: nothing introduces the key {one.fingerprint} of {one.principal}; it counts for nothing "
+                "until they have confirmed the fingerprint and it is introduced.",
+                f"runbook keys add {one.principal} --target {params.target}",
+            )
         if one.fingerprint and sum(other.fingerprint == one.fingerprint for other in found) > 1:
             yield f"{where}, line {one.line}: the key of {one.principal} stands twice.", "keep one line"
         if params.environment != "sandbox" and one.fingerprint in signers.practice_fingerprints():
@@ -193,6 +258,7 @@ def find_problems(params: Params, now: datetime | None = None) -> Iterator[tuple
         for one in found
         if one.problem is None
         and one.is_valid_at(moment)
+        and (introduced is None or (one.principal, one.fingerprint) in introduced)
         and (not approvals.approvers or one.principal in approvals.approvers)
     }
     for name in sorted(set(approvals.approvers) - able):
@@ -214,5 +280,7 @@ def _counts(one: Signer, params: Params) -> str:
         return f"no: {one.problem}"
     if not one.is_valid_at(clock.now()):
         return "no: outside its validity"
+    if params.environment != "sandbox" and (one.principal, one.fingerprint) not in introduced_approvers():
+        return f"no: not introduced (runbook keys add {one.principal} --target {params.target})"
     approvers = params.approvals.approvers
     return "yes" if not approvers or one.principal in approvers else "no: not among approvals.approvers"

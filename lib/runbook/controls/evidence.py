@@ -49,7 +49,7 @@ def read_evidence() -> list[Evidence]:
     found = verify_archive()
     signed = {one.name for one in found.signed}
     newest = {}
-    for review in sorted(check_reviews(tree, found.looked, Signers(tree.signers))[1], key=lambda one: one.at):
+    for review in sorted(check_reviews(tree, found.looked, Signers.of_archive(tree))[1], key=lambda one: one.at):
         newest[review.record] = review
     evidence = []
     for looked in found.looked:

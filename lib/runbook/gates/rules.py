@@ -23,7 +23,9 @@ class Rules:
 
     `operators` are names of the run's operators: operating-system users, and the principals that these are. `at` is
     the moment as of which it is judged. `changes` is how many changes were accepted in the run so far, `inputs` the digest
-    of what it executes (None: not known here, and not compared). `journaled` are the digests of unsigned break-glass records that the journal knows.
+    of what it executes (None: not known here, and not compared). `journaled` are the digests of unsigned break-glass records that
+    the journal knows. `introduced` are the names and fingerprints that the runner has introduced for approvals; None: it introduces
+    nobody (in the sandbox).
     """
 
     run: str
@@ -42,6 +44,7 @@ class Rules:
     journaled: frozenset[str] = frozenset()
     break_glass: bool = True
     inputs: str | None = None
+    introduced: frozenset[tuple[str, str]] | None = None
 
 
 @dataclass(frozen=True)
@@ -234,7 +237,17 @@ def _by_known_key(filed: Filed, decision: Decision, rules: Rules) -> str | None:
         since = clock.stamp(one.valid_after) if one.valid_after else "ever"
         until = clock.stamp(one.valid_before) if one.valid_before else "ever"
         return f"the key of {decision.principal} is outside its validity (from {since} until {until})"
+    if rules.introduced is not None and (decision.principal, decision.key) not in rules.introduced:
+        return not_introduced(usable[0], rules.signers_file)
     return None
+
+
+def not_introduced(line: Signer, file: Path) -> str:
+    """Why a line that the runner has not introduced does not count, and what to do."""
+    return (
+        f"nothing introduces the key {line.fingerprint} on line {line.line} of {file.name}: it was put in by hand, or before the "
+        f"runner introduced people; once {line.principal} has confirmed the fingerprint: runbook keys add {line.principal}"
+    )
 
 
 def _by_somebody_else(filed: Filed, decision: Decision, rules: Rules) -> str | None:

@@ -42,6 +42,7 @@ class Signer:
     valid_before: datetime | None
     namespaces: tuple[str, ...]
     problem: str | None
+    blob: str = ""
 
     def is_valid_at(self, moment: datetime) -> bool:
         """True within the key's validity."""
@@ -52,6 +53,11 @@ class Signer:
     def principal(self) -> str:
         """The person."""
         return ",".join(self.principals)
+
+    @property
+    def key(self) -> str:
+        """The public key as a line of an authorized_keys file has it, without the comment."""
+        return f"{self.key_type} {self.blob}"
 
 
 def read_moment(text: str) -> datetime:
@@ -122,7 +128,7 @@ def _parse_line(number: int, line: str) -> Signer:
         problem = problem or f"its namespaces do not include '{NAMESPACE}'"
     return Signer(
         number, principals, key_type, fingerprint, " ".join(more).strip(), moments["valid-after"], moments["valid-before"],
-        namespaces, problem,
+        namespaces, problem, blob,
     )  # fmt: skip
 
 

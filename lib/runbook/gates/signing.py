@@ -81,6 +81,18 @@ def fingerprint_of_blob(blob: bytes) -> str:
     return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
 
 
+def fingerprint_of_public(public: str) -> str:
+    """The fingerprint of a public key's line; empty when it is none.
+
+    >>> fingerprint_of_public("no key")
+    ''
+    """
+    try:
+        return fingerprint_of_blob(base64.b64decode(public.split()[1], validate=True))
+    except (binascii.Error, IndexError, ValueError):
+        return ""
+
+
 def _strings(data: bytes) -> list[bytes]:
     """The length-prefixed strings in SSH's wire format."""
     found = []

@@ -13,6 +13,7 @@ from runbook.gates import rules, signers
 from runbook.gates.folder import GateFolder
 from runbook.gates.plan import Plan, read_plan
 from runbook.gates.rules import Judged, Rules
+from runbook.gates.trust import introduced_approvers
 from runbook.params import load_params
 from runbook.params.loading import nearest
 from runbook.params.schema import Params
@@ -52,6 +53,7 @@ def rules_for(state: RunState, params: Params, book: GateBook, at: datetime) -> 
         journaled=book.journaled,
         break_glass=approvals.break_glass,
         inputs=state.sitting.get("inputs_sha256", UNKNOWN_INPUTS),
+        introduced=introduced_approvers() if params.environment != "sandbox" else None,
     )
 
 

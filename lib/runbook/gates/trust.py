@@ -1,0 +1,389 @@
+"""Whose keys count for an archive: the runner's keys, each introduced by the one before, and the people whom the runner has introduced.
+
+    keys/000002.txt          one key of the runner follows another; signed by the one that ends
+    keys/person-000001.txt   a person's key may sign; signed by the runner. `runbook keys add` writes it
+
+A line of allowed_signers counts in one form only, the one that `runbook keys` writes. ssh-keygen reads more forms (no namespaces, a
+pattern, a certificate authority): each of these is refused by name. What counts is handed to ssh-keygen line by line, so that the
+two can never read the file differently.
+
+Source: ssh-keygen(1), ALLOWED SIGNERS; OpenSSH 9.2.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+
+from runbook import clock, layout
+from runbook.gates import signing
+from runbook.gates.decision import NAMESPACE as APPROVAL
+from runbook.gates.signers import Signer, parse_signers, read_moment, write_moment
+
+#: What each key is for. A person's signature can never pass for the runner's.
+EVIDENCE, WITNESS, REVIEW = "runbook-evidence", "runbook-witness", "runbook-review"
+EXCEPTION = "runbook-exception"
+#: What a person's line in an archive is for. Approvals are listed beside the params.
+PERSON = (WITNESS, REVIEW, EXCEPTION)
+#: Stands for the archive's id in an introduction that was made before the first record.
+NEW = "new"
+
+#: A public key as it is listed.
+KEY = (
+    r"(?:ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(?:256|384|521)|sk-ssh-ed25519@openssh\.com"
+    r"|sk-ecdsa-sha2-nistp256@openssh\.com) [A-Za-z0-9+/]+={0,2}"
+)
+_MOMENT = r'="\d{8,14}Z?"'
+_LINE = re.compile(
+    r'[A-Za-z0-9][A-Za-z0-9._@+-]{0,99} namespaces="[a-z-]+(?:,[a-z-]+)*"'
+    rf"(?:,valid-after{_MOMENT})?(?:,valid-before{_MOMENT})? {KEY}(?: [ -~]*)?"
+)
+_ROTATION = re.compile(
+    r"runbook key (\d+)\ntime (\d{14})\nfrom (SHA256:\S+)\nto (SHA256:\S+)\n(reason|lost) ([ -~]+)\n"
+)
+_PERSON_FILE = re.compile(r"person-(\d{6})\.txt")
+_PERSON = re.compile(
+    r"runbook person (\d+)\ntime (\d{14})\narchive ([0-9a-f]{16}|new)\nname ([A-Za-z0-9][A-Za-z0-9._@+-]{0,99})\n"
+    rf"key ({KEY})\nfor ([a-z,-]+)\nline (added|listed)\nby ([ -~]+)\n"
+)
+
+
+@dataclass(frozen=True)
+class Refused:
+    """What does not count, and why. `fingerprint` is the key's; empty when there is none to read."""
+
+    kind: str
+    where: str
+    text: str
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True)
+class Introduction:
+    """The runner's statement that a person's key may sign. `was_listed`: the line was there before the runner introduced people."""
+
+    number: int
+    at: datetime
+    archive: str
+    name: str
+    key: str
+    purposes: tuple[str, ...]
+    was_listed: bool
+    by: str
+
+    @property
+    def fingerprint(self) -> str:
+        return signing.fingerprint_of_public(self.key)
+
+    def content(self) -> bytes:
+        """The signed bytes."""
+        return (
+            f"runbook person {self.number}\ntime {write_moment(self.at).removesuffix('Z')}\narchive {self.archive}\n"
+            f"name {self.name}\nkey {self.key}\nfor {','.join(self.purposes)}\n"
+            f"line {'listed' if self.was_listed else 'added'}\nby {self.by}\n"
+        ).encode("ascii")
+
+
+@dataclass(frozen=True)
+class Trust:
+    """The lines that count, the introductions that verify, and all that was refused."""
+
+    runners: tuple[Signer, ...] = ()
+    people: tuple[Signer, ...] = ()
+    introductions: tuple[Introduction, ...] = ()
+    refused: tuple[Refused, ...] = ()
+
+    def introduction(self, name: str, fingerprint: str, purpose: str) -> Introduction | None:
+        """The first introduction of that person's key for that purpose."""
+        mine = (
+            one for one in self.introductions
+            if one.name == name and one.fingerprint == fingerprint and purpose in one.purposes
+        )  # fmt: skip
+        return next(mine, None)
+
+
+def read_lines(path: Path) -> tuple[list[Signer], list[Refused]]:
+    """The lines of an allowed_signers file in the form that counts, and every other line that is no comment.
+
+    Lines end where ssh-keygen ends them: at a newline and nowhere else.
+    """
+    if not path.exists() and not path.is_symlink():
+        return [], []
+    if not path.is_file():
+        return [], [Refused("signers-line", path.name, "is no regular file")]
+    data = path.read_bytes()
+    found, refused = [], []
+    for number, line in enumerate(data.decode("latin-1").split("\n"), start=1):
+        if not line.strip(" \t") or re.fullmatch(r"#[\t -~]*", line):
+            continue
+        where = f"{path.name}, line {number}"
+        read = _read_line(number, line) if _LINE.fullmatch(line) else None
+        if read is not None and _is_for(read):
+            found.append(read)
+        else:
+            refused.append(_refuse_line(where, line, read))
+    return found, refused
+
+
+def _read_line(number: int, line: str) -> Signer | None:
+    (read,) = parse_signers(line)
+    moments = [read.valid_after is not None, read.valid_before is not None]
+    if not read.fingerprint or moments != ["valid-after=" in line, "valid-before=" in line]:
+        return None
+    return Signer(**{**vars(read), "line": number})
+
+
+def _is_for(read: Signer) -> bool:
+    return read.namespaces == (EVIDENCE,) or set(read.namespaces) <= set(PERSON)
+
+
+def _refuse_line(where: str, line: str, read: Signer | None) -> Refused:
+    fingerprint = read.fingerprint if read is not None else _any_fingerprint(line)
+    if read is not None:
+        why = f"is for {','.join(read.namespaces)}, which is no purpose of one key here"
+    elif "cert-authority" in line:
+        why = "names a certificate authority: certificates do not count here"
+    elif "namespaces=" not in line:
+        why = "names no purpose (namespaces): ssh-keygen would take its key for every purpose"
+    elif any(mark in line for mark in "*?!"):
+        why = "holds a pattern: ssh-keygen would take its key for more than one name or purpose"
+    else:
+        why = "is not in the form that `runbook keys` writes"
+    shown = "".join(char if " " <= char <= "~" else "?" for char in line)[:60]
+    return Refused("signers-line", where, f"{why}; it counts for nothing: {shown!r}", fingerprint)
+
+
+def _any_fingerprint(line: str) -> str:
+    found = re.search(KEY, line)
+    return signing.fingerprint_of_public(found[0]) if found is not None else ""
+
+
+def read_trust(root: Path, *, signers: Path | None = None, handed_over: Sequence[str] = ()) -> Trust:
+    """What counts for the archive below that folder.
+
+    Args:
+        signers: an allowed_signers file that the reader got elsewhere: its lines need no introduction.
+        handed_over: fingerprints that the reader got elsewhere.
+    """
+    lines, refused = read_lines(signers if signers is not None else root / "allowed_signers")
+    runners = [one for one in lines if one.namespaces == (EVIDENCE,)]
+    people = [one for one in lines if one.namespaces != (EVIDENCE,)]
+    if signers is not None:
+        return Trust(tuple(runners), tuple(people), (), tuple(refused))
+    believed, bad = _runner_chain(root, runners, handed_over)
+    introductions, unread = _read_introductions(root, believed)
+    trust = Trust(tuple(believed), (), tuple(introductions))
+    listed, strange = _introduced_people(people, runners, trust, handed_over)
+    return Trust(tuple(believed), tuple(listed), tuple(introductions), (*refused, *bad, *unread, *strange))
+
+
+def _runner_chain(
+    root: Path, runners: Sequence[Signer], handed_over: Sequence[str]
+) -> tuple[list[Signer], list[Refused]]:
+    """The runner's keys that count: the first one, and each that a key that counts has introduced, or that was handed over."""
+    believed: list[Signer] = []
+    refused = []
+    for number, key in enumerate(runners, start=1):
+        where = f"allowed_signers, line {key.line}"
+        if key.fingerprint in {one.fingerprint for one in runners[: number - 1]}:
+            refused.append(Refused("signers-line", where, f"lists the key {key.fingerprint} again"))
+            continue
+        if key.fingerprint in handed_over:
+            believed.append(key)
+            continue
+        if number == 1:
+            if handed_over:
+                text = f"the first key {key.fingerprint} is none that was handed over"
+                refused.append(Refused("key-unknown", where, text, key.fingerprint))
+            else:
+                believed.append(key)
+            continue
+        before = runners[number - 2]
+        problem = _rotation_problem(root, before, key, number)
+        if problem is None and before not in believed:
+            problem = f"the key before it ({before.fingerprint}) does not count itself"
+        if problem is None:
+            believed.append(key)
+        else:
+            text = f"the key {key.fingerprint}: {problem}. {vouch_hint(key.fingerprint)}"
+            refused.append(Refused("key-not-introduced", where, text, key.fingerprint))
+    return believed, refused
+
+
+def _rotation_problem(root: Path, before: Signer, key: Signer, number: int) -> str | None:
+    """Why the key cannot be held for the runner's; None when the key before it has introduced it."""
+    statement = root / "keys" / f"{number:06d}.txt"
+    name = f"keys/{statement.name}"
+    data = _plain_bytes(statement)
+    if data is None:
+        return (
+            f"nothing introduces it ({name} is missing or cannot be read): somebody may have put in a key of their own"
+        )
+    match = _ROTATION.fullmatch(data.decode("ascii", "replace"))
+    if match is None or int(match[1]) != number:
+        return f"{name} is no statement about key {number}"
+    if (match[3], match[4]) != (before.fingerprint, key.fingerprint):
+        return f"{name} speaks of other keys ({match[3]} and {match[4]})"
+    if match[5] == "lost":
+        return f"the key before it could not introduce it, since it was lost ({match[6]}): somebody must vouch for it"
+    try:
+        moment = read_moment(match[2])
+    except ValueError:
+        return f"{name} is no statement about key {number}"
+    said = verify_line(data, _plain_bytes(statement.with_name(statement.name + ".sig")), before, EVIDENCE, moment)
+    if said is not None:
+        return f"{name} is not signed by the key before it: {said}"
+    if before.valid_before != moment or key.valid_after != moment:
+        return (
+            f"{name} says that one key ended and the other began at {clock.stamp(moment)}, but allowed_signers does not"
+        )
+    return None
+
+
+def vouch_hint(fingerprint: str) -> str:
+    """What to do about a key that was not introduced."""
+    return f"Compare with the fingerprint that was handed over; if it is the same: --key {fingerprint}"
+
+
+def introduction_files(root: Path) -> list[Path]:
+    """The files that introduce people, by number."""
+    folder = root / "keys"
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if _PERSON_FILE.fullmatch(path.name))
+
+
+def _read_introductions(root: Path, runners: Sequence[Signer]) -> tuple[list[Introduction], list[Refused]]:
+    """The introductions that a key of the runner has signed, in this archive, without a gap."""
+    found: list[Introduction] = []
+    refused = []
+    archive = archive_id(root)
+    for expected, path in enumerate(introduction_files(root), start=1):
+        read = read_introduction(path)
+        problem = None
+        if read is None:
+            problem = "is no introduction of a person"
+        elif path.name != f"person-{expected:06d}.txt" or read.number != expected:
+            problem = f"was put where person-{expected:06d}.txt belongs: one is missing or was renamed"
+        elif read.archive not in (archive, NEW) and archive is not None:
+            problem = f"was made for the archive {read.archive}, not for {archive}"
+        else:
+            problem = _introduction_signature(path, read, runners)
+        if problem is None and read is not None:
+            found.append(read)
+        else:
+            refused.append(Refused("introduction", f"keys/{path.name}", f"{problem}: it introduces nobody"))
+    return found, refused
+
+
+def _introduction_signature(path: Path, read: Introduction, runners: Sequence[Signer]) -> str | None:
+    signature = _plain_bytes(path.with_name(path.name + ".sig"))
+    by = signing.read_signature(signature.decode("ascii", "replace")) if signature is not None else None
+    mine = [one for one in runners if by is not None and one.fingerprint == by.fingerprint]
+    if signature is None or not mine:
+        return "is not signed by a key of the runner"
+    said = verify_line(read.content(), signature, mine[0], EVIDENCE, read.at)
+    return None if said is None else f"is not signed by the runner: {said}"
+
+
+def read_introduction(path: Path) -> Introduction | None:
+    """What a file says; None when it is no introduction."""
+    data = _plain_bytes(path)
+    match = _PERSON.fullmatch(data.decode("latin-1")) if data is not None else None
+    if match is None:
+        return None
+    try:
+        at = read_moment(match[2])
+    except ValueError:
+        return None
+    purposes = tuple(match[6].split(","))
+    return Introduction(int(match[1]), at, match[3], match[4], match[5], purposes, match[7] == "listed", match[8])
+
+
+def _introduced_people(
+    people: Sequence[Signer], runners: Sequence[Signer], trust: Trust, handed_over: Sequence[str]
+) -> tuple[list[Signer], list[Refused]]:
+    """The people's lines that the runner has introduced, or whose fingerprint was handed over."""
+    listed, refused = [], []
+    for one in people:
+        where = f"allowed_signers, line {one.line}"
+        if one.fingerprint in {runner.fingerprint for runner in runners}:
+            refused.append(
+                Refused("signers-line", where, f"lists a key of the runner as {one.principal}", one.fingerprint)
+            )
+        elif one.fingerprint in handed_over or all(
+            trust.introduction(one.principal, one.fingerprint, purpose) for purpose in one.namespaces
+        ):
+            listed.append(one)
+        else:
+            text = (
+                f"nothing introduces the key {one.fingerprint} of {one.principal}: the line was put in by hand, or is from before "
+                f"the runner introduced people. It counts for nothing until the fingerprint is confirmed by {one.principal} and: "
+                f"runbook keys add {one.principal} --witness"
+            )
+            refused.append(Refused("person-not-introduced", where, text, one.fingerprint))
+    return listed, refused
+
+
+def archive_id(root: Path) -> str | None:
+    """The id in the newest record's archived.txt; None before the first signed record."""
+    folder = root / "records"
+    names = sorted((path.name for path in folder.iterdir() if path.name[:6].isdigit()) if folder.is_dir() else ())
+    for name in reversed(names):
+        data = _plain_bytes(folder / name / "archived.txt")
+        match = re.match(rb"archive ([0-9a-f]{16})\n", data) if data is not None else None
+        if match is not None:
+            return match[1].decode()
+    return None
+
+
+def introduced_approvers(root: Path | None = None) -> frozenset[tuple[str, str]]:
+    """Name and fingerprint of everybody whom the runner of this home has introduced for approvals."""
+    trust = read_trust(root if root is not None else layout.reports())
+    return frozenset((one.name, one.fingerprint) for one in trust.introductions if APPROVAL in one.purposes)
+
+
+def verify_line(data: bytes, signature: bytes | None, line: Signer, namespace: str, at: datetime) -> str | None:
+    """None when ssh-keygen verifies the signature by exactly that line as of that moment, else why not."""
+    if signature is None:
+        return "its signature is missing or cannot be read"
+    return _verify(data, signature, canonical_line(line, namespace), line.principal, namespace, at.astimezone(UTC))
+
+
+@lru_cache(maxsize=4096)
+def _verify(data: bytes, signature: bytes, line: str, principal: str, namespace: str, at: datetime) -> str | None:
+    if not signing.is_canonical(signature.decode("latin-1")):
+        return "its signature is truncated or altered"
+    with tempfile.TemporaryDirectory(prefix="runbook-verify-") as folder:
+        signers, signed = Path(folder) / "allowed_signers", Path(folder) / "signature"
+        signers.write_text(line + "\n", "ascii")
+        signed.write_bytes(signature)
+        return signing.verify(data, signers, principal, namespace, signed, at)
+
+
+def canonical_line(one: Signer, namespace: str) -> str:
+    """The line as ssh-keygen gets it: one name, one purpose, one key."""
+    options = [f'namespaces="{namespace}"']
+    if one.valid_after is not None:
+        options.append(f'valid-after="{write_moment(one.valid_after).removesuffix("Z")}"')
+    if one.valid_before is not None:
+        options.append(f'valid-before="{write_moment(one.valid_before).removesuffix("Z")}"')
+    return f"{one.principal} {','.join(options)} {one.key}"
+
+
+def lines_for(lines: Sequence[Signer], fingerprint: str, namespace: str) -> Iterator[Signer]:
+    """The lines of a key that are for that purpose."""
+    return (one for one in lines if one.fingerprint == fingerprint and namespace in (one.namespaces or (namespace,)))
+
+
+def _plain_bytes(path: Path) -> bytes | None:
+    """A regular file's content; None for anything else: a pipe would never end, a link may lead anywhere."""
+    try:
+        return path.read_bytes() if path.is_file() and not path.is_symlink() else None
+    except PermissionError:
+        return None  # whoever asks for it says "missing or cannot be read"
