@@ -190,6 +190,10 @@ class RunRecord(Frozen):
     seconds: float
     operator: str
     operators: tuple[str, ...] = ()  # everybody who worked on the run, as user and as the person that this user is
+    operator_known_by: str = ""  # login uid | the process that started the session | user of the process
+    operator_claimed: tuple[
+        str, ...
+    ] = ()  # what the environment claimed and the kernel did not bear out: SUDO_USER=other
     host: str
     started_by: str  # runbook run | papermill | jupyterlab
     scheduled_for: datetime | None = None

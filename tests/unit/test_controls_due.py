@@ -18,6 +18,7 @@ from runbook.controls.counting import count_controls
 from runbook.controls.population import State
 from runbook.model import Check, Finding, Severity, Status
 from runbook.runner.indexing import index_archive
+from runbook.session.identity import operator
 
 NOW = at("2027-02-20T12:00:00")
 
@@ -211,6 +212,10 @@ def test_exception_of_one_finding_covers_it_until_its_day_and_never_the_control(
         (["--reason", " "], "names an owner and a reason"),
         (["--owner", "ann@example.org"], "cannot answer for it and sign it too"),
         (["--owner", " Ann@Example.ORG"], "cannot answer for it and sign it too"),
+        (["--owner", "ann+db@example.org."], "cannot answer for it and sign it too"),
+        (["--owner", "Ann"], "cannot answer for it and sign it too"),
+        (["--owner", "аnn@example.org"], "cannot answer for it and sign it too"),
+        (["--owner", f"{operator()}@example.org"], "cannot answer for it and sign it too"),
     ],
 )
 def test_exception_that_says_too_little_is_refused(

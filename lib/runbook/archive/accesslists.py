@@ -26,6 +26,7 @@ from runbook.gates.signers import Signer
 from runbook.gates.trust import introduced_approvers
 from runbook.inventory.listfile import AccessList, Approved, read_list
 from runbook.params.names import plain_name
+from runbook.params.people import groups_of, principal_of
 from runbook.params.schema import Params
 
 SCHEMA: Literal["runbook.access-approval/1"] = "runbook.access-approval/1"
@@ -58,16 +59,19 @@ def _wrong_person(params: Params, person: str, key: str, others: Iterable[str], 
     Args:
         others: operating-system users who made the list or audit against it.
     """
-    if params.approvals.approvers and person not in params.approvals.approvers:
+    approvals = params.approvals
+    if approvals.approvers and plain_name(person) not in map(plain_name, approvals.approvers):
         return f"{person} is not among approvals.approvers"
     if params.environment != "sandbox" and key in gate_signers.practice_fingerprints():
         return f"{person} has signed with a practice key, which proves nothing outside the sandbox"
     if params.environment != "sandbox" and (person, key) not in introduced_approvers():
         return f"nothing introduces the key {key} of {person}: runbook keys add {person} --target {params.target}"
-    # In whatever letters a name is listed, it is the same person's.
-    same = {plain_name(name) for name in names_of_person(person, signers.lines)}
+    same = names_of_person(person, signers.lines, groups_of(approvals))
+    local_parts = {name.partition("@")[0] for name in same}
     for user in others:
-        if same & {plain_name(user), plain_name(params.approvals.operators.get(user, user))}:
+        principal = principal_of(approvals, user)
+        reads_like = principal is None and plain_name(user) in local_parts
+        if reads_like or same & {plain_name(user), plain_name(principal or user)}:
             return f"{person} is {user}, who made the list or audits against it: nobody approves their own list"
     return None
 

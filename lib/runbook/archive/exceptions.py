@@ -27,7 +27,8 @@ from runbook.archive.statements import (
 )
 from runbook.archive.tree import Tree
 from runbook.errors import OperatorError
-from runbook.params.names import plain_name
+from runbook.gates.rules import names_of_person
+from runbook.params.names import is_same_person
 
 SCHEMA: Literal["runbook.exception/1"] = "runbook.exception/1"
 #: An exception for longer than that is a change of the rules, which belongs into params/controls.yaml.
@@ -61,11 +62,12 @@ class AuditException(Statement):
         content = super()._content()
         return {name: value for name, value in content.items() if name not in ("finding", "worst") or value is not None}
 
-    def refusal(self) -> str | None:
-        """Why it excepts nothing, whoever has signed it; None when nothing is wrong with it."""
+    def refusal(self, signers: Signers) -> str | None:
+        """Why it excepts nothing, though it is signed; None when nothing is wrong with it."""
         if not self.owner.strip() or not self.reason.strip():
             return "it names no owner or no reason"
-        if plain_name(self.owner) in (plain_name(self.signer), plain_name(self.user)):
+        people = (*names_of_person(self.signer, signers.lines), self.user)
+        if any(is_same_person(self.owner, name) for name in people):
             return f"{self.owner} cannot answer for it and sign it too"
         if self.end - self.at > _LONGEST:
             return "it lasts longer than a year: what shall never be due is a change of params/controls.yaml"
@@ -105,7 +107,7 @@ def sign_exception(
     )  # fmt: skip
     if made.end <= now:
         raise OperatorError(f"{expires} is over: an exception begins when it is signed.", next="Give a later --until.")
-    wrong = made.refusal()
+    wrong = made.refusal(Signers.of_archive(tree))
     if wrong is not None:
         raise OperatorError(
             f"It would except nothing: {wrong}.", next="Ask a second person to sign it, for a year at most."
@@ -128,8 +130,8 @@ def check_exceptions(
         wrong = signer_problem(path, made, made.signer, EXCEPTION, signers, "exception")
         if wrong is not None:
             problems.append(wrong)
-        elif made.refusal() is not None:
-            problems.append(Problem("exception", place_of(path), f"{made.refusal()}"))
+        elif (why := made.refusal(signers)) is not None:
+            problems.append(Problem("exception", place_of(path), why))
         elif made.control != control:
             problems.append(Problem("exception", place_of(path), f"is about {made.control}: it was renamed"))
         else:

@@ -33,6 +33,7 @@ from runbook.gates.rules import names_of_person
 from runbook.model import Frozen, RunRecord, Verdict
 from runbook.params import load_params
 from runbook.params.names import plain_name
+from runbook.params.people import principal_of
 
 SCHEMA: Literal["runbook.review/1"] = "runbook.review/1"
 
@@ -152,10 +153,10 @@ def operators_of(record: RunRecord) -> frozenset[str]:
     names = {record.operator, *record.operators}
     if not record.operators:
         try:
-            mapped = load_params(record.target.name).approvals.operators
+            approvals = load_params(record.target.name).approvals
         except ParamsError:
-            mapped = {}
-        names |= {mapped[name] for name in names if name in mapped}
+            return frozenset(plain_name(name) for name in names)
+        names |= {person for name in names if (person := principal_of(approvals, name)) is not None}
     return frozenset(plain_name(name) for name in names)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import getpass
 import os
 import platform
 import shlex
@@ -18,6 +17,7 @@ from runbook import clock, layout
 from runbook.cli.output import say
 from runbook.errors import RunbookError
 from runbook.gates import signing
+from runbook.gates.operators import user_name
 from runbook.params.schema import Cluster
 
 
@@ -53,7 +53,9 @@ def doctor() -> int:
 
 def _python() -> Iterator[Finding]:
     fine = sys.version_info >= (3, 11)
-    yield Finding(fine, f"Python {platform.python_version()} as user {getpass.getuser()}", "" if fine else "use 3.11")
+    yield Finding(
+        fine, f"Python {platform.python_version()} as user {user_name(os.geteuid())}", "" if fine else "use 3.11"
+    )
 
 
 def _openssh() -> Iterator[Finding]:
@@ -72,7 +74,7 @@ def _folders() -> Iterator[Finding]:
         while not place.exists():
             place = place.parent
         fine = os.access(place, os.W_OK | os.X_OK)
-        yield Finding(fine, f"writable: {folder}", "" if fine else f"chown {getpass.getuser()} {place}")
+        yield Finding(fine, f"writable: {folder}", "" if fine else f"chown {user_name(os.geteuid())} {place}")
 
 
 def _targets() -> Iterator[Finding]:
@@ -95,7 +97,7 @@ def _targets() -> Iterator[Finding]:
         try:
             user = service_user(os_user)
             tools = find_tools(17, bin_directory, user)
-            who = user.name if user else getpass.getuser()
+            who = user.name if user else user_name(os.geteuid())
             yield Finding(True, f"PostgreSQL {tools.version} for target {name}: {tools.bin}, run by user {who}")
         except RunbookError as cause:
             yield Finding(False, cause.message, cause.next or "install PostgreSQL")

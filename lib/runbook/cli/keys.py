@@ -16,9 +16,12 @@ from runbook import clock, layout
 from runbook.cli.output import Listing, say
 from runbook.errors import OperatorError
 from runbook.gates import signers
+from runbook.gates.rules import names_of_person
 from runbook.gates.signers import Signer
 from runbook.gates.trust import introduced_approvers
 from runbook.params import Params, load_params
+from runbook.params.names import plain_name
+from runbook.params.people import groups_of, principal_of
 from runbook.session import identity
 
 app = typer.Typer(
@@ -259,16 +262,19 @@ def find_problems(params: Params, now: datetime | None = None) -> Iterator[tuple
         if one.problem is None
         and one.is_valid_at(moment)
         and (introduced is None or (one.principal, one.fingerprint) in introduced)
-        and (not approvals.approvers or one.principal in approvals.approvers)
+        and (not approvals.approvers or plain_name(one.principal) in map(plain_name, approvals.approvers))
     }
-    for name in sorted(set(approvals.approvers) - able):
+    known = {plain_name(name) for name in able}
+    for name in sorted(one for one in set(approvals.approvers) if plain_name(one) not in known):
         yield f"{name} is an approver by params, but has no key that counts.", adding.replace("PRINCIPAL", name)
-    user = identity.operator()
-    operator = {user, approvals.operators.get(user, user)}
-    if params.environment != "sandbox" and user not in approvals.operators:
+    at_work = identity.at_work()
+    user, principal = at_work.user, principal_of(approvals, at_work.user)
+    operator = {plain_name(name) for name in (*at_work.names, principal or user)}
+    if params.environment != "sandbox" and principal is None:
         yield f"params/{params.target}.yaml does not say who the operator '{user}' is.", "add approvals: operators:"
-    if len(able - operator) < approvals.needed:
-        yield f"{len(able - operator)} of {approvals.needed} needed people besides '{user}' can approve.", adding
+    others = {name for name in able if not operator & names_of_person(name, found, groups_of(approvals))}
+    if len(others) < approvals.needed:
+        yield f"{len(others)} of {approvals.needed} needed people besides '{user}' can approve.", adding
 
 
 def _moment(moment: datetime | None) -> str:
@@ -283,4 +289,8 @@ def _counts(one: Signer, params: Params) -> str:
     if params.environment != "sandbox" and (one.principal, one.fingerprint) not in introduced_approvers():
         return f"no: not introduced (runbook keys add {one.principal} --target {params.target})"
     approvers = params.approvals.approvers
-    return "yes" if not approvers or one.principal in approvers else "no: not among approvals.approvers"
+    return (
+        "yes"
+        if not approvers or plain_name(one.principal) in map(plain_name, approvers)
+        else "no: not among approvals.approvers"
+    )

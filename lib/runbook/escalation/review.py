@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 import socket
 from collections.abc import Iterable, Mapping
@@ -15,6 +14,7 @@ from runbook.escalation.addresses import check_addresses
 from runbook.escalation.calling import Delivery, Went, broken_off, deliver
 from runbook.escalation.oncall import find_gaps, on_duty
 from runbook.escalation.wording import check_body, check_title
+from runbook.gates.operators import at_work
 from runbook.model import Check, Severity, Status
 from runbook.params.contacts import Channel, Person, Role, contacts_file, load_contacts
 from runbook.params.schema import Params
@@ -195,7 +195,7 @@ class ContactsReview:
         at = clock.stamp(clock.now())
         memory.remember(name, scrubber.value({"at": at, **broken_off(person, channel).facts()}))
         roles = ", ".join(role.id for role in self.roster.roles if person.id in role.chain)
-        body = check_body(person.name, roles, self.run, getpass.getuser(), socket.gethostname())
+        body = check_body(person.name, roles, self.run, at_work().user, socket.gethostname())
         done = deliver(person, channel, check_title(self.params.target), body)
         memory.remember(name, scrubber.value({"at": at, **done.facts()}))
         return done, None

@@ -12,6 +12,7 @@ from runbook.gates import signing
 from runbook.gates.decision import NAMESPACE, Decision, Kind
 from runbook.gates.folder import Filed
 from runbook.gates.signers import Signer
+from runbook.params.names import plain_name
 
 #: How far the clocks of two machines may be apart.
 _SKEW = timedelta(minutes=5)
@@ -25,7 +26,8 @@ class Rules:
     the moment as of which it is judged. `changes` is how many changes were accepted in the run so far, `inputs` the digest
     of what it executes (None: not known here, and not compared). `journaled` are the digests of unsigned break-glass records that
     the journal knows. `introduced` are the names and fingerprints that the runner has introduced for approvals; None: it introduces
-    nobody (in the sandbox).
+    nobody (in the sandbox). `groups` are the names that the params say are one person's, `unmapped` the users among the operators of
+    whom the params say nothing.
     """
 
     run: str
@@ -45,6 +47,8 @@ class Rules:
     break_glass: bool = True
     inputs: str | None = None
     introduced: frozenset[tuple[str, str]] | None = None
+    groups: tuple[frozenset[str], ...] = ()
+    unmapped: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -94,14 +98,14 @@ def judge(filed: Iterable[Filed], rules: Rules) -> Judged:
     for one in sorted(fine, key=lambda item: decision_of(item).at):
         decision = decision_of(one)
         if decision.decision in (Kind.APPROVAL, Kind.REJECTION):
-            latest[decision.principal] = one
+            latest[plain_name(decision.principal)] = one
         else:
             others.append(one)
     approvals = [one for one in latest.values() if decision_of(one).decision is Kind.APPROVAL]
     glass = [one for one in others if decision_of(one).decision is Kind.BREAK_GLASS]
-    counted, doubled = different_people(approvals, rules.signers)
+    counted, doubled = different_people(approvals, rules.signers, rules.groups)
     signed, signed_twice = different_people(
-        [one for one in others if decision_of(one).decision is Kind.COUNTERSIGN], rules.signers
+        [one for one in others if decision_of(one).decision is Kind.COUNTERSIGN], rules.signers, rules.groups
     )
     return Judged(
         approvals=tuple(counted),
@@ -112,32 +116,48 @@ def judge(filed: Iterable[Filed], rules: Rules) -> Judged:
     )
 
 
-def names_of_person(principal: str, signers: Iterable[Signer]) -> frozenset[str]:
-    """Every name that one person may go by: names that share a key are one person, however long the chain."""
-    names = {principal}
-    listed = list(signers)
+def names_of_person(principal: str, signers: Iterable[Signer], groups: Iterable[frozenset[str]] = ()) -> frozenset[str]:
+    """Every name that one person may go by, as `plain_name` writes it.
+
+    Names that share a key are one person's, and names that the params say are (`groups`), however long the chain.
+    """
+    listed = [(one.fingerprint, {plain_name(name) for name in one.principals} - {""}) for one in signers]
+    known, names = [set(group) for group in groups], {plain_name(principal)}
     while True:
-        keys = {signer.fingerprint for signer in listed if names & set(signer.principals)}
-        more = names | {name for signer in listed if signer.fingerprint in keys for name in signer.principals}
+        keys = {fingerprint for fingerprint, theirs in listed if fingerprint and names & theirs}
+        more = names.union(*(theirs for fingerprint, theirs in listed if fingerprint in keys))
+        more = more.union(*(group for group in known if group & more))
         if more == names:
             return frozenset(names)
         names = more
 
 
-def different_people(filed: Iterable[Filed], signers: Iterable[Signer]) -> tuple[list[Filed], list[Void]]:
+def different_people(
+    filed: Iterable[Filed], signers: Iterable[Signer], groups: Iterable[frozenset[str]] = ()
+) -> tuple[list[Filed], list[Void]]:
     """One decision a person; the others are void."""
     people: dict[str, str] = {}
     counted, doubled = [], []
+    listed, known = list(signers), list(groups)
     for one in filed:
         principal = decision_of(one).principal
-        if principal in people:
-            also = people[principal]
-            who = f"{principal} has signed already" if also == principal else f"{principal} shares a key with {also}"
-            doubled.append(Void(one.path.name, f"{who}: one person counts once"))
+        names = names_of_person(principal, listed, known)
+        also = next((people[name] for name in sorted(names) if name in people), None)
+        if also is not None:
+            shared = plain_name(also) in names_of_person(principal, listed)
+            doubled.append(Void(one.path.name, f"{_same_person(principal, also, shared)}: one person counts once"))
             continue
         counted.append(one)
-        people.update(dict.fromkeys(names_of_person(principal, signers), principal))
+        people.update(dict.fromkeys(names, principal))
     return counted, doubled
+
+
+def _same_person(principal: str, also: str, shared: bool) -> str:
+    if principal == also:
+        return f"{principal} has signed already"
+    if plain_name(principal) == plain_name(also):
+        return f"{principal} is {also}, who has signed already"
+    return f"{principal} shares a key with {also}" if shared else f"{principal} is {also} by the params"
 
 
 def why_void(filed: Filed, rules: Rules) -> str | None:
@@ -251,18 +271,25 @@ def not_introduced(line: Signer, file: Path) -> str:
 
 
 def _by_somebody_else(filed: Filed, decision: Decision, rules: Rules) -> str | None:
-    if decision.principal in rules.operators:
+    operators = {plain_name(name): name for name in sorted(rules.operators, reverse=True)}
+    if plain_name(decision.principal) in operators:
         return f"{decision.principal} is an operator of this run, and nobody approves their own run"
     owners = {name for one in rules.signers if one.fingerprint == decision.key for name in one.principals}
-    names = owners.union(*(names_of_person(name, rules.signers) for name in (decision.principal, *owners)))
-    same = sorted(names & rules.operators)
-    if same:
-        return f"its key belongs to {same[0]}, an operator of this run: another name does not change that"
+    people = (decision.principal, *owners)
+    by_key = frozenset[str]().union(*(names_of_person(name, rules.signers) for name in people))
+    names = frozenset[str]().union(*(names_of_person(name, rules.signers, rules.groups) for name in people))
+    if same := sorted(by_key & operators.keys()):
+        return f"its key belongs to {operators[same[0]]}, an operator of this run: another name does not change that"
+    if same := sorted(names & operators.keys()):
+        return f"the params say that {decision.principal} is {operators[same[0]]}, an operator of this run"
+    for user in sorted(rules.unmapped):
+        if plain_name(user) in {name.partition("@")[0] for name in names}:
+            return f"{decision.principal} reads like '{user}', an operator of this run, and approvals.operators does not say who that is"
     return None
 
 
 def _among_approvers(filed: Filed, decision: Decision, rules: Rules) -> str | None:
-    if rules.approvers and decision.principal not in rules.approvers:
+    if rules.approvers and plain_name(decision.principal) not in map(plain_name, rules.approvers):
         return f"{decision.principal} is not among the approvers of this target (approvals.approvers)"
     return None
 

@@ -72,7 +72,7 @@ def key_facts(record: RunRecord) -> list[Pair]:
         Pair("Target", f"{target.name} ({target.environment} environment, platform {target.platform})"),
         Pair("System", ", ".join(known) or _unasked(record)),
         Pair("When", span_text(record.started_at, record.ended_at, record.seconds)),
-        Pair("Who", f"{record.operator} on {record.host}, by {record.started_by}"),
+        Pair("Who", f"{operator_text(record)} on {record.host}, by {record.started_by}"),
         Pair("Controls", controls_text(record)),
         Pair("Checks", tally(record)),
         Pair("Run", f"{record.run}, attempt {record.attempt}", mono=True),
@@ -82,6 +82,13 @@ def key_facts(record: RunRecord) -> list[Pair]:
     if record.scheduled_for is not None:
         facts.insert(4, Pair("Scheduled", time_text(record.scheduled_for)))
     return facts
+
+
+def operator_text(record: RunRecord) -> str:
+    """Who ran it and how that is known; what the environment alone says is labelled claimed."""
+    said = [f"by {record.operator_known_by}"] if record.operator_known_by else []
+    said += [f"claimed: {', '.join(record.operator_claimed)}"] if record.operator_claimed else []
+    return f"{record.operator} ({'; '.join(said)})" if said else record.operator
 
 
 def _unasked(record: RunRecord) -> str:

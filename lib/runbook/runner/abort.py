@@ -52,7 +52,7 @@ def abort_run(text: str, reason: str | None) -> Outcome:
             like=state.sitting,
         )
     said = f"by {identity.operator()}" + (f": {reason}" if reason else "")
-    journal.append("aborted", reason=said, operator=identity.operator())
+    journal.append("aborted", reason=said, **identity.at_work().facts)
     if not state.closed:
         for process in (state.sitting.get("process"), state.session and state.session["process"]):
             _end(process, folder)

@@ -62,6 +62,8 @@ def record_of(
         seconds=round((ended - began).total_seconds(), 3),
         operator=state.sitting.get("operator", request["operator"]),
         operators=tuple(sorted({*state.operators, *operators})),
+        operator_known_by=state.sitting.get("operator_known_by", request.get("operator_known_by", "")),
+        operator_claimed=tuple(state.sitting.get("operator_claimed", request.get("operator_claimed", ()))),
         host=request["host"],
         started_by=request["started_by"],
         scheduled_for=_moment(request["scheduled_for"]),

@@ -135,7 +135,7 @@ def resume_run(
             if changes.what:
                 source = _accept(journal, folder, state, changes, attempt, str(accept_change))
             if redo is not None:
-                journal.append("step-redo", name=redo, operator=identity.operator())
+                journal.append("step-redo", name=redo, **identity.at_work().facts)
             if asking is not None:
                 type_target(folder, asking, str(confirm_target))
             return run_attempt(folder, attempt, state.request["parameters"], signals, source=source, display=display)
@@ -156,7 +156,7 @@ def _accept(journal: Journal, folder: Path, state: RunState, changes: Changes, a
     source = scrubber.value(changes.notebook.read_bytes())
     write_atomically(folder / source_name(attempt), source)
     now = {**changes.now, "source": source_name(attempt), "source_sha256": fingerprints.sha256_of_bytes(source)}
-    journal.append("change-accepted", reason=reason, what=changes.what, now=now, operator=identity.operator())
+    journal.append("change-accepted", reason=reason, what=changes.what, now=now, **identity.at_work().facts)
     return source_name(attempt)
 
 

@@ -185,7 +185,7 @@ def file_answer(folder: Path, question: str, option: str, value: str, reason: st
         option=option,
         value=value,
         reason=reason,
-        operator=identity.operator(),
+        **identity.at_work().facts,
     )
     events = journal.events()
     after = fold(events)

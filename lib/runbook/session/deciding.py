@@ -20,6 +20,7 @@ from runbook.gates import rules, signers, signing
 from runbook.gates.decision import NAMESPACE, Decision, Kind
 from runbook.gates.folder import COUNTERSIGNERS, Filed, GateFolder
 from runbook.gates.rules import Rules
+from runbook.params.people import principal_of
 from runbook.params.schema import Params
 from runbook.redact import looks_like_secret, scrubber
 from runbook.session import identity, signersfile
@@ -150,7 +151,7 @@ def _principal(given: str | None, fingerprint: str | None, checked: Rules, kind:
         if kind is not Kind.BREAK_GLASS:
             raise OperatorError("An approval is signed.", next="Name your key: --key ~/.ssh/id_ed25519")
         user = identity.operator()
-        return params.approvals.operators.get(user, user)
+        return principal_of(params.approvals, user) or user
     names = sorted({name for one in checked.signers if one.fingerprint == fingerprint for name in one.principals})
     if len(names) == 1:
         return names[0]
@@ -192,9 +193,9 @@ def _doubled(gate: OpenGate, decision: Decision, checked: Rules) -> str | None:
     else:
         judged = rules.judge(gate.files.decisions(), checked).approvals
         others = [(one.principal, clock.stamp(one.at)) for one in map(rules.decision_of, judged)]
-    names = rules.names_of_person(decision.principal, checked.signers)
+    names = rules.names_of_person(decision.principal, checked.signers, checked.groups)
     for principal, at in others:
-        if principal in names:
+        if names & rules.names_of_person(principal, checked.signers, checked.groups):
             who = principal if principal == decision.principal else f"{principal}, who shares a key with you,"
             return f"{who} has signed already at {at}: one person counts once"
     return None
@@ -222,7 +223,7 @@ def _journal(gate: OpenGate, decision: Decision, file: Path) -> None:
         "gate-decision",
         decision=str(decision.decision),
         expires=clock.stamp(decision.expires),
-        operator=identity.operator(),
+        **identity.at_work().facts,
         **facts,
     )
 
@@ -257,5 +258,5 @@ def type_target(folder: Path, gate: str, typed: str) -> None:
     opened = look_at(folder, gate)
     refuse_other_name(opened.state, typed)
     Journal(folder / JOURNAL).append(
-        "target-typed", gate=gate, plan=opened.book.plan, typed=typed.strip(), operator=identity.operator()
+        "target-typed", gate=gate, plan=opened.book.plan, typed=typed.strip(), **identity.at_work().facts
     )

@@ -54,7 +54,8 @@ class _Folding(gatebook.GateFolding, questions.QuestionFolding, pagebook.PageFol
         """
         self.attempt = int(sitting["attempt"])
         if sitting.get("continues"):
-            self.sitting = {**self.sitting, **sitting, "operator": self.sitting.get("operator")}
+            operator = {name: value for name, value in self.sitting.items() if name.startswith("operator")}
+            self.sitting = {**self.sitting, **sitting, "operator": None, **operator}
             self.ended = self.closed = False
             return
         self.sitting = sitting

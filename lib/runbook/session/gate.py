@@ -15,6 +15,7 @@ from runbook.gates import rules, signers
 from runbook.gates.folder import Filed, GateFolder
 from runbook.gates.plan import Plan
 from runbook.gates.rules import Judged, Rules, decision_of
+from runbook.params.people import principal_of
 from runbook.params.schema import Params
 from runbook.session import identity, signersfile
 from runbook.session.deciding import summary
@@ -159,7 +160,7 @@ class Gate:
             target_typed=self.typed is not None and self.params.environment == "production",
         )
         self._note_signers()
-        if self.params.environment != "sandbox" and identity.operator() not in self.params.approvals.operators:
+        if self.params.environment != "sandbox" and principal_of(self.params.approvals, identity.operator()) is None:
             self._journal.append(
                 "limit",
                 text=f"approvals.operators does not say who '{identity.operator()}' is: that the operator approved nothing "

@@ -95,9 +95,10 @@ class GateFolding:
         self.signer_limits: dict[str, None] = {}
 
     def note_operator(self, event: Event) -> None:
-        """Whoever worked on the run is one of its operators."""
-        if event.get("operator"):
-            self.operators[event["operator"]] = None
+        """Whoever worked on the run is one of its operators, under every name that they have or claim."""
+        for name in (event.get("operator"), *event.get("operator_names", ())):
+            if name:
+                self.operators[name] = None
 
     def begin_what_passed(self) -> None:
         """Something that cannot be taken back is done: on every plan that has passed in this attempt."""

@@ -16,6 +16,7 @@ from runbook.gates.rules import Judged, Rules
 from runbook.gates.trust import introduced_approvers
 from runbook.params import load_params
 from runbook.params.loading import nearest
+from runbook.params.people import groups_of, principal_of
 from runbook.params.schema import Params
 from runbook.session.gatebook import GateBook, Glass
 from runbook.session.state import RunState
@@ -26,8 +27,13 @@ UNKNOWN_INPUTS = "not journaled"
 
 def operators_of(state: RunState, params: Params) -> frozenset[str]:
     """The names of everybody who worked on the run: operating-system users, and the principals that these are."""
-    mapped = params.approvals.operators
-    return frozenset(state.operators) | {mapped[user] for user in state.operators if user in mapped}
+    principals = (principal_of(params.approvals, user) for user in state.operators)
+    return frozenset(state.operators) | {person for person in principals if person is not None}
+
+
+def unmapped_of(state: RunState, params: Params) -> frozenset[str]:
+    """The users who worked on the run and of whom the params do not say who they are."""
+    return frozenset(user for user in state.operators if principal_of(params.approvals, user) is None)
 
 
 def rules_for(state: RunState, params: Params, book: GateBook, at: datetime) -> Rules:
@@ -45,6 +51,8 @@ def rules_for(state: RunState, params: Params, book: GateBook, at: datetime) -> 
         valid_for_seconds=approvals.valid_for,
         approvers=approvals.approvers,
         operators=operators_of(state, params),
+        unmapped=unmapped_of(state, params),
+        groups=groups_of(approvals),
         signers_file=path,
         signers=tuple(signers.read_signers(path)),
         at=at,

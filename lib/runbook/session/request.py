@@ -76,7 +76,7 @@ def create_run(
             "platform": params.platform,
             "parameters": dict(values),
             "command": command_line(runbook, values, declared),
-            "operator": identity.operator(),
+            **identity.at_work().facts,
             "host": identity.host(),
             "started_by": started_by,
             "scheduled_for": clock.stamp(scheduled_for) if scheduled_for else None,
@@ -198,8 +198,8 @@ def start_attempt(
         source=source,
         **described,
         process=process or identity.this_process(),
-        operator=identity.operator(),
         startup=fingerprints.startup_files(),
         foreign_bytecode=list(fingerprints.foreign_bytecode()),
+        **identity.at_work().facts,
         **facts,
     )
