@@ -15,7 +15,7 @@ from runbook.archive.tree import Tree
 from runbook.gates import Plan, signing
 from runbook.gates.decision import NAMESPACE, Decision, Kind
 from runbook.gates.folder import GateFolder
-from runbook.gates.signers import signer_line
+from runbook.gates.signers import parse_signers, signer_line
 from runbook.params import Params, load_params
 from runbook.session import deciding, identity, notebook, opengate
 from runbook.session.fold import fold
@@ -60,10 +60,10 @@ NOTEBOOK = {
 }
 
 
-def introduce_by_runner(principal: str, public: str) -> None:
-    """The runner of this home has introduced the person's key for approvals."""
+def introduce_by_runner(line: str) -> None:
+    """The runner of this home has introduced the person of that line for approvals."""
     with archive_lock():
-        introduce_approver(Tree.own(), principal, public, "the tests", was_listed=True)
+        introduce_approver(Tree.own(), parse_signers(line)[0], "the tests", was_listed=True)
 
 
 @dataclass
@@ -139,7 +139,7 @@ class GateHouse:
         with (layout.params() / "allowed_signers").open("a") as file:
             file.write(line + "\n")
         if introduced:
-            introduce_by_runner(principal, public)
+            introduce_by_runner(line)
 
     def look(self, gate: Gate) -> Passage | Stop:
         return gate.look()

@@ -71,9 +71,10 @@ def person(cluster: OwnCluster, name: str) -> Path:
         with at_home(cluster.home):
             path = signers_path(params_of(cluster))
         with path.open("a") as file:
-            file.write(signer_line(f"{name}@x.example", key.with_name(f"{name}.pub").read_text(), None, None) + "\n")
+            line = signer_line(f"{name}@x.example", key.with_name(f"{name}.pub").read_text(), None, None)
+            file.write(line + "\n")
         with at_home(cluster.home):
-            introduce_by_runner(f"{name}@x.example", key.with_name(f"{name}.pub").read_text())
+            introduce_by_runner(line)
     return key
 
 
@@ -340,11 +341,11 @@ def test_operator_cannot_approve_the_own_list_under_no_name(cluster: OwnCluster,
     public = other_name.with_name("second.pub").read_text()
     try:
         with signers.open("a") as file:
-            file.write(signer_line("mallory@x.example", public, None, None) + "\n")
-            file.write(signer_line("olga@x.example", public, None, None) + "\n")
+            lines = [signer_line(f"{name}@x.example", public, None, None) for name in ("mallory", "olga")]
+            file.write("".join(f"{line}\n" for line in lines))
         with at_home(cluster.home):
-            introduce_by_runner("mallory@x.example", public)
-            introduce_by_runner("olga@x.example", public)
+            for line in lines:
+                introduce_by_runner(line)
         with at_home(cluster.home), pytest.raises(OperatorError, match="nobody approves their own list"):
             approve_list(params_of(cluster), text, key=other_name)
     finally:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from gatehouse import GateHouse
-from runbook import layout
+from runbook import clock, layout
+from runbook.cli.main import run_cli
 from runbook.errors import OperatorError, ParamsError
 from runbook.gates.operators import Operator, login_uid, user_name, who
 from runbook.params.names import plain_name
@@ -93,6 +97,19 @@ def test_process_that_started_the_session_is_read_from_the_kernel() -> None:
     found = asked([sys.executable, "-c", outer, sys.executable, "-c", inner], SUDO_USER="other")
     assert found["operator"] == (user_name(login_uid() or 1))
     assert user_name(1) in found["operator_names"]
+
+
+def test_root_of_a_namespace_of_ones_own_is_not_root() -> None:
+    """`unshare --map-root-user` makes anybody root in their own eyes."""
+    if shutil.which("unshare") is None or subprocess.run(["unshare", "--user", "true"], capture_output=True).returncode:
+        pytest.skip("this machine lets nobody make a namespace of user ids")
+    honest = asked([])
+    found = asked(["unshare", "--user", "--map-root-user"])
+    assert found["operator"] == user_name(os.getuid()) == honest["operator"]
+    other = asked(["unshare", "--user", "--map-user=1", "--setgroups=deny"])
+    assert other["operator"] == user_name(os.getuid())
+    assert user_name(1) in other["operator_names"]
+    assert any(one.startswith("user namespace: ") for one in other["operator_claimed"])
 
 
 @pytest.fixture
@@ -236,8 +253,6 @@ def test_approver_in_another_spelling_is_the_approver_of_the_params(house: GateH
 def test_line_of_an_approver_put_in_by_hand_counts_for_nothing(
     house: GateHouse, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from runbook.cli.main import run_cli
-
     key = house.person("eve", introduced=False)
     house.gate()
     with pytest.raises(OperatorError, match="nothing introduces the key"):
@@ -248,6 +263,35 @@ def test_line_of_an_approver_put_in_by_hand_counts_for_nothing(
     assert "runbook keys add eve@x.example --target billing" in capsys.readouterr().out
     assert run_cli(["keys", "add", "eve@x.example", "--target", "billing"]) == 0
     assert isinstance(house.gate().look(), Passage)
+
+
+def test_key_that_has_ended_and_was_stretched_by_hand_counts_for_nothing(house: GateHouse) -> None:
+    """The line of somebody who has left ended yesterday; its end is moved to next year."""
+    now = clock.now()
+    key = house.person("ann", valid_to=now - timedelta(days=1))
+    path = layout.params() / "allowed_signers"
+    before = path.read_text()
+    house.gate()
+    for after in (
+        re.sub(r'valid-before="\d+', f'valid-before="{now.year + 1}0101000000', before),
+        re.sub(r',valid-before="\w+"', "", before),
+    ):
+        path.write_text(after)
+        with pytest.raises(OperatorError, match="nothing introduces the key"):
+            house.approve(key)
+    path.write_text(re.sub(r'valid-before="\d+', f'valid-before="{now.year + 1}0101000000', before))
+    assert run_cli(["keys", "add", "ann@x.example", "--target", "billing"]) == 0, "it is said, and recorded"
+    house.approve(key)
+    assert isinstance(house.gate().look(), Passage)
+
+
+def test_claim_is_a_limitation_where_a_gate_has_passed(house: GateHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = house.person("ann")
+    house.gate()
+    house.approve(key)
+    monkeypatch.setenv("SUDO_USER", "other")
+    assert isinstance(house.gate().look(), Passage)
+    assert any("SUDO_USER=other" in text for text in house.state.limits)
 
 
 @pytest.mark.parametrize(

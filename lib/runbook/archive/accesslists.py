@@ -23,7 +23,7 @@ from runbook.gates import signing
 from runbook.gates.decision import NAMESPACE
 from runbook.gates.rules import names_of_person
 from runbook.gates.signers import Signer
-from runbook.gates.trust import introduced_approvers
+from runbook.gates.trust import introduced_approvers, is_introduced
 from runbook.inventory.listfile import AccessList, Approved, read_list
 from runbook.params.names import plain_name
 from runbook.params.people import groups_of, principal_of
@@ -64,7 +64,8 @@ def _wrong_person(params: Params, person: str, key: str, others: Iterable[str], 
         return f"{person} is not among approvals.approvers"
     if params.environment != "sandbox" and key in gate_signers.practice_fingerprints():
         return f"{person} has signed with a practice key, which proves nothing outside the sandbox"
-    if params.environment != "sandbox" and (person, key) not in introduced_approvers():
+    introduced = introduced_approvers() if params.environment != "sandbox" else None
+    if introduced is not None and not any(is_introduced(one, introduced) for one in signers.of(key)):
         return f"nothing introduces the key {key} of {person}: runbook keys add {person} --target {params.target}"
     same = names_of_person(person, signers.lines, groups_of(approvals))
     local_parts = {name.partition("@")[0] for name in same}

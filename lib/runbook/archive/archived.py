@@ -21,7 +21,7 @@ from pathlib import Path
 from runbook.archive.sums import sha256
 from runbook.archive.tree import Tree
 from runbook.gates.signers import read_moment, write_moment
-from runbook.gates.trust import introduction_files
+from runbook.gates.trust import counted_introductions
 
 ARCHIVED = "archived.txt"
 #: Who has signed when nobody could.
@@ -103,7 +103,7 @@ def whole_lines(ledger: Path) -> bytes:
 
 def archived_now(archive: str, at: datetime, signer: str, tree: Tree) -> Archived:
     """What a record archived at this moment says."""
-    runs, people = whole_lines(tree.ledger), introduction_files(tree.root)
+    runs, people = whole_lines(tree.ledger), counted_introductions(tree.root)
     digest = people_digest(people)
     return Archived(archive, at, signer, runs.count(b"\n"), len(runs), sha256(runs), len(people), digest)
 

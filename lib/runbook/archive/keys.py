@@ -184,23 +184,35 @@ def add_person(tree: Tree, principal: str, public: str | None, by: str) -> Signe
     return next(one for one in trust.read_lines(tree.signers)[0] if one.fingerprint == fingerprint)
 
 
-def introduce_approver(tree: Tree, principal: str, public: str, by: str, *, was_listed: bool) -> bool:
-    """The runner has introduced the person's key for approvals. False when it was introduced before. Call under the lock."""
-    key = one_public_key(public)
-    fingerprint = signing.fingerprint_of_public(key)
-    found = trust.read_trust(tree.root)
-    if found.introduction(principal, fingerprint, APPROVAL) is not None:
+def introduce_approver(tree: Tree, line: Signer, by: str, *, was_listed: bool) -> bool:
+    """The runner has introduced the person of that line for approvals, for as long as the line counts. Call under the archive's lock.
+
+    Returns:
+        False when that was done before.
+    """
+    if trust.is_introduced(line, trust.introduced_approvers(tree.root)):
         return False
-    introduce(tree, principal, key, (APPROVAL,), by=by, was_listed=was_listed)
+    refuse_name(line.principal)
+    introduce(tree, line.principal, line.key, (APPROVAL,), by=by, was_listed=was_listed, line=line)
     return True
 
 
 def introduce(
-    tree: Tree, principal: str, key: str, purposes: tuple[str, ...], *, by: str, was_listed: bool
+    tree: Tree,
+    principal: str,
+    key: str,
+    purposes: tuple[str, ...],
+    *,
+    by: str,
+    was_listed: bool,
+    line: Signer | None = None,
 ) -> trust.Introduction:
     """`keys/person-000001.txt` says that the person's key may sign, and is signed by the runner. Call under the archive's lock.
 
     The next record counts the introductions and holds their digest: from then on none can be changed, removed or put before it.
+
+    Args:
+        line: says for how long the key counts; for ever without it.
 
     Raises:
         OperatorError: there is no ssh-keygen, or this machine's clock is behind the newest record's.
@@ -227,9 +239,15 @@ def introduce(
         )
     plain = " ".join(by.encode("ascii", "replace").decode().split()) or "nobody"
     number = len(trust.introduction_files(tree.root)) + 1
+    if len(trust.counted_introductions(tree.root)) + 1 != number:
+        raise OperatorError(
+            f"{layout.short(tree.rotations)} holds an introduction that does not count: nobody can be introduced after it.",
+            next="runbook archive verify",
+        )
     made = trust.Introduction(
-        number, now, trust.archive_id(tree.root) or trust.NEW, principal, key, purposes, was_listed, plain
-    )
+        number, now, trust.archive_id(tree.root) or trust.NEW, principal, key, purposes, was_listed, plain,
+        line.valid_after if line is not None else None, line.valid_before if line is not None else None,
+    )  # fmt: skip
     path = tree.rotations / f"person-{number:06d}.txt"
     signature = signing.sign(made.content(), runner.path, EVIDENCE).encode("ascii")
     replace_file(path.with_name(path.name + ".sig"), signature)

@@ -57,7 +57,15 @@ def verify_archive(
     if not tree.records.is_dir():
         raise OperatorError(f"There is no archive in {tree.root}: it has no folder records.", next="runbook runs")
     found = Verified(tree.root)
-    for path in (tree.records, tree.ledger, tree.signers):
+    for path in (
+        tree.records,
+        tree.ledger,
+        tree.signers,
+        tree.rotations,
+        tree.reviews,
+        tree.witnesses,
+        tree.exceptions,
+    ):
         if path.is_symlink():
             found.problems.append(Problem("link", path.name, "is a symbolic link, which may lead anywhere"))
     for name in tree.strangers():
@@ -75,12 +83,12 @@ def verify_archive(
         if signatures:
             judged = list(pool.map(lambda one: _signature(one, believed), looked))
             _signatures(found, judged, believed, tree)
-            found.problems += _unknown_fingerprints(believed, found.keys, handed_over)
+            found.problems += _unknown_fingerprints(found.keys, handed_over)
     if signatures:
         found.problems += check_gates(looked, partial=partial)
         found.problems += [Problem(one.kind, one.where, one.text) for one in believed.refused]
         if signers is None:
-            found.problems += people_problems(tree, looked, believed, handed_over)
+            found.problems += people_problems(tree, looked, believed)
         _people(found, tree, believed, witnesses)
     problems, notes = population(ledger, looked, complete=not partial)
     found.problems += [*ledger_problems(ledger, looked), *problems]
@@ -190,11 +198,10 @@ def _signatures(found: Verified, judged: list[_Signed], signers: Signers, tree: 
         )
 
 
-def _unknown_fingerprints(signers: Signers, used: Sequence[str], handed_over: Sequence[str]) -> Iterator[Problem]:
+def _unknown_fingerprints(used: Sequence[str], handed_over: Sequence[str]) -> Iterator[Problem]:
     """Each fingerprint that was handed over is one of this archive's."""
-    people = {one.fingerprint for one in signers.trust.people}
     for fingerprint in handed_over:
-        if fingerprint not in used and fingerprint not in people:
+        if fingerprint not in used:
             text = f"the key {fingerprint}, which was handed over, has signed no record here"
             yield Problem("key-unknown", "allowed_signers", text)
 

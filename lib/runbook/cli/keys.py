@@ -18,7 +18,7 @@ from runbook.errors import OperatorError
 from runbook.gates import signers
 from runbook.gates.rules import names_of_person
 from runbook.gates.signers import Signer
-from runbook.gates.trust import introduced_approvers
+from runbook.gates.trust import introduced_approvers, is_introduced
 from runbook.params import Params, load_params
 from runbook.params.names import plain_name
 from runbook.params.people import groups_of, principal_of
@@ -100,7 +100,7 @@ def _add_approver(
         added = listed
     if path != signers.practice_signers():
         with archive_lock():
-            made = introduce_approver(Tree.own(), principal, added.key, _who(), was_listed=listed is not None)
+            made = introduce_approver(Tree.own(), added, _who(), was_listed=listed is not None)
         if listed is not None and not made:
             raise OperatorError(
                 f"The key {added.fingerprint} is there already, as {added.principal} (line {added.line} of "
@@ -246,7 +246,7 @@ def find_problems(params: Params, now: datetime | None = None) -> Iterator[tuple
             yield f"{where}, line {one.line} ({one.principal}): {one.problem}.", "correct or remove that line"
         elif one.valid_before is not None and one.valid_before < moment + timedelta(days=30):
             yield f"The key of {one.principal} ends at {_moment(one.valid_before)}.", "renew it and add the new key"
-        elif introduced is not None and (one.principal, one.fingerprint) not in introduced:
+        elif introduced is not None and not is_introduced(one, introduced):
             yield (
                 f"{where}, line {one.line}: nothing introduces the key {one.fingerprint} of {one.principal}; it counts for nothing "
                 "until they have confirmed the fingerprint and it is introduced.",
@@ -261,7 +261,7 @@ def find_problems(params: Params, now: datetime | None = None) -> Iterator[tuple
         for one in found
         if one.problem is None
         and one.is_valid_at(moment)
-        and (introduced is None or (one.principal, one.fingerprint) in introduced)
+        and (introduced is None or is_introduced(one, introduced))
         and (not approvals.approvers or plain_name(one.principal) in map(plain_name, approvals.approvers))
     }
     known = {plain_name(name) for name in able}
@@ -286,7 +286,7 @@ def _counts(one: Signer, params: Params) -> str:
         return f"no: {one.problem}"
     if not one.is_valid_at(clock.now()):
         return "no: outside its validity"
-    if params.environment != "sandbox" and (one.principal, one.fingerprint) not in introduced_approvers():
+    if params.environment != "sandbox" and not is_introduced(one, introduced_approvers()):
         return f"no: not introduced (runbook keys add {one.principal} --target {params.target})"
     approvers = params.approvals.approvers
     return (

@@ -21,6 +21,10 @@ _CLAIMS = ("SUDO_USER", "DOAS_USER", "LOGNAME", "USER", "LNAME", "USERNAME")
 _CLAIMED_UIDS = ("SUDO_UID", "PKEXEC_UID")
 
 
+#: The namespace of user ids that the kernel starts with (PROC_USER_INIT_INO). In any other one whoever made it chose the ids.
+_FIRST_NAMESPACE = "user:[4026531837]"
+
+
 @dataclass(frozen=True)
 class Operator:
     """Who is at work.
@@ -91,8 +95,34 @@ def who(
 
 
 def at_work() -> Operator:
-    """Who is at work in this process."""
-    return who(os.getuid(), login_uid(), _ancestors(), os.environ, user_name)
+    """Who is at work in this process.
+
+    In a namespace of user ids other than the kernel's first one, every user is a claim: anybody can be root in one of their own.
+    """
+    found = who(os.getuid(), login_uid(), _ancestors(), os.environ, user_name)
+    if _namespace() == _FIRST_NAMESPACE:
+        return found
+    real, outside = os.getuid(), _outside(os.getuid())
+    user = user_name(outside) if outside is not None else f"uid-{real}"
+    names = tuple(dict.fromkeys([user, *found.names]))
+    claim = f"user namespace: uid {real} here is {outside if outside is not None else 'not known'} outside"
+    return Operator(user, "user of the process, claimed in a user namespace", names, (claim, *found.claimed))
+
+
+def _namespace() -> str:
+    try:
+        return str(Path("/proc/self/ns/user").readlink())
+    except FileNotFoundError:
+        return _FIRST_NAMESPACE  # a kernel without them
+
+
+def _outside(uid: int) -> int | None:
+    """What a user id of this namespace is in the one around it."""
+    for line in Path("/proc/self/uid_map").read_text().splitlines():
+        inside, outside, count = map(int, line.split())
+        if inside <= uid < inside + count:
+            return outside + uid - inside
+    return None
 
 
 def login_uid() -> int | None:

@@ -12,6 +12,7 @@ from runbook.gates import signing
 from runbook.gates.decision import NAMESPACE, Decision, Kind
 from runbook.gates.folder import Filed
 from runbook.gates.signers import Signer
+from runbook.gates.trust import Introduction, is_introduced
 from runbook.params.names import plain_name
 
 #: How far the clocks of two machines may be apart.
@@ -25,9 +26,9 @@ class Rules:
     `operators` are names of the run's operators: operating-system users, and the principals that these are. `at` is
     the moment as of which it is judged. `changes` is how many changes were accepted in the run so far, `inputs` the digest
     of what it executes (None: not known here, and not compared). `journaled` are the digests of unsigned break-glass records that
-    the journal knows. `introduced` are the names and fingerprints that the runner has introduced for approvals; None: it introduces
-    nobody (in the sandbox). `groups` are the names that the params say are one person's, `unmapped` the users among the operators of
-    whom the params say nothing.
+    the journal knows. `introduced` is how the runner has introduced people for approvals; None: it introduces nobody (in the sandbox).
+    `groups` are the names that the params say are one person's, `unmapped` the users among the operators of whom the params say
+    nothing.
     """
 
     run: str
@@ -46,7 +47,7 @@ class Rules:
     journaled: frozenset[str] = frozenset()
     break_glass: bool = True
     inputs: str | None = None
-    introduced: frozenset[tuple[str, str]] | None = None
+    introduced: tuple[Introduction, ...] | None = None
     groups: tuple[frozenset[str], ...] = ()
     unmapped: frozenset[str] = frozenset()
 
@@ -252,21 +253,22 @@ def _by_known_key(filed: Filed, decision: Decision, rules: Rules) -> str | None:
     usable = [signer for signer in mine if signer.problem is None]
     if not usable:
         return f"line {mine[0].line} of {rules.signers_file.name} does not count: {mine[0].problem}"
-    if not any(signer.is_valid_at(decision.at) and signer.is_valid_at(rules.at) for signer in usable):
+    valid = [one for one in usable if one.is_valid_at(decision.at) and one.is_valid_at(rules.at)]
+    if not valid:
         one = usable[0]
         since = clock.stamp(one.valid_after) if one.valid_after else "ever"
         until = clock.stamp(one.valid_before) if one.valid_before else "ever"
         return f"the key of {decision.principal} is outside its validity (from {since} until {until})"
-    if rules.introduced is not None and (decision.principal, decision.key) not in rules.introduced:
-        return not_introduced(usable[0], rules.signers_file)
+    if rules.introduced is not None and not any(is_introduced(one, rules.introduced) for one in valid):
+        return _not_introduced(valid[0], rules.signers_file)
     return None
 
 
-def not_introduced(line: Signer, file: Path) -> str:
+def _not_introduced(line: Signer, file: Path) -> str:
     """Why a line that the runner has not introduced does not count, and what to do."""
     return (
-        f"nothing introduces the key {line.fingerprint} on line {line.line} of {file.name}: it was put in by hand, or before the "
-        f"runner introduced people; once {line.principal} has confirmed the fingerprint: runbook keys add {line.principal}"
+        f"nothing introduces the key {line.fingerprint} as line {line.line} of {file.name} has it: the line was put in or changed by "
+        f"hand, or is from before the runner introduced people; once {line.principal} has confirmed the fingerprint: runbook keys add {line.principal}"
     )
 
 

@@ -50,6 +50,7 @@ _PERSON_FILE = re.compile(r"person-(\d{6})\.txt")
 _PERSON = re.compile(
     r"runbook person (\d+)\ntime (\d{14})\narchive ([0-9a-f]{16}|new)\nname ([A-Za-z0-9][A-Za-z0-9._@+-]{0,99})\n"
     rf"key ({KEY})\nfor ([a-z,-]+)\nline (added|listed)\nby ([ -~]+)\n"
+    r"valid (\d{14}|-) (\d{14}|-)\n"
 )
 
 
@@ -75,9 +76,12 @@ class Introduction:
     purposes: tuple[str, ...]
     was_listed: bool
     by: str
+    valid_after: datetime | None = None
+    valid_before: datetime | None = None
 
     @property
     def fingerprint(self) -> str:
+        """The key's."""
         return signing.fingerprint_of_public(self.key)
 
     def content(self) -> bytes:
@@ -86,6 +90,7 @@ class Introduction:
             f"runbook person {self.number}\ntime {write_moment(self.at).removesuffix('Z')}\narchive {self.archive}\n"
             f"name {self.name}\nkey {self.key}\nfor {','.join(self.purposes)}\n"
             f"line {'listed' if self.was_listed else 'added'}\nby {self.by}\n"
+            f"valid {_moment_or_dash(self.valid_after)} {_moment_or_dash(self.valid_before)}\n"
         ).encode("ascii")
 
 
@@ -168,7 +173,7 @@ def read_trust(root: Path, *, signers: Path | None = None, handed_over: Sequence
 
     Args:
         signers: an allowed_signers file that the reader got elsewhere: its lines need no introduction.
-        handed_over: fingerprints that the reader got elsewhere.
+        handed_over: fingerprints of keys of the runner that the reader got elsewhere.
     """
     lines, refused = read_lines(signers if signers is not None else root / "allowed_signers")
     runners = [one for one in lines if one.namespaces == (EVIDENCE,)]
@@ -178,7 +183,7 @@ def read_trust(root: Path, *, signers: Path | None = None, handed_over: Sequence
     believed, bad = _runner_chain(root, runners, handed_over)
     introductions, unread = _read_introductions(root, believed)
     trust = Trust(tuple(believed), (), tuple(introductions))
-    listed, strange = _introduced_people(people, runners, trust, handed_over)
+    listed, strange = _introduced_people(people, runners, trust)
     return Trust(tuple(believed), tuple(listed), tuple(introductions), (*refused, *bad, *unread, *strange))
 
 
@@ -258,6 +263,14 @@ def introduction_files(root: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if _PERSON_FILE.fullmatch(path.name))
 
 
+def counted_introductions(root: Path) -> list[Path]:
+    """The files of the introductions that a record counts: all that count, up to the first that does not."""
+    numbers = {one.number for one in read_trust(root).introductions}
+    files = introduction_files(root)
+    until = next((index for index in range(len(files)) if index + 1 not in numbers), len(files))
+    return files[:until]
+
+
 def _read_introductions(root: Path, runners: Sequence[Signer]) -> tuple[list[Introduction], list[Refused]]:
     """The introductions that a key of the runner has signed, in this archive, without a gap."""
     found: list[Introduction] = []
@@ -298,17 +311,24 @@ def read_introduction(path: Path) -> Introduction | None:
     if match is None:
         return None
     try:
-        at = read_moment(match[2])
+        at, *valid = (read_moment(text) if text != "-" else None for text in (match[2], match[9], match[10]))
     except ValueError:
         return None
+    assert at is not None
     purposes = tuple(match[6].split(","))
-    return Introduction(int(match[1]), at, match[3], match[4], match[5], purposes, match[7] == "listed", match[8])
+    return Introduction(
+        int(match[1]), at, match[3], match[4], match[5], purposes, match[7] == "listed", match[8], *valid
+    )
+
+
+def _moment_or_dash(moment: datetime | None) -> str:
+    return write_moment(moment).removesuffix("Z") if moment is not None else "-"
 
 
 def _introduced_people(
-    people: Sequence[Signer], runners: Sequence[Signer], trust: Trust, handed_over: Sequence[str]
+    people: Sequence[Signer], runners: Sequence[Signer], trust: Trust
 ) -> tuple[list[Signer], list[Refused]]:
-    """The people's lines that the runner has introduced, or whose fingerprint was handed over."""
+    """The people's lines that the runner has introduced. A fingerprint that was handed over vouches for keys of the runner alone."""
     listed, refused = [], []
     for one in people:
         where = f"allowed_signers, line {one.line}"
@@ -316,9 +336,7 @@ def _introduced_people(
             refused.append(
                 Refused("signers-line", where, f"lists a key of the runner as {one.principal}", one.fingerprint)
             )
-        elif one.fingerprint in handed_over or all(
-            trust.introduction(one.principal, one.fingerprint, purpose) for purpose in one.namespaces
-        ):
+        elif all(trust.introduction(one.principal, one.fingerprint, purpose) for purpose in one.namespaces):
             listed.append(one)
         else:
             text = (
@@ -342,10 +360,21 @@ def archive_id(root: Path) -> str | None:
     return None
 
 
-def introduced_approvers(root: Path | None = None) -> frozenset[tuple[str, str]]:
-    """Name and fingerprint of everybody whom the runner of this home has introduced for approvals."""
+def introduced_approvers(root: Path | None = None) -> tuple[Introduction, ...]:
+    """Everybody whom the runner of this home has introduced for approvals."""
     trust = read_trust(root if root is not None else layout.reports())
-    return frozenset((one.name, one.fingerprint) for one in trust.introductions if APPROVAL in one.purposes)
+    return tuple(one for one in trust.introductions if APPROVAL in one.purposes)
+
+
+def is_introduced(line: Signer, introductions: Sequence[Introduction]) -> bool:
+    """True when an introduction is of that name and key, and for all the time for which the line says that it counts."""
+    return any(
+        (one.name,) == line.principals
+        and one.fingerprint == line.fingerprint
+        and (one.valid_after is None or (line.valid_after is not None and line.valid_after >= one.valid_after))
+        and (one.valid_before is None or (line.valid_before is not None and line.valid_before <= one.valid_before))
+        for one in introductions
+    )
 
 
 def verify_line(data: bytes, signature: bytes | None, line: Signer, namespace: str, at: datetime) -> str | None:

@@ -160,10 +160,17 @@ class Gate:
             target_typed=self.typed is not None and self.params.environment == "production",
         )
         self._note_signers()
-        if self.params.environment != "sandbox" and principal_of(self.params.approvals, identity.operator()) is None:
+        at_work = identity.at_work()
+        if self.params.environment != "sandbox" and at_work.claimed:
             self._journal.append(
                 "limit",
-                text=f"approvals.operators does not say who '{identity.operator()}' is: that the operator approved nothing "
+                text=f"Who operated is claimed in part ({', '.join(at_work.claimed)}); known is '{at_work.user}', by "
+                f"{at_work.known_by}.",
+            )
+        if self.params.environment != "sandbox" and principal_of(self.params.approvals, at_work.user) is None:
+            self._journal.append(
+                "limit",
+                text=f"approvals.operators does not say who '{at_work.user}' is: that the operator approved nothing "
                 "rests on the names alone.",
             )
 
