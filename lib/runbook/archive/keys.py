@@ -21,13 +21,18 @@ from runbook.archive.archived import read_archived, write_time
 from runbook.archive.tree import Tree
 from runbook.disk import sync_folder
 from runbook.errors import OperatorError, PlatformError
-from runbook.gates import signing, trust
+from runbook.gates import signerlines, signing, trust
 from runbook.gates.decision import NAMESPACE as APPROVAL
 from runbook.gates.signers import Signer
 from runbook.params.controls import Evidence, load_controls
 from runbook.params.names import plain_name
 
-EVIDENCE, WITNESS, REVIEW, EXCEPTION = trust.EVIDENCE, trust.WITNESS, trust.REVIEW, trust.EXCEPTION
+EVIDENCE, WITNESS, REVIEW, EXCEPTION = (
+    signerlines.EVIDENCE,
+    signerlines.WITNESS,
+    signerlines.REVIEW,
+    signerlines.EXCEPTION,
+)
 
 _MADE = re.compile(r"runner-(\d+)")
 
@@ -61,7 +66,7 @@ def replace_file(path: Path, content: bytes, mode: int = 0o644) -> None:
 
 def runner_keys(signers: Path) -> list[Signer]:
     """The lines of the runner's keys, oldest first."""
-    return [one for one in trust.read_lines(signers)[0] if one.namespaces == (EVIDENCE,)]
+    return [one for one in signerlines.read_lines(signers)[0] if one.namespaces == (EVIDENCE,)]
 
 
 def current_line(tree: Tree) -> Signer | None:
@@ -154,7 +159,7 @@ def add_person(tree: Tree, principal: str, public: str | None, by: str) -> Signe
         PlatformError: the runner's key is not here.
     """
     refuse_name(principal)
-    listed = trust.read_lines(tree.signers)[0]
+    listed = signerlines.read_lines(tree.signers)[0]
     if public is None:
         mine = [one for one in listed if one.principal == principal and one.namespaces != (EVIDENCE,)]
         if len(mine) != 1:
@@ -178,10 +183,10 @@ def add_person(tree: Tree, principal: str, public: str | None, by: str) -> Signe
             f"The key {fingerprint} is there already, as {principal} (line {there.line} of {layout.short(tree.signers)}).",
             next="runbook archive witness",
         )
-    introduce(tree, principal, key, trust.PERSON, by=by, was_listed=there is not None)
+    introduce(tree, principal, key, signerlines.PERSON, by=by, was_listed=there is not None)
     if there is None:
-        _append(tree, signer_line(principal, key, trust.PERSON, None))
-    return next(one for one in trust.read_lines(tree.signers)[0] if one.fingerprint == fingerprint)
+        _append(tree, signer_line(principal, key, signerlines.PERSON, None))
+    return next(one for one in signerlines.read_lines(tree.signers)[0] if one.fingerprint == fingerprint)
 
 
 def introduce_approver(tree: Tree, line: Signer, by: str, *, was_listed: bool) -> bool:
@@ -295,7 +300,7 @@ def one_public_key(text: str) -> str:
         )
     lines = text.strip().splitlines()
     key = " ".join(lines[0].split()[:2]) if len(lines) == 1 else ""
-    if not re.fullmatch(trust.KEY, key) or not signing.fingerprint_of_public(key):
+    if not re.fullmatch(signerlines.KEY, key) or not signing.fingerprint_of_public(key):
         raise OperatorError("A public key is one line, and this is none.", next="Give the file that ends with .pub.")
     return key
 

@@ -13,9 +13,10 @@ from pathlib import Path
 from runbook import clock
 from runbook.archive.tree import Tree
 from runbook.gates import signing, trust
+from runbook.gates.signerlines import Refused, lines_for, verify_line
 from runbook.gates.signers import Signer, read_signers
 from runbook.gates.signing import Signature
-from runbook.gates.trust import Introduction, Refused, Trust
+from runbook.gates.trust import Introduction, Trust
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,8 @@ def judge(
         return Judged(principal, None, "signature-broken", "is no whole signature: it was truncated or altered")
     lines = signers.of(read.fingerprint)
     who = principal or next((one.principal for one in lines), None)
-    for line in trust.lines_for(lines, read.fingerprint, namespace) if data.isascii() else ():
-        if line.principals == (who,) and trust.verify_line(data, text.encode(), line, namespace, at) is None:
+    for line in lines_for(lines, read.fingerprint, namespace) if data.isascii() else ():
+        if line.principals == (who,) and verify_line(data, text.encode(), line, namespace, at) is None:
             return Judged(who, read.fingerprint)
     kind, problem = _explain(data, signature, namespace, at, read, lines, who, signers.refused)
     return Judged(who, read.fingerprint, kind, problem)

@@ -1,48 +1,26 @@
 """Whose keys count for an archive: the runner's keys, each introduced by the one before, and the people whom the runner has introduced.
 
-    keys/000002.txt          one key of the runner follows another; signed by the one that ends
-    keys/person-000001.txt   a person's key may sign; signed by the runner. `runbook keys add` writes it
-
-A line of allowed_signers counts in one form only, the one that `runbook keys` writes. ssh-keygen reads more forms (no namespaces, a
-pattern, a certificate authority): each of these is refused by name. What counts is handed to ssh-keygen line by line, so that the
-two can never read the file differently.
-
-Source: ssh-keygen(1), ALLOWED SIGNERS; OpenSSH 9.2.
+keys/000002.txt          one key of the runner follows another; signed by the one that ends
+keys/person-000001.txt   a person's key may sign; signed by the runner. `runbook keys add` writes it
 """
 
 from __future__ import annotations
 
 import re
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import lru_cache
+from datetime import datetime
 from pathlib import Path
 
 from runbook import clock, layout
 from runbook.gates import signing
 from runbook.gates.decision import NAMESPACE as APPROVAL
-from runbook.gates.signers import Signer, parse_signers, read_moment, write_moment
+from runbook.gates.signerlines import EVIDENCE, KEY, Refused, plain_bytes, read_lines, verify_line
+from runbook.gates.signers import Signer, read_moment, write_moment
 
-#: What each key is for. A person's signature can never pass for the runner's.
-EVIDENCE, WITNESS, REVIEW = "runbook-evidence", "runbook-witness", "runbook-review"
-EXCEPTION = "runbook-exception"
-#: What a person's line in an archive is for. Approvals are listed beside the params.
-PERSON = (WITNESS, REVIEW, EXCEPTION)
 #: Stands for the archive's id in an introduction that was made before the first record.
 NEW = "new"
 
-#: A public key as it is listed.
-KEY = (
-    r"(?:ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(?:256|384|521)|sk-ssh-ed25519@openssh\.com"
-    r"|sk-ecdsa-sha2-nistp256@openssh\.com) [A-Za-z0-9+/]+={0,2}"
-)
-_MOMENT = r'="\d{8,14}Z?"'
-_LINE = re.compile(
-    r'[A-Za-z0-9][A-Za-z0-9._@+-]{0,99} namespaces="[a-z-]+(?:,[a-z-]+)*"'
-    rf"(?:,valid-after{_MOMENT})?(?:,valid-before{_MOMENT})? {KEY}(?: [ -~]*)?"
-)
 _ROTATION = re.compile(
     r"runbook key (\d+)\ntime (\d{14})\nfrom (SHA256:\S+)\nto (SHA256:\S+)\n(reason|lost) ([ -~]+)\n"
 )
@@ -52,16 +30,6 @@ _PERSON = re.compile(
     rf"key ({KEY})\nfor ([a-z,-]+)\nline (added|listed)\nby ([ -~]+)\n"
     r"valid (\d{14}|-) (\d{14}|-)\n"
 )
-
-
-@dataclass(frozen=True)
-class Refused:
-    """What does not count, and why. `fingerprint` is the key's; empty when there is none to read."""
-
-    kind: str
-    where: str
-    text: str
-    fingerprint: str = ""
 
 
 @dataclass(frozen=True)
@@ -110,62 +78,6 @@ class Trust:
             if one.name == name and one.fingerprint == fingerprint and purpose in one.purposes
         )  # fmt: skip
         return next(mine, None)
-
-
-def read_lines(path: Path) -> tuple[list[Signer], list[Refused]]:
-    """The lines of an allowed_signers file in the form that counts, and every other line that is no comment.
-
-    Lines end where ssh-keygen ends them: at a newline and nowhere else.
-    """
-    if not path.exists() and not path.is_symlink():
-        return [], []
-    if not path.is_file():
-        return [], [Refused("signers-line", path.name, "is no regular file")]
-    data = path.read_bytes()
-    found, refused = [], []
-    for number, line in enumerate(data.decode("latin-1").split("\n"), start=1):
-        if not line.strip(" \t") or re.fullmatch(r"#[\t -~]*", line):
-            continue
-        where = f"{path.name}, line {number}"
-        read = _read_line(number, line) if _LINE.fullmatch(line) else None
-        if read is not None and _is_for(read):
-            found.append(read)
-        else:
-            refused.append(_refuse_line(where, line, read))
-    return found, refused
-
-
-def _read_line(number: int, line: str) -> Signer | None:
-    (read,) = parse_signers(line)
-    moments = [read.valid_after is not None, read.valid_before is not None]
-    if not read.fingerprint or moments != ["valid-after=" in line, "valid-before=" in line]:
-        return None
-    return Signer(**{**vars(read), "line": number})
-
-
-def _is_for(read: Signer) -> bool:
-    return read.namespaces == (EVIDENCE,) or set(read.namespaces) <= set(PERSON)
-
-
-def _refuse_line(where: str, line: str, read: Signer | None) -> Refused:
-    fingerprint = read.fingerprint if read is not None else _any_fingerprint(line)
-    if read is not None:
-        why = f"is for {','.join(read.namespaces)}, which is no purpose of one key here"
-    elif "cert-authority" in line:
-        why = "names a certificate authority: certificates do not count here"
-    elif "namespaces=" not in line:
-        why = "names no purpose (namespaces): ssh-keygen would take its key for every purpose"
-    elif any(mark in line for mark in "*?!"):
-        why = "holds a pattern: ssh-keygen would take its key for more than one name or purpose"
-    else:
-        why = "is not in the form that `runbook keys` writes"
-    shown = "".join(char if " " <= char <= "~" else "?" for char in line)[:60]
-    return Refused("signers-line", where, f"{why}; it counts for nothing: {shown!r}", fingerprint)
-
-
-def _any_fingerprint(line: str) -> str:
-    found = re.search(KEY, line)
-    return signing.fingerprint_of_public(found[0]) if found is not None else ""
 
 
 def read_trust(root: Path, *, signers: Path | None = None, handed_over: Sequence[str] = ()) -> Trust:
@@ -224,7 +136,7 @@ def _rotation_problem(root: Path, before: Signer, key: Signer, number: int) -> s
     """Why the key cannot be held for the runner's; None when the key before it has introduced it."""
     statement = root / "keys" / f"{number:06d}.txt"
     name = f"keys/{statement.name}"
-    data = _plain_bytes(statement)
+    data = plain_bytes(statement)
     if data is None:
         return (
             f"nothing introduces it ({name} is missing or cannot be read): somebody may have put in a key of their own"
@@ -240,7 +152,7 @@ def _rotation_problem(root: Path, before: Signer, key: Signer, number: int) -> s
         moment = read_moment(match[2])
     except ValueError:
         return f"{name} is no statement about key {number}"
-    said = verify_line(data, _plain_bytes(statement.with_name(statement.name + ".sig")), before, EVIDENCE, moment)
+    said = verify_line(data, plain_bytes(statement.with_name(statement.name + ".sig")), before, EVIDENCE, moment)
     if said is not None:
         return f"{name} is not signed by the key before it: {said}"
     if before.valid_before != moment or key.valid_after != moment:
@@ -295,7 +207,7 @@ def _read_introductions(root: Path, runners: Sequence[Signer]) -> tuple[list[Int
 
 
 def _introduction_signature(path: Path, read: Introduction, runners: Sequence[Signer]) -> str | None:
-    signature = _plain_bytes(path.with_name(path.name + ".sig"))
+    signature = plain_bytes(path.with_name(path.name + ".sig"))
     by = signing.read_signature(signature.decode("ascii", "replace")) if signature is not None else None
     mine = [one for one in runners if by is not None and one.fingerprint == by.fingerprint]
     if signature is None or not mine:
@@ -306,7 +218,7 @@ def _introduction_signature(path: Path, read: Introduction, runners: Sequence[Si
 
 def read_introduction(path: Path) -> Introduction | None:
     """What a file says; None when it is no introduction."""
-    data = _plain_bytes(path)
+    data = plain_bytes(path)
     match = _PERSON.fullmatch(data.decode("latin-1")) if data is not None else None
     if match is None:
         return None
@@ -353,7 +265,7 @@ def archive_id(root: Path) -> str | None:
     folder = root / "records"
     names = sorted((path.name for path in folder.iterdir() if path.name[:6].isdigit()) if folder.is_dir() else ())
     for name in reversed(names):
-        data = _plain_bytes(folder / name / "archived.txt")
+        data = plain_bytes(folder / name / "archived.txt")
         match = re.match(rb"archive ([0-9a-f]{16})\n", data) if data is not None else None
         if match is not None:
             return match[1].decode()
@@ -375,44 +287,3 @@ def is_introduced(line: Signer, introductions: Sequence[Introduction]) -> bool:
         and (one.valid_before is None or (line.valid_before is not None and line.valid_before <= one.valid_before))
         for one in introductions
     )
-
-
-def verify_line(data: bytes, signature: bytes | None, line: Signer, namespace: str, at: datetime) -> str | None:
-    """None when ssh-keygen verifies the signature by exactly that line as of that moment, else why not."""
-    if signature is None:
-        return "its signature is missing or cannot be read"
-    return _verify(data, signature, canonical_line(line, namespace), line.principal, namespace, at.astimezone(UTC))
-
-
-@lru_cache(maxsize=4096)
-def _verify(data: bytes, signature: bytes, line: str, principal: str, namespace: str, at: datetime) -> str | None:
-    if not signing.is_canonical(signature.decode("latin-1")):
-        return "its signature is truncated or altered"
-    with tempfile.TemporaryDirectory(prefix="runbook-verify-") as folder:
-        signers, signed = Path(folder) / "allowed_signers", Path(folder) / "signature"
-        signers.write_text(line + "\n", "ascii")
-        signed.write_bytes(signature)
-        return signing.verify(data, signers, principal, namespace, signed, at)
-
-
-def canonical_line(one: Signer, namespace: str) -> str:
-    """The line as ssh-keygen gets it: one name, one purpose, one key."""
-    options = [f'namespaces="{namespace}"']
-    if one.valid_after is not None:
-        options.append(f'valid-after="{write_moment(one.valid_after).removesuffix("Z")}"')
-    if one.valid_before is not None:
-        options.append(f'valid-before="{write_moment(one.valid_before).removesuffix("Z")}"')
-    return f"{one.principal} {','.join(options)} {one.key}"
-
-
-def lines_for(lines: Sequence[Signer], fingerprint: str, namespace: str) -> Iterator[Signer]:
-    """The lines of a key that are for that purpose."""
-    return (one for one in lines if one.fingerprint == fingerprint and namespace in (one.namespaces or (namespace,)))
-
-
-def _plain_bytes(path: Path) -> bytes | None:
-    """A regular file's content; None for anything else: a pipe would never end, a link may lead anywhere."""
-    try:
-        return path.read_bytes() if path.is_file() and not path.is_symlink() else None
-    except PermissionError:
-        return None  # whoever asks for it says "missing or cannot be read"
