@@ -51,6 +51,8 @@ ALLOWED: dict[str, set[str]] = {
 #: A library that only one module may import, so that its errors and timeouts are handled in one place.
 DOORS = {
     "psycopg": {"postgres/connect.py"},
+    "postgast": {"postgres/parse.py"},
+    "google": {"postgres/parse.py"},
     "httpx": {"outside/http.py"},
     "apprise": {"outside/notify.py"},
     "subprocess": {"outside/commands.py", "runner/kernel.py", "runner/interactive.py"},

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from runbook import layout
 from runbook.errors import ParamsError
-from runbook.postgres.sqlfiles import bind_variables, load_sql, parse_sql
+from runbook.postgres.sqlfiles import bind_variables, load_sql, parse_sql, require_read_only
 
 
 @pytest.mark.parametrize(
@@ -21,10 +21,14 @@ from runbook.postgres.sqlfiles import bind_variables, load_sql, parse_sql
         ("SELECT 1 -- :a\n, /* :b */ :c", "SELECT 1 -- :a\n, /* :b */ $1", ("c",)),
         ("SELECT 'it''s :a' || :b", "SELECT 'it''s :a' || $1", ("b",)),
         ("SELECT a[1:2], '12:30'::time", "SELECT a[1:2], '12:30'::time", ()),
+        ("SELECT E'\\' :a', :b", "SELECT E'\\' :a', $1", ("b",)),
+        ("SELECT a$b$, :c, d$b$", "SELECT a$b$, $1, d$b$", ("c",)),
+        ("SELECT /* /* */ :a */ :b", "SELECT /* /* */ :a */ $1", ("b",)),
+        ("SELECT $ü$ :a $ü$, U&'\\0027 :b', :'c'", "SELECT $ü$ :a $ü$, U&'\\0027 :b', $1", ("c",)),
     ],
 )
 def test_variables_are_found_where_psql_finds_them(text: str, bound: str, names: tuple[str, ...]) -> None:
-    assert bind_variables(text) == (bound, names)
+    assert bind_variables(text)[:2] == (bound, names)
 
 
 def write(folder: Path, text: str) -> Path:
@@ -47,7 +51,18 @@ def test_header_is_read_with_continued_lines_and_repeated_keys(tmp_path: Path) -
         ("-- purpose: x\n", ("no statement",)),
         ("", ("no statement",)),
         ("SELECT 1; SELECT 2", ("more than one statement",)),
-        ("SELECT 1;;", ("more than one statement",)),
+        ("SELECT E'\\'' AS a; COMMIT; DROP TABLE public.t; SELECT 1 --'", ("more than one statement",)),
+        ("SELECT 1 AS a$b$; DROP TABLE public.t; SELECT 2 AS c$b$", ("more than one statement",)),
+        ("SELECT U&'\\0027'; DROP TABLE public.t --'", ("more than one statement",)),
+        ("SELEC 1", ("not one statement of SQL", "syntax error", "line 1")),
+        ("SELECT /* /* */ 1", ("unterminated",)),
+        ("SELECT \ufeff1", ("U+FEFF",)),
+        ("SELECT 1 \x00; DROP TABLE public.t", ("U+0000",)),
+        ("SELECT 1 -- \u202e; 2 TCELES", ("U+202E",)),
+        ("SELECT '" + "x" * 70_000 + "'", ("larger than 64",)),
+        ("SELECT " + "1+" * 20_000 + "1", ("words and signs",)),
+        ("SELECT " + "1+" * 200 + "1", ("nested too deeply",)),
+        ("SELECT :other.f(1)", (":other.", "needs: extension:other")),
     ],
 )
 def test_broken_file_is_named_with_its_line(tmp_path: Path, text: str, words: tuple[str, ...]) -> None:
@@ -59,6 +74,62 @@ def test_broken_file_is_named_with_its_line(tmp_path: Path, text: str, words: tu
 
 def test_semicolon_inside_a_text_is_no_second_statement(tmp_path: Path) -> None:
     assert parse_sql(write(tmp_path, "SELECT ';', \";\" -- ;\n;")).text.startswith("SELECT ';'")
+
+
+def test_one_statement_may_end_with_semicolons_and_a_remark(tmp_path: Path) -> None:
+    assert parse_sql(write(tmp_path, "SELECT 1;; -- SELECT 2;")).statement.kind == "select"
+
+
+def test_extension_is_looked_up_where_its_schema_is_left_open(tmp_path: Path) -> None:
+    text = (
+        "-- needs: extension:uuid-ossp, pg_monitor\nSELECT :uuid_ossp.uuid_nil(), ':uuid_ossp.x' FROM :uuid_ossp.seen"
+    )
+    file = parse_sql(write(tmp_path, text))
+    assert file.extensions == ("uuid-ossp",)
+    text, statement = file.placed({"uuid-ossp": 'a"b'})
+    assert (statement.functions, statement.relations) == ([('a"b', "uuid_nil")], [('a"b', "seen")])
+    assert text == 'SELECT "a""b".uuid_nil(), \':uuid_ossp.x\' FROM "a""b".seen'
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("COPY (SELECT 1) TO PROGRAM 'true'", "COPY"),
+        ("DELETE FROM public.t", "DELETE"),
+        ("WITH gone AS (DELETE FROM public.t RETURNING 1) SELECT * FROM gone", "DELETE"),
+        (
+            "SELECT * FROM (WITH w AS (MERGE INTO public.t USING public.s ON true WHEN MATCHED THEN DELETE RETURNING 1) TABLE w) AS x",
+            "MERGE",
+        ),
+        ("SELECT 1 AS a INTO public.t", "SELECT INTO"),
+        ("SELECT * FROM public.t FOR KEY SHARE", "FOR UPDATE"),
+        ("SELECT * FROM (SELECT * FROM public.t FOR UPDATE) AS x", "FOR UPDATE"),
+        ("EXPLAIN ANALYZE SELECT 1", "EXPLAIN"),
+        ("SET search_path = public", "VARIABLESET"),
+        ("DO $$ BEGIN END $$", "DO"),
+        ("CALL public.p()", "CALL"),
+        ("SELECT * FROM t", "without its schema"),
+        ("TABLE t", "without its schema"),
+        ("WITH t AS (SELECT 1) SELECT * FROM u", "relation u"),
+    ],
+)
+def test_check_file_that_is_not_read_only_is_refused_when_it_is_loaded(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(ParamsError, match=words):
+        require_read_only(parse_sql(write(tmp_path, text)))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT 1",
+        "VALUES (1)",
+        "TABLE public.t",
+        "WITH RECURSIVE t AS (SELECT 1 UNION ALL TABLE t) SELECT * FROM t",
+        "(SELECT 1)",
+    ],
+)
+def test_select_with_values_and_table_are_what_a_check_may_be(tmp_path: Path, text: str) -> None:
+    require_read_only(parse_sql(write(tmp_path, text)))
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", None])

@@ -1,0 +1,203 @@
+"""PostgreSQL's own scanner and grammar: the only module that imports libpg_query's binding.
+
+A text is understood here as the server understands it, whatever strings, comments, dollar quotes and escapes it holds; nothing of it is
+run. What a statement names is listed as it is written: the types of its expressions are not known here, and nothing is guessed of them.
+
+Source: libpg_query 18 (PostgreSQL 18's gram.y and scan.l), under settings that every session of ours pins: standard_conforming_strings = on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import postgast
+from google.protobuf.message import DecodeError
+from postgast import pg_query_pb2
+
+#: A deeper or longer text is no check that somebody reads; the parser's own stack ends far behind these.
+MOST_BYTES = 64 << 10
+MOST_TOKENS = 10_000
+#: Unseen characters by which a text reads otherwise than it runs: the byte order mark, and those that turn the writing direction.
+_UNSEEN = re.compile("[\x00\ufeff\u202a-\u202e\u2066-\u2069]")
+_VARIABLE = re.compile(r"'?([a-z_][a-z0-9_]*)'?")
+
+Name = tuple[str, ...]
+
+
+class NotUnderstood(Exception):
+    """The text is no SQL of PostgreSQL's; the message says where."""
+
+
+@dataclass(frozen=True)
+class Token:
+    """`start` and `end` count bytes of UTF-8."""
+
+    kind: str
+    start: int
+    end: int
+
+
+@dataclass
+class Statement:
+    """What one statement names. Each name is its parts: `("pg_catalog", "count")`, or one part where the search path decides.
+
+    `kind`: 'select' for SELECT, WITH, VALUES and TABLE, else the grammar's word. `writes`: why it is not read only, by the grammar.
+    `fields`: names after a dot, which may be calls, too: `(x).upper` is `upper(x)`.
+    """
+
+    kind: str
+    writes: list[str] = field(default_factory=list)
+    relations: list[Name] = field(default_factory=list)
+    functions: list[Name] = field(default_factory=list)
+    operators: list[Name] = field(default_factory=list)
+    types: list[Name] = field(default_factory=list)
+    others: list[Name] = field(default_factory=list)
+    fields: set[str] = field(default_factory=set)
+    _named_by_with: set[str] = field(default_factory=set)
+
+
+def scan(text: str) -> list[Token]:
+    """The tokens, comments among them.
+
+    Raises:
+        NotUnderstood: it does not end as it should, is too long, or holds an unseen character.
+    """
+    unseen = _UNSEEN.search(text)
+    if unseen is not None:
+        raise NotUnderstood(f"it holds the unseen character U+{ord(unseen[0]):04X} at character {unseen.start() + 1}")
+    if len(text.encode()) > MOST_BYTES:
+        raise NotUnderstood(f"it has more than {MOST_BYTES >> 10} KiB")
+    try:
+        found = postgast.scan(text).tokens
+    except postgast.PgQueryError as problem:
+        raise NotUnderstood(_said(text, problem)) from None
+    if len(found) > MOST_TOKENS:
+        raise NotUnderstood(f"it has more than {MOST_TOKENS} words and signs")
+    return [Token(pg_query_pb2.Token.Name(token.token), token.start, token.end) for token in found]
+
+
+def variables(text: str) -> Iterator[tuple[str, int, int, bool]]:
+    """psql's variables, `:name` and `:'name'`: name, first byte, byte behind the last, and whether a dot follows (a schema's place).
+
+    >>> list(variables("SELECT :a, :'b'::text, ':c', $$:d$$, x[1:2], :e.f -- :g"))
+    [('a', 7, 9, False), ('b', 11, 15, False), ('e', 45, 47, True)]
+
+    Raises:
+        NotUnderstood: as `scan`.
+    """
+    data, tokens = text.encode(), scan(text)
+    for place, token in enumerate(tokens[:-1]):
+        after = tokens[place + 1]
+        if token.kind != "ASCII_58" or after.start != token.end:
+            continue
+        word = data[after.start : after.end].decode()
+        match = _VARIABLE.fullmatch(word)
+        if (
+            match is None
+            or word.startswith("'") != (after.kind == "SCONST")
+            or word.startswith("'") != word.endswith("'")
+        ):
+            continue
+        is_schema = after.kind != "SCONST" and tokens[place + 2 : place + 3] == [
+            Token("ASCII_46", after.end, after.end + 1)
+        ]
+        yield match[1], token.start, after.end, is_schema
+
+
+def parse(text: str) -> list[Statement]:
+    """The statements of the text, in order.
+
+    Raises:
+        NotUnderstood: it is no SQL, or nested too deeply.
+    """
+    scan(text)
+    try:
+        tree = postgast.parse(text)
+    except postgast.PgQueryError as problem:
+        raise NotUnderstood(_said(text, problem)) from None
+    except DecodeError:
+        raise NotUnderstood("its expressions are nested too deeply") from None
+    found = []
+    for raw in tree.stmts:
+        node = getattr(raw.stmt, str(raw.stmt.WhichOneof("node")))
+        statement = Statement(_kind(node))
+        _visit(node, statement)
+        statement.relations = [
+            name for name in statement.relations if len(name) > 1 or name[0] not in statement._named_by_with
+        ]
+        found.append(statement)
+    return found
+
+
+def split_list(text: str) -> list[str]:
+    """The parts between commas that stand in no parentheses and in no quotes.
+
+    >>> split_list('app.f(int, text), app."a,b"')
+    ['app.f(int, text)', 'app."a,b"']
+
+    Raises:
+        NotUnderstood: as `scan`.
+    """
+    data, parts, depth, begin = text.encode(), [], 0, 0
+    for token in scan(text):
+        depth += {"ASCII_40": 1, "ASCII_41": -1}.get(token.kind, 0)
+        if token.kind == "ASCII_44" and depth == 0:
+            parts.append(data[begin : token.start].decode())
+            begin = token.end
+    return [part.strip() for part in [*parts, data[begin:].decode()] if part.strip()]
+
+
+def _said(text: str, problem: postgast.PgQueryError) -> str:
+    before = text.encode()[: max(problem.cursorpos - 1, 0)].decode(errors="replace")
+    return f"{problem.message} (line {before.count(chr(10)) + 1} of the statement)"
+
+
+def _kind(node: Any) -> str:
+    return str(node.DESCRIPTOR.name).removesuffix("Stmt").lower()
+
+
+def _words(nodes: Any) -> Name:
+    return tuple(node.string.sval for node in nodes if node.HasField("string"))
+
+
+def _visit(node: Any, found: Statement) -> None:
+    _note(node, found)
+    for descriptor, value in node.ListFields():
+        if descriptor.message_type is None:
+            continue
+        for child in [value] if hasattr(value, "DESCRIPTOR") else value:
+            _visit(child, found)
+
+
+def _note(node: Any, found: Statement) -> None:
+    """What this node of the tree names itself."""
+    kind = node.DESCRIPTOR.name
+    if kind.endswith("Stmt") and kind not in ("SelectStmt", "RawStmt"):
+        found.writes.append(kind.removesuffix("Stmt").upper())
+    elif kind == "IntoClause":
+        found.writes.append("SELECT INTO")
+    elif kind == "LockingClause":
+        found.writes.append("FOR UPDATE, FOR SHARE or their like")
+    elif kind == "RangeVar":
+        found.relations.append(tuple(filter(None, (node.catalogname, node.schemaname, node.relname))))
+    elif kind == "CommonTableExpr":
+        found._named_by_with.add(node.ctename)
+    elif kind == "FuncCall":
+        found.functions.append(_words(node.funcname))
+    elif kind == "A_Expr":
+        found.operators.append(_words(node.name))
+    elif kind in ("SubLink", "SortBy"):
+        found.operators += filter(None, [_words(node.oper_name if kind == "SubLink" else node.use_op)])
+    elif kind == "TypeName":
+        found.types.append(_words(node.names))
+    elif kind == "CollateClause":
+        found.others.append(_words(node.collname))
+    elif kind == "RangeTableSample":
+        found.others.append(_words(node.method))
+    elif kind == "ColumnRef":
+        found.fields.update(_words(node.fields)[1:])
+    elif kind == "A_Indirection":
+        found.fields.update(_words(node.indirection))
