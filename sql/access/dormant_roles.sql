@@ -10,7 +10,7 @@
 -- columns: object text; value float8, days for which statements are counted; note text; change text; undo text; unmeasured text
 -- source: PostgreSQL 17 keeps no last login: a role counts as used when it has a session now, or a statement since the counters began
 WITH counted AS (
-  SELECT extract(epoch FROM pg_catalog.now() - stats_reset)::float8 / 86400 AS days, dealloc FROM pg_stat_statements_info
+  SELECT extract(epoch FROM pg_catalog.now() - stats_reset)::float8 / 86400 AS days, dealloc FROM :pg_stat_statements.pg_stat_statements_info
 )
 SELECT format('%I', r.rolname) AS object, round(c.days::numeric, 1)::float8 AS value,
        'no session now, no statement since the counters began' AS note,
@@ -21,5 +21,5 @@ SELECT format('%I', r.rolname) AS object, round(c.days::numeric, 1)::float8 AS v
 FROM pg_catalog.pg_roles AS r CROSS JOIN counted AS c
 WHERE r.rolcanlogin AND r.oid <> 10
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity AS a WHERE a.usesysid = r.oid)
-  AND NOT EXISTS (SELECT FROM pg_stat_statements AS s WHERE s.userid = r.oid)
+  AND NOT EXISTS (SELECT FROM :pg_stat_statements.pg_stat_statements AS s WHERE s.userid = r.oid)
 ORDER BY 1;

@@ -33,7 +33,7 @@ SELECT l.object,
               p.leaf_pages + p.internal_pages + p.empty_pages + p.deleted_pages) AS note,
        format('REINDEX INDEX CONCURRENTLY %s;', l.object) AS change,
        NULL::text AS undo, NULL::text AS unmeasured
-FROM large AS l CROSS JOIN LATERAL pgstatindex(l.oid::regclass) AS p
+FROM large AS l CROSS JOIN LATERAL :pgstattuple.pgstatindex(l.oid::regclass) AS p
 WHERE l.place <= :bloat_most_relations::float8
 UNION ALL
 SELECT format('%s further indexes', count(*)), NULL, NULL, NULL, NULL,

@@ -35,7 +35,7 @@ SELECT l.kind || l.name AS object,
             ELSE format(E'-- Locks the table against everybody while it is rewritten; pg_repack does not.\nVACUUM (FULL, VERBOSE) %s;', l.name)
        END AS change,
        NULL::text AS undo, NULL::text AS unmeasured
-FROM large AS l CROSS JOIN LATERAL pgstattuple_approx(l.oid::regclass) AS p
+FROM large AS l CROSS JOIN LATERAL :pgstattuple.pgstattuple_approx(l.oid::regclass) AS p
 WHERE l.place <= :bloat_most_relations::float8
 UNION ALL
 SELECT format('%s further tables', count(*)), NULL, NULL, NULL, NULL,

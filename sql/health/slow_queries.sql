@@ -19,8 +19,8 @@ WITH before AS (
 ), counted AS (
   SELECT s.*, i.dealloc, b.calls AS calls_before, b.milliseconds AS milliseconds_before,
          coalesce((to_jsonb(s) ->> 'stats_since')::timestamptz, i.stats_reset) AS began
-  FROM pg_stat_statements AS s
-  CROSS JOIN pg_stat_statements_info AS i
+  FROM :pg_stat_statements.pg_stat_statements AS s
+  CROSS JOIN :pg_stat_statements.pg_stat_statements_info AS i
   LEFT JOIN before AS b ON b.key = format('%s %s %s %s', s.userid, s.dbid, s.queryid, s.toplevel)
 ), judged AS (
   SELECT c.*, c.calls - coalesce(c.calls_before, 0) * d.is_meant AS ran,

@@ -6,6 +6,6 @@ SELECT format('%s %s %s %s', s.userid, s.dbid, s.queryid, s.toplevel) AS key,
        CASE WHEN s.query ~* 'password' THEN '(text withheld)'
             ELSE left(regexp_replace(s.query, '\s+', ' ', 'g'), 160) END AS text,
        s.calls, s.total_exec_time AS milliseconds
-FROM pg_stat_statements AS s
+FROM :pg_stat_statements.pg_stat_statements AS s
 ORDER BY s.total_exec_time DESC
 LIMIT 5000;

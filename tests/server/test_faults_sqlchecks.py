@@ -10,6 +10,8 @@ from own_cluster import OwnCluster, own_cluster
 from proof import prove
 from runbook import layout
 from runbook.model import Check
+from runbook.postgres.allowlist import Runner
+from runbook.postgres.checksession import Way
 from runbook.postgres.connect import connect
 from runbook.verification.sqlchecks import load_checks, run_check
 from shop import fill
@@ -26,12 +28,17 @@ def cluster() -> Iterator[OwnCluster]:
 
 def judge(cluster: OwnCluster, folder: Path, text: str, **given: object) -> Check:
     (folder / "mine.sql").write_text(text)
-    check = load_checks(folder)[0]
-    with connect(
-        socket=cluster.socket, user="postgres", database="shop", application="test", statement_timeout=1
-    ) as connection:
-        connection.execute("SET search_path = public, pg_catalog")
-        return run_check(check, connection, "shop", dict(given))
+    return run_check(load_checks(folder)[0], way_to(cluster), "shop", dict(given))
+
+
+def way_to(cluster: OwnCluster, seconds: float = 1) -> Way:
+    return Way(
+        lambda: connect(
+            socket=cluster.socket, user="postgres", database="shop", application="test", statement_timeout=seconds
+        ),
+        Runner.READER,
+        seconds,
+    )
 
 
 @pytest.mark.parametrize(
@@ -44,13 +51,13 @@ def judge(cluster: OwnCluster, folder: Path, text: str, **given: object) -> Chec
         ("-- expect: n = true\nSELECT true AS n", "PASS"),
         ("-- expect: n = true\nSELECT false AS n", "FAIL"),
         ("-- expect: rows = 0\nSELECT 1 WHERE false", "PASS"),
-        ("-- expect: rows = 0\nSELECT number FROM mark UNION ALL SELECT 5", "FAIL"),
+        ("-- expect: rows = 0\nSELECT number FROM public.mark UNION ALL SELECT 5", "FAIL"),
         ("-- expect: rows >= 1\n-- expect: n < 100\nSELECT generate_series(1, 50) AS n", "PASS"),
         ("-- expect: n < 2000\nSELECT generate_series(1, 1999) AS n", "PASS"),
         ("-- expect: n < 2000\nSELECT generate_series(1, 2000) AS n", "FAIL"),
         ("-- expect: n < 100000\nSELECT generate_series(1, 100000) AS n", "FAIL"),
-        ("-- expect: n >= :least\nSELECT count(*) AS n FROM quiet", "PASS"),
-        ("-- expect: n = 20000\nSELECT count(*) AS n FROM quiet WHERE name <> :'word'", "PASS"),
+        ("-- expect: n >= :least\nSELECT count(*) AS n FROM public.quiet", "PASS"),
+        ("-- expect: n = 20000\nSELECT count(*) AS n FROM public.quiet WHERE name <> :'word'", "PASS"),
     ],
 )
 def test_expectation_holds_for_every_row(cluster: OwnCluster, tmp_path: Path, text: str, status: str) -> None:
@@ -62,21 +69,18 @@ def test_expectation_holds_for_every_row(cluster: OwnCluster, tmp_path: Path, te
 @pytest.mark.parametrize(
     ("text", "word"),
     [
-        ("-- expect: n = 0\nSELECT n FROM nowhere", "nowhere"),
+        ("-- expect: n = 0\nSELECT n FROM public.nowhere", "nowhere"),
         ("-- expect: n = 0\nSELECT 1 / (SELECT 0) AS n", "division"),
         ("-- expect: n = 0\nSELECT 0 AS m", "'n'"),
         ("-- expect: n = 0\nSELECT NULL::int AS n", "NULL"),
-        ("-- expect: n = 0\nSELECT max(number) AS n FROM mark", "NULL"),
+        ("-- expect: n = 0\nSELECT max(number) AS n FROM public.mark", "NULL"),
         ("-- expect: n = 0\nSELECT 0 AS n WHERE false", "no row"),
         ("-- expect: n = 0\nSELECT 'abc' AS n", "cannot be compared"),
         ("-- expect: n > 0\nSELECT 'NaN'::float8 AS n", "cannot be compared"),
         ("-- expect: n = true\nSELECT 1 AS n", "cannot be compared"),
-        ("-- expect: n = 0\nSELECT pg_sleep(30), 0 AS n", "timeout"),
-        ("-- expect: n = 0\nDELETE FROM mark RETURNING 0 AS n", "read-only"),
-        ("-- expect: n = 0\nCREATE TABLE t AS SELECT 0 AS n", "read-only"),
+        ("-- expect: n = 0\nSELECT count(*) AS n FROM generate_series(1, 1000000000)", "timeout"),
         ("-- expect: n > :limit\nSELECT 0 AS n", "limit"),
         ("-- expect: n = 0\nSELECT :value AS n", "value"),
-        ("-- expect: n = 0\nSELEC 0 AS n", "syntax"),
     ],
 )
 def test_no_answer_is_unknown_with_the_reason(cluster: OwnCluster, tmp_path: Path, text: str, word: str) -> None:
@@ -105,10 +109,7 @@ def test_sequence_behind_its_column_is_seen_whatever_the_column_holds(major: int
         found = []
         for statement in ("SELECT 1", "INSERT INTO ahead VALUES (99)"):
             cluster.sql(statement, database="shop")
-            with connect(
-                socket=cluster.socket, user="postgres", database="shop", application="test", statement_timeout=5
-            ) as connection:
-                found.append(run_check(check, connection, "shop", {}))
+            found.append(run_check(check, way_to(cluster, 5), "shop", {}))
     assert [one.status for one in found] == ["PASS", "FAIL"], found
     assert "public.ahead.id" in (found[1].reason or "") and "column_maximum = 99" in (found[1].reason or "")
 
@@ -117,18 +118,23 @@ def test_a_check_of_ones_own_is_run_on_the_restore_and_can_fail() -> None:
     with own_cluster("--data-checksums") as made:
         own = made.home / "sql"
         own.mkdir()
-        for name in ("fence", "shown"):
+        for name in sorted({path.name for path in (layout.CHECKOUT / "sql").iterdir()} - {"verification"}):
             (own / name).symlink_to(layout.CHECKOUT / "sql" / name)
         (own / "verification").mkdir()
         (own / "verification" / "marks.sql").write_text(
             "-- purpose: somebody has left a mark\n-- expect: marks >= 5\n-- next: leave one\n"
-            "-- database: main\nSELECT count(*) AS marks FROM mark\n"
+            "-- database: main\nSELECT count(*) AS marks FROM public.mark\n"
+        )
+        (own / "verification" / "who.sql").write_text(
+            "-- expect: who = 'runbook_reader'\n-- database: main\nSELECT current_user AS who\n"
         )
         fill(made)
+        made.sql("CREATE ROLE runbook_reader LOGIN BYPASSRLS IN ROLE pg_read_all_data, pg_monitor")
         made.backup("first")
         made.fence()
         made.switch()
         outcome = prove(made, made.params(verification={"database": "shop"}))
     check = outcome.check("sql/marks@shop")
     assert (outcome.verdict, check.status, check.next) == ("FAIL", "FAIL", "leave one")
-    assert [item.id for item in outcome.checks if item.id.startswith("sql/")] == ["sql/marks@shop"]
+    found = {item.id: item.status for item in outcome.checks if item.id.startswith("sql/")}
+    assert found == {"sql/marks@shop": "FAIL", "sql/who@shop": "PASS"}

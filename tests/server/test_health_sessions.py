@@ -71,12 +71,12 @@ def test_statement_that_has_just_begun_to_wait_is_not_blocked_for_as_long_as_it_
     with server.connect("shop") as holder:
         holder.autocommit = False
         holder.execute("LOCK TABLE one")
-        with background(server, "SELECT pg_sleep(2)", "LOCK TABLE one"):
+        with background(server, "SELECT pg_sleep(4)", "LOCK TABLE one"):
             try:
                 wait_for(server, WAITS)
-                there = findings(server, "blocked_sessions", blocked_warning_seconds=1.5)
-                time.sleep(1.5)
-                later = findings(server, "blocked_sessions", blocked_warning_seconds=1.5)
+                there = findings(server, "blocked_sessions", blocked_warning_seconds=3)
+                time.sleep(3)
+                later = findings(server, "blocked_sessions", blocked_warning_seconds=3)
             finally:
                 holder.rollback()
     assert (there, len(later)) == ({}, 1)

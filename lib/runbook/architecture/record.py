@@ -45,7 +45,7 @@ class ArchitectureRecord:
     def __init__(self, params: Params, application: str) -> None:
         self.params = params
         self._open = open_read_only(params, "health", params.health, application)
-        self.look = Look(self._open, {})
+        self.look = Look(self._open, {}, params.health.statement_timeout)
         self.limitations: list[str] = []
         self.about_list: list[str] = []
         self.kept: Kept | None = None

@@ -20,7 +20,7 @@ from runbook.errors import ParamsError
 from runbook.inspection.states import State
 from runbook.params.loading import nearest
 from runbook.params.schema import Threshold
-from runbook.postgres.sqlfiles import SqlFile, parse_sql
+from runbook.postgres.sqlfiles import SqlFile, parse_sql, require_read_only
 
 _THRESHOLD = re.compile(r"([a-z][a-z0-9_]*)\s*=\s*(\d+(?:\.\d+)?)\s*\|\s*(\S.*)")
 _VARIANT = re.compile(r"(.+)_post_(\d{6})")
@@ -98,6 +98,7 @@ def parse_file(path: Path) -> CheckFile:
         ParamsError: its header or its statement is wrong; with the file's name.
     """
     sql, where = parse_sql(path), layout.short(path)
+    require_read_only(sql)
     variant = _VARIANT.fullmatch(path.stem)
     thresholds = dict(parse_threshold(line, where) for line in sql.header.get("threshold", ()))
     scope, word = sql.get("scope"), sql.get("any")

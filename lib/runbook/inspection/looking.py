@@ -1,10 +1,10 @@
-"""Runs check files on the living server: read only, each with its timeout, in one connection a database."""
+"""Runs check files on the living server: read only, each with its timeout and in a connection of its own."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,8 +13,10 @@ from runbook.errors import NotMeasured, PlatformError
 from runbook.inspection.checkfiles import CheckFile
 from runbook.inspection.states import Looked, Seen, State
 from runbook.params.schema import Threshold
-from runbook.postgres.connect import Connection, SqlError, quote, rows
-from runbook.postgres.sqlfiles import load_sql
+from runbook.postgres.allowlist import Runner
+from runbook.postgres.checksession import Way, check_session
+from runbook.postgres.connect import Connection, SqlError, rows
+from runbook.postgres.sqlfiles import SqlFile, load_sql
 
 Open = Callable[[str | None], Connection]
 _STATEMENTS = "pg_stat_statements"
@@ -55,11 +57,13 @@ class Look:
     Args:
         open_: a read-only connection with a statement timeout to a database, None for the connection string's own.
         overrides: thresholds of the params.
+        seconds: after which a check's statement is ended; the connection's statement_timeout.
         given: the values of `-- given:` in check files.
     """
 
     open_: Open
     overrides: Mapping[str, Threshold]
+    seconds: float
     given: Mapping[str, object] = field(default_factory=dict)
     load: Load = field(default_factory=Load)
 
@@ -100,24 +104,17 @@ class Look:
                     raise PlatformError(
                         f"no database {name} that {rights.role} may enter: GRANT CONNECT, or correct the databases in params"
                     )
-                connection = self.open_(name)
-            except PlatformError as problem:
-                looked += [self._unmeasured(file, name, problem.message) for file in files if file.per_database]
-                continue
-            with connection:
-                try:
+                with self.open_(name) as connection:
                     extensions = self._extensions(connection)
-                except SqlError as problem:
-                    why = _first_line(problem)
-                    looked += [self._unmeasured(file, name, why) for file in files if file.per_database]
-                    continue
-                # A check of the whole server is made in the first database that has what it needs.
-                ready = [file for file in waiting if set(file.extensions) <= set(extensions)]
-                waiting = [file for file in waiting if file not in ready]
-                looked += [self._look(file, connection, None, extensions, rights) for file in ready]
-                looked += [
-                    self._look(file, connection, name, extensions, rights) for file in files if file.per_database
-                ]
+            except (PlatformError, SqlError) as problem:
+                why = _first_line(problem)
+                looked += [self._unmeasured(file, name, why) for file in files if file.per_database]
+                continue
+            # A check of the whole server is made in the first database that has what it needs.
+            ready = [file for file in waiting if set(file.extensions) <= set(extensions)]
+            waiting = [file for file in waiting if file not in ready]
+            looked += [self._look(file, name, extensions, rights) for file in ready]
+            looked += [self._look(file, name, extensions, rights) for file in files if file.per_database]
         looked += [self._unmeasured(file, None, _missing(file, {})) for file in waiting]
         return sorted(looked, key=lambda one: (one.rank, one.name, one.database or ""))
 
@@ -129,11 +126,12 @@ class Look:
     def _look(
         self,
         file: CheckFile,
-        connection: Connection,
-        database: str | None,
+        place: str,
         extensions: Mapping[str, str],
         rights: Rights,
     ) -> Looked:
+        """The check, made in the database `place`."""
+        database = place if file.per_database else None
         lacking = [role for role in file.roles if role not in rights.roles]
         if lacking:
             return self._unmeasured(file, database, f"{rights.role} lacks {', '.join(lacking)}: GRANT pg_monitor TO it")
@@ -143,24 +141,38 @@ class Look:
         limits = self.limits(file)
         values = file.sql.values({**self.given, **{name: limit.value for name, limit in limits.items()}})
         try:
-            found = self._ask(connection, [extensions[name] for name in file.extensions], file.sql.text, values)
+            found = self.ask(file.sql, place, values, extensions)
             if found and not {"object", "value"} <= set(found[0]):
                 where = layout.short(file.sql.path)
                 return self._unmeasured(file, database, f"{where} returns no column 'object' or no column 'value'")
             seen = tuple(judge(file, database, row, limits) for row in found)
-        except SqlError as problem:
+        except (SqlError, PlatformError) as problem:
             return self._unmeasured(file, database, _first_line(problem), time.monotonic() - began)
         return self._looked(file, database, seen, time.monotonic() - began)
 
-    def _ask(self, connection: Connection, schemas: list[str], text: str, values: list[Any]) -> list[dict[str, Any]]:
-        """The rows, in a read-only transaction that sees these schemas."""
+    def ask(
+        self, sql: SqlFile, place: str | None, values: Sequence[Any] = (), schemas: Mapping[str, str] | None = None
+    ) -> list[dict[str, Any]]:
+        """Return the rows of a file's statement, asked in a session of its own.
+
+        Args:
+            place: the database; None: the connection string's own.
+            schemas: those of the extensions there.
+
+        Raises:
+            NotMeasured: the statement was not sent, was ended, or has changed its session; with the reason.
+            PlatformError: the database cannot be entered.
+            SqlError: what the server said.
+        """
+        text, statement = sql.placed(schemas or {})
+        began = time.monotonic()
         try:
-            connection.execute("BEGIN READ ONLY")
-            connection.execute(f"SET LOCAL search_path = {', '.join(['pg_catalog', *map(quote, schemas)])}")
-            return self.load.ask(connection, text, values)
+            way = Way(lambda: self.open_(place), Runner.PRODUCTION, self.seconds)
+            with check_session(way, sql.uses, sql.extensions) as session:
+                return session.ask(text, statement, values)
         finally:
-            if not connection.closed:
-                connection.execute("ROLLBACK")
+            self.load.queries += 1
+            self.load.seconds += time.monotonic() - began
 
     def statements(self, databases: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """What each statement has taken so far, from the first database that can tell.
@@ -172,10 +184,10 @@ class Look:
         for name in (str(row["name"]) for row in databases if row["may"]):
             try:
                 with self.open_(name) as connection:
-                    schema = self._extensions(connection).get(_STATEMENTS)
-                    if schema is not None:
-                        return self._ask(connection, [schema], load_sql("rates/read_statements").text, [])
-                    why = f"the extension {_STATEMENTS} is not installed"
+                    schemas = self._extensions(connection)
+                if _STATEMENTS in schemas:
+                    return self.ask(load_sql("rates/read_statements"), name, (), schemas)
+                why = f"the extension {_STATEMENTS} is not installed"
             except (PlatformError, SqlError) as problem:
                 why = str(problem).strip().splitlines()[0]
         raise NotMeasured(f"Statements cannot be told apart: {why}.", next=f"CREATE EXTENSION {_STATEMENTS}")
@@ -210,8 +222,8 @@ class Look:
         )
 
 
-def _first_line(problem: SqlError) -> str:
-    return str(problem).strip().splitlines()[0]
+def _first_line(problem: SqlError | PlatformError) -> str:
+    return (problem.message if isinstance(problem, PlatformError) else str(problem)).strip().splitlines()[0]
 
 
 def _missing(file: CheckFile, extensions: Mapping[str, str]) -> str:

@@ -88,7 +88,7 @@ class Visit:
             *([f"Only these checks were asked for: {checks}."] if checks.strip() not in ("all", "") else []),
             *([f"Params leave out: {', '.join(settings.skip_checks)}."] if settings.skip_checks else []),
         ]
-        self.look = Look(self._open, settings.thresholds)
+        self.look = Look(self._open, settings.thresholds, settings.statement_timeout)
         self.looked: list[Looked] = []
         self.at: datetime = clock.now()
 

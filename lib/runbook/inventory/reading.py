@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from runbook import layout
-from runbook.errors import ParamsError, PlatformError
+from runbook.errors import NotMeasured, ParamsError, PlatformError
 from runbook.inspection.looking import Look, Rights
 from runbook.inventory.items import Inventory, Items, Kinds, place_key
-from runbook.postgres.connect import Connection, SqlError
-from runbook.postgres.sqlfiles import SqlFile, parse_sql
+from runbook.postgres.connect import SqlError
+from runbook.postgres.sqlfiles import SqlFile, parse_sql, require_read_only
 
 _VARIANT = re.compile(r"(.+)_post_(\d{6})")
 
@@ -41,6 +41,7 @@ def load_kinds(version: int, folder: Path | None = None) -> list[KindFile]:
     best: dict[str, KindFile] = {}
     for path in sorted((folder or layout.sql() / "inventory").glob("*.sql")):
         sql, variant = parse_sql(path), _VARIANT.fullmatch(path.stem)
+        require_read_only(sql)
         if sql.get("scope") not in ("cluster", "database"):
             raise ParamsError(f"{layout.short(path)}: scope is cluster or database.", next="Write: -- scope: database")
         needs = tuple(part.strip() for part in sql.get("needs").split(",") if part.strip())
@@ -86,8 +87,7 @@ def take_inventory(look: Look, databases: list[dict[str, Any]], rights: Rights, 
     """
     files = load_kinds(rights.version_number, layout.sql() / area)
     unseen: dict[str, str] = {}
-    with look.open_(None) as connection:
-        server = _read(look, connection, [file for file in files if not file.per_database], None, rights, unseen)
+    server = _read(look, [file for file in files if not file.per_database], None, rights, unseen)
     inside = [file for file in files if file.per_database]
     found: dict[str, Kinds] = {}
     for row in databases:
@@ -95,18 +95,17 @@ def take_inventory(look: Look, databases: list[dict[str, Any]], rights: Rights, 
         try:
             if not row["may"]:
                 raise PlatformError(f"no database {name} that {rights.role} may enter: GRANT CONNECT")
-            connection = look.open_(name)
+            with look.open_(name):
+                pass
         except PlatformError as problem:
             unseen.update({place_key(file.kind, name): problem.message for file in inside})
             continue
-        with connection:
-            found[name] = _read(look, connection, inside, name, rights, unseen)
+        found[name] = _read(look, inside, name, rights, unseen)
     return Inventory(server, found, unseen)
 
 
 def _read(
     look: Look,
-    connection: Connection,
     files: list[KindFile],
     database: str | None,
     rights: Rights,
@@ -119,11 +118,11 @@ def _read(
             unseen[place_key(file.kind, database)] = f"{rights.role} lacks {', '.join(lacking)}: GRANT pg_monitor TO it"
             continue
         try:
-            kinds[file.kind] = as_items(look.load.ask(connection, file.sql.text, []))
-        except SqlError as problem:
+            kinds[file.kind] = as_items(look.ask(file.sql, database))
+        except (SqlError, NotMeasured) as problem:
             unseen[place_key(file.kind, database)] = str(problem).strip().splitlines()[0]
-            if connection.closed:
-                raise PlatformError(
-                    "The connection was lost while the inventory was taken.", next="Run it again."
-                ) from None
+        except PlatformError as problem:
+            raise PlatformError(
+                f"The connection was lost while the inventory was taken: {problem.message}", next="Run it again."
+            ) from None
     return kinds

@@ -289,14 +289,16 @@ def conninfo_parts(conninfo: str) -> dict[str, str]:
         ) from None
 
 
-def rows(connection: Connection, query: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
-    """All rows of a query; values are bound as $1, $2 … by the server.
+def rows(
+    connection: Connection, query: str, values: Sequence[Any] = (), *, alone: bool = False
+) -> list[dict[str, Any]]:
+    """All rows of a query; values are bound as $1, $2 … by the server, which refuses a second statement always where this is `alone`.
 
     Raises:
         SqlError: what the server said.
     """
     with _RawCursor(connection, row_factory=dict_row) as cursor:
-        cursor.execute(query, values or None)
+        cursor.execute(query, values or None, prepare=alone or None)
         return cursor.fetchall() if cursor.description else []
 
 

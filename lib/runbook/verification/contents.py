@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from runbook.errors import NotMeasured, RecoveryFailed
 from runbook.model import Check
 from runbook.platforms.cluster.scratch import Scratch
+from runbook.postgres.allowlist import Runner
+from runbook.postgres.checksession import Way
 from runbook.postgres.connect import Connection, SqlError, is_lock_timeout, rows
 from runbook.postgres.sqlfiles import load_sql
 from runbook.verification import content, integrity
@@ -221,16 +223,21 @@ class Contents:
             )
         checks: list[Check] = []
         for database in names:
-            with self.scratch.connect(database, statement_timeout=self.timeout) as connection:
-                # Check files may name tables of the public schema; the pinned search_path is for hashing.
-                connection.execute("SET search_path = public, pg_catalog")
-                checks += [
-                    run_check(file, connection, database, given)
-                    for file in files
-                    if (not file.is_for_main or main is None or database == main)
-                    and (only is None or check_id(file, database) in only)
-                ]
+            checks += [
+                run_check(file, self.way_to(database), database, given)
+                for file in files
+                if (not file.is_for_main or main is None or database == main)
+                and (only is None or check_id(file, database) in only)
+            ]
         return checks
+
+    def way_to(self, database: str) -> Way:
+        """How check files come to their sessions: as the reader, or as the superuser of a copy that has none."""
+        return Way(
+            lambda: self.scratch.connect_reader(database, statement_timeout=self.timeout),
+            Runner.SUPERUSER if self.scratch.reader is None else Runner.READER,
+            self.timeout,
+        )
 
     def closed_databases(self) -> list[str]:
         """Databases that nobody can look into, each with the reason, for a limitation."""

@@ -120,7 +120,7 @@ class RestoredChecks:
     def volume_and_sizes(self, point: RecoveryPoint) -> tuple[shown.Plot | None, shown.Plot | None]:
         """The arguments of two plots: rows by day, and the largest tables; None where there is nothing to draw."""
         main = self.verification.database or self.contents.databases()[0]
-        volume = shown.plot_daily_volume(self.scratch, main, self.files, self.variables(point))
+        volume = shown.plot_daily_volume(self.contents.way_to(main), self.files, self.variables(point))
         return volume, shown.plot_sizes(self.scratch, main)
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from runbook.clock import human_bytes
+from runbook.errors import NotMeasured
 from runbook.platforms.cluster.scratch import Scratch
+from runbook.postgres.checksession import Way
 from runbook.postgres.connect import SqlError, rows
 from runbook.postgres.sqlfiles import load_sql
-from runbook.verification.sqlchecks import CheckFile
+from runbook.verification.sqlchecks import CheckFile, ask_check
 
 _MOST_TABLES = 12
 
@@ -59,17 +61,15 @@ def plot_sizes(scratch: Scratch, database: str) -> Plot | None:
     }
 
 
-def plot_daily_volume(scratch: Scratch, database: str, files: list[CheckFile], given: dict[str, Any]) -> Plot | None:
+def plot_daily_volume(way: Way, files: list[CheckFile], given: dict[str, Any]) -> Plot | None:
     """New rows by day before the point, from the check of that name; None when it is not among the checks."""
     file = next((item for item in files if item.name == "daily_volume"), None)
     if file is None:
         return None
-    with scratch.connect(database) as connection:
-        connection.execute("SET search_path = public, pg_catalog")
-        try:
-            days = rows(connection, file.sql.text, file.sql.values(given))
-        except SqlError:
-            return None  # the check of the same file has said UNKNOWN with the reason; there is nothing to draw
+    try:
+        days = ask_check(file, way, given)
+    except (SqlError, NotMeasured):
+        return None  # the check of the same file has said UNKNOWN with the reason; there is nothing to draw
     if not days:
         return None
     least = min(days, key=lambda row: row["daily_volume"])

@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from runbook import layout
-from runbook.errors import ParamsError
+from runbook.errors import ParamsError, PlatformError
 from runbook.model import Check, Finding, Severity, Status
 from runbook.params.loading import nearest
-from runbook.postgres.connect import Connection, SqlError, rows
-from runbook.postgres.sqlfiles import SqlFile, parse_sql
+from runbook.postgres.checksession import Way, check_session
+from runbook.postgres.connect import SqlError
+from runbook.postgres.sqlfiles import SqlFile, parse_sql, require_read_only
+from runbook.verification import maxima
 
 FOLDER = "verification"
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
@@ -137,7 +139,12 @@ def load_checks(folder: Path | None = None) -> list[CheckFile]:
 
 def _load(path: Path) -> CheckFile:
     sql = parse_sql(path)
+    require_read_only(sql)
     where = layout.short(path)
+    if sql.extensions:
+        raise ParamsError(
+            f"{where}: ':extension.object' is for checks of a living server; name the schema, and the header's 'uses'."
+        )
     lines = sql.header.get("expect", ())
     if not lines:
         raise ParamsError(f"{where}: the check has no expectation.", next="Add a line: -- expect: column_name = 0")
@@ -196,7 +203,21 @@ def check_id(check: CheckFile, database: str) -> str:
     return f"sql/{check.name}@{database}"
 
 
-def run_check(check: CheckFile, connection: Connection, database: str, given: dict[str, Any]) -> Check:
+def ask_check(check: CheckFile, way: Way, given: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of the check's statement, asked in a session of its own.
+
+    Raises:
+        NotMeasured: the statement was not sent, was ended, or has changed its session; with the reason.
+        ParamsError: a variable that nobody gives.
+        PlatformError, SqlError: the database cannot be entered; what the server said.
+    """
+    values = check.sql.values(given)
+    with check_session(way, check.sql.uses) as session:
+        found = session.ask(check.sql.text, check.sql.statement, values)
+        return maxima.above(session, found, check.sql) if check.sql.get("maximum") else found
+
+
+def run_check(check: CheckFile, way: Way, database: str, given: dict[str, Any]) -> Check:
     """The check's expectation against what the database holds."""
     began = time.monotonic()
     where = layout.short(check.sql.path)
@@ -224,9 +245,9 @@ def run_check(check: CheckFile, connection: Connection, database: str, given: di
 
     try:
         expectations = [item.resolved(given, where) for item in check.expectations]
-        found = rows(connection, check.sql.text, check.sql.values(given))
-    except (SqlError, ParamsError) as problem:
-        words = problem.message if isinstance(problem, ParamsError) else str(problem).strip().splitlines()[0]
+        found = ask_check(check, way, given)
+    except (SqlError, ParamsError, PlatformError) as problem:
+        words = str(problem).strip().splitlines()[0] if isinstance(problem, SqlError) else problem.message
         return result(Status.UNKNOWN, "no answer", f"{where} in database {database}: {words}")
     return _judge(expectations, found, where, database, result, check)
 
