@@ -9,14 +9,17 @@ SELECT format('pg_catalog.%s', pg_catalog.regprocedureout(p.oid)) AS what,
             WHEN p.proname = ANY ($1::text[]) THEN 'it is on no list of what a check may call'
             ELSE 'a name after a dot may be a call of it, and it is on no list of what a check may call' END AS why
 FROM pg_catalog.pg_proc AS p
-WHERE p.pronamespace = 'pg_catalog'::pg_catalog.regnamespace AND (p.proname = ANY ($1::text[]) OR p.proname = ANY ($2::text[]))
+WHERE p.pronamespace = 'pg_catalog'::pg_catalog.regnamespace AND (p.proname = ANY ($1::text[])
+       -- What stands before the dot is the only argument.
+       OR p.proname = ANY ($2::text[]) AND p.pronargs - p.pronargdefaults <= 1
+          AND NOT ('pg_catalog.cstring'::pg_catalog.regtype = ANY (p.proargtypes) OR 'pg_catalog.internal'::pg_catalog.regtype = ANY (p.proargtypes)))
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend AS d JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid
                   WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = p.oid AND d.deptype = 'e'
                     AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND e.extname = ANY ($5::text[]))
   AND (p.oid >= 16384
        OR p.provolatile = 'v' AND p.proname <> ALL ($4::text[])
        OR p.proname ~ '_to_xml' OR p.proname ~ '_validator$' OR p.proname ~ '^pg_input_' OR p.proname ~ '^jsonb?_populate_record'
-       OR p.proname IN ('ts_stat', 'ts_rewrite')
+       OR p.proname IN ('ts_stat', 'ts_rewrite', 'txid_current', 'pg_current_xact_id')
        OR 'pg_catalog.cstring'::pg_catalog.regtype = ANY (p.proargtypes) OR 'pg_catalog.internal'::pg_catalog.regtype = ANY (p.proargtypes))
 UNION ALL
 SELECT format('operator pg_catalog.%s', pg_catalog.regoperatorout(o.oid)), 'initdb did not make it'

@@ -34,6 +34,12 @@ def witness(name: str, arguments: str, returns: str, body: str = "RETURN 1", mor
     )
 
 
+PREPARED = [
+    f"GRANT CREATE ON SCHEMA public TO {OWNER}",
+    "CREATE FOREIGN DATA WRAPPER nowhere",
+    "CREATE SERVER elsewhere FOREIGN DATA WRAPPER nowhere",
+    f"GRANT USAGE ON FOREIGN SERVER elsewhere TO {OWNER}",
+]
 HOSTILE = [
     f"SET SESSION AUTHORIZATION {OWNER}",
     "CREATE TABLE public.vehicles AS SELECT i AS id, i AS auction_id FROM generate_series(1, 3) AS i",
@@ -65,6 +71,10 @@ HOSTILE = [
     "CREATE TABLE public.changes AS SELECT 1 AS i",
     "CREATE INDEX ON public.changes (i) WHERE i > public.setting(7) - 100",
     "CREATE SEQUENCE public.numbers",
+    "CREATE TABLE public.split (i integer) PARTITION BY RANGE (i)",
+    "CREATE TABLE public.near PARTITION OF public.split FOR VALUES FROM (1) TO (5)",
+    "CREATE FOREIGN TABLE public.far PARTITION OF public.split FOR VALUES FROM (5) TO (9) SERVER elsewhere",
+    "CREATE TABLE public.words AS SELECT 'a'::text AS system, 'b'::text AS name",
     "CREATE TYPE public.span AS RANGE (subtype = integer)",
     "CREATE TABLE public.spans AS SELECT '[1,2]'::public.span AS span",
 ]  # fmt: skip
@@ -78,7 +88,7 @@ def cluster() -> Iterator[OwnCluster]:
             f"CREATE ROLE {READER} LOGIN BYPASSRLS IN ROLE pg_read_all_data, pg_monitor",
             f"CREATE DATABASE {DATABASE} OWNER {OWNER}",
         )
-        made.sql(f"GRANT CREATE ON SCHEMA public TO {OWNER}", *HOSTILE, database=DATABASE)
+        made.sql(*PREPARED, *HOSTILE, database=DATABASE)
         made.log.write_text("")
         yield made
 
@@ -143,6 +153,14 @@ def test_count_is_postgresqls_own_whatever_stands_in_public(
         ("SELECT 0 AS n FROM table_to_xml('public.looks_like_a_table', true, false, '')", "pg_catalog.table_to_xml"),
         ("SELECT 0 AS n WHERE pg_notify('a', 'b') IS NULL", "pg_catalog.pg_notify"),
         ("SELECT count(x) AS n FROM public.vehicles AS v, json_populate_record(v, '{}') AS x", "pg_catalog.json_populate_record"),
+        ("SELECT count(*) AS n FROM public.far", "public.far is a foreign table"),
+        ("SELECT count(*) AS n FROM public.split", "public.far is a foreign table"),
+        ("SELECT x.n.setseed AS n FROM (SELECT 1.0::float8 AS n) AS x", "pg_catalog.setseed"),
+        ("SELECT (x.n).setseed AS n FROM (SELECT 1.0::float8 AS n) AS x", "pg_catalog.setseed"),
+        ("SELECT 0 AS n ORDER BY 1 USING OPERATOR(public.=)", "public.=(integer, integer)"),
+        ("SELECT length(text(colour)) AS n FROM public.cars", "public.say(public.colour)"),
+        ("SELECT length('x' || colour) AS n FROM public.cars", "public.say(public.colour)"),
+        ("SELECT length(quote_literal(c)) AS n FROM public.cars AS c", "public.say(public.colour)"),
         ('SELECT 1 AS n ORDER BY 1 COLLATE public."mine"', "public.mine"),
     ],
 )  # fmt: skip
@@ -190,6 +208,13 @@ def test_header_names_what_may_be_called(cluster: OwnCluster, tmp_path: Path) ->
         check = judge(tmp_path, way_to(cluster, runner), text, USES)
         assert check.status == "UNKNOWN" and words in (check.reason or ""), check
     cluster.log.write_text("")
+
+
+@pytest.mark.parametrize("runner", list(Runner))
+def test_column_whose_name_is_a_functions_too_is_a_column(cluster: OwnCluster, tmp_path: Path, runner: Runner) -> None:
+    text = "SELECT length(w.system) + length(w.name) - 2 AS n FROM public.words AS w"
+    check = judge(tmp_path, way_to(cluster, runner), text)
+    assert check.status == "PASS", check
 
 
 @pytest.mark.parametrize("runner", list(Runner))

@@ -7,7 +7,7 @@ from own_cluster import OwnCluster, own_cluster
 from proof import prove
 from runbook import layout
 from runbook.verification.backup import BackupVerification
-from test_hostile_checks import DATABASE, HOSTILE, OWNER
+from test_hostile_checks import DATABASE, HOSTILE, OWNER, PREPARED
 
 pytestmark = [pytest.mark.server, pytest.mark.faults]
 
@@ -46,7 +46,7 @@ def test_hostile_owner_runs_nothing_as_superuser_and_shapes_no_answer(has_reader
         made.sql(f"CREATE ROLE {OWNER} LOGIN", f"CREATE DATABASE {DATABASE} OWNER {OWNER}")
         if has_reader:
             made.sql("CREATE ROLE runbook_reader LOGIN BYPASSRLS IN ROLE pg_read_all_data, pg_monitor")
-        made.sql(f"GRANT CREATE ON SCHEMA public TO {OWNER}", "CREATE EXTENSION amcheck", *HOSTILE, database=DATABASE)
+        made.sql("CREATE EXTENSION amcheck", *PREPARED, *HOSTILE, database=DATABASE)
         made.sql(
             f"SET SESSION AUTHORIZATION {OWNER}",
             "CREATE TABLE public.fed (id serial)",

@@ -172,10 +172,10 @@ class Judge:
         return (self._unplannable(relations) if relations else None) or self._cast(relations)
 
     def _unplannable(self, relations: Sequence[int]) -> str | None:
-        if self.runner is Runner.READER:
-            return None
         for row in self._ask("list_descendants", list(relations)):
-            if row["oid"] in self._untrusted:
+            if row["kind"] == "f":
+                return f"{row['name']} is a foreign table, and would be read from where it is"
+            if self.runner is not Runner.READER and row["oid"] in self._untrusted:
                 return f"{row['name']} is not planned with these rights, since it reaches {self._untrusted[row['oid']]}"
         return None
 
