@@ -22,8 +22,8 @@ _PORT = 5432
 class Restored:
     """A paused copy; `open` connects to one of its databases."""
 
-    def __init__(self, socket: Path, superuser: str) -> None:
-        self.socket, self.superuser = socket, superuser
+    def __init__(self, socket: Path, superuser: str, log: Path) -> None:
+        self.socket, self.superuser, self.log = socket, superuser, log
 
     def open(self, database: str) -> Connection:
         return connect(
@@ -65,7 +65,7 @@ def restored(
         give(data / "recovery.signal", user)
         server.start(tools, data, log=folder / "log", user=user)
         try:
-            copy = Restored(socket, superuser)
+            copy = Restored(socket, superuser, folder / "log")
             copy.wait_until_paused()
             yield copy
         finally:

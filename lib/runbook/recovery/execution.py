@@ -263,12 +263,12 @@ class Execution:
         return settings
 
     def open_copy(self, database: str) -> Connection:
-        """A read-only connection to the copy; it waits for a lock no longer than it must."""
-        return self.beside.connect(database)
+        """A reader's connection to the copy; it waits for a lock no longer than it must."""
+        return self.beside.connect_reader(database)
 
     def open_damaged(self, database: str) -> Connection:
-        """A read-only connection to the closed production, where reading a whole table may take its time."""
-        return self.live.connect(database, statement_timeout=self.verification.check_timeout)
+        """A reader's connection to the closed production, where reading a whole table may take its time."""
+        return self.live.connect_reader(database, statement_timeout=self.verification.check_timeout)
 
     def write_losses(self) -> Seen:
         """The rows that a recovery discards lie in files, as far as they can be had; personal data minimised. Once for a copy at its
@@ -314,7 +314,7 @@ class Execution:
                 return Seen(rows=[], facts={"missed": ["the damaged server does not answer: nothing to compare with"]})
             self.course.reach("checked", self.recovery.point.facts())
             damaged, missed = read_inventory(self.live.connect, self.verification.database)
-            restored, also = read_inventory(self.open_copy, self.verification.database)
+            restored, also = read_inventory(self.beside.connect, self.verification.database)
             return Seen(rows=[*compare(damaged, restored)], facts={"missed": sorted({*missed, *also})})
 
         return self._show("revenants", look)

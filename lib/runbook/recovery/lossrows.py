@@ -4,6 +4,9 @@ Inserted and updated rows are read from the damaged server, deleted and older on
 says that nothing was deleted from a table, only rows whose xmin is a discarded transaction are read; else both tables are walked
 through in the order of their keys. Content decides in the end: a row that is the same on both sides is no loss, so an xmin
 of an earlier epoch, a frozen one or a rewritten table do no harm. Memory stays flat.
+
+A table of the damaged server on which nothing may be planned is read by COPY, from end to end, and compared outside: who wrote a row is
+not known then. So is one whose key has columns of the application's own types.
 """
 
 from __future__ import annotations
@@ -12,22 +15,26 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 from runbook.errors import PlatformError
+from runbook.postgres import closure
 from runbook.postgres.connect import Connection, SqlError, one, rows
 from runbook.recovery.deletions import RowFates
 from runbook.recovery.loss import Loss, TableLoss
 from runbook.recovery.lossfiles import LossFiles, TableFile
 from runbook.recovery.lossreport import DAMAGED, RESTORED, TableRows
 from runbook.recovery.relnames import RelationName
+from runbook.recovery.rowdiffs import RowDiffs
 from runbook.recovery.rowstreams import Key, Row, batches, copy_rows, key_of, side_by_side
 from runbook.recovery.tableshape import (
     PLACE,
     TableShape,
+    all_rows,
     content_hash,
     fetch_by_key,
     find_shape,
     hash_query,
     is_empty,
     key_query,
+    row_columns,
     rows_query,
 )
 
@@ -48,7 +55,9 @@ class _Side:
             self._connections.append(stack.enter_context(self._open(name.database_name)))
             self._connections[-1].execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         self.stream, self.fetching = self._connections
-        self.shape = find_shape(self.stream, name)
+        # The restored copy reaches nothing but itself: a role without rights may plan on all of it.
+        is_harmless = self.server == RESTORED and not is_superuser(self.stream)
+        self.shape = find_shape(self.stream, name, {} if is_harmless else closure.untrusted(self.stream))
         self.encoding = str(one(self.stream, "SELECT pg_catalog.current_setting('server_encoding') AS name")["name"])
 
     @property
@@ -60,9 +69,21 @@ class _Side:
         """True when it was this server that refused something."""
         return any(connection.has_failed for connection in self._connections)
 
+    def rows(self) -> Iterator[Row]:
+        """All rows, with their places where a statement may be planned."""
+        assert self.shape is not None
+        if self.shape.untrusted is not None:
+            return all_rows(self.stream, self.shape)
+        return copy_rows(self.stream, rows_query(self.shape))
+
     @property
     def has_rows(self) -> bool:
         return self.shape is not None and not is_empty(self.stream, self.shape)
+
+
+def is_superuser(connection: Connection) -> bool:
+    """Return True when what runs in this session has a superuser's rights."""
+    return bool(one(connection, "SELECT pg_catalog.current_setting('is_superuser') = 'on' AS found")["found"])
 
 
 def write_loss_rows(
@@ -186,11 +207,14 @@ class _Writer:
         if self.now is None:
             self._write_whole(out, self.restored, "deleted")
         elif self.restored is None:
-            self._write_marked(out, "written")
+            if self.now.untrusted is None:
+                self._write_marked(out, "written")
         elif self.then is None:
             self._write_whole(out, self.damaged, "inserted")
         elif self.table.may_lack_rows and not self.damaged.has_rows:
             self._write_whole(out, self.restored, "deleted")
+        elif self._is_compared_outside():
+            self._write_differing(out)
         elif self.key:
             for keys in batches(self._compared_keys() if self.table.may_lack_rows else self._marked_keys()):
                 self._write_keys(out, keys)
@@ -206,6 +230,18 @@ class _Writer:
             self.notes.append("no restored copy yet: deleted and older rows are counted and not had")
         elif not self.key:
             self.notes.append("no key identifies a row: an updated row shows as deleted and inserted")
+        if self.now is not None and self.now.untrusted is not None:
+            had = (
+                "its rows are counted and not read"
+                if self.restored is None
+                else "it is read by COPY, so who wrote a row is not known"
+            )
+            self.notes.append(f"planning on it would run {self.now.untrusted}: {had}")
+
+    def _is_compared_outside(self) -> bool:
+        """True when a server may not compare the rows: nothing may be planned, or the key has types of the application's."""
+        shapes = [shape for shape in (self.now, self.then) if shape is not None]
+        return any(shape.untrusted is not None or not shape.may_compare(self.key) for shape in shapes)
 
     # -- which keys
 
@@ -256,8 +292,34 @@ class _Writer:
     def _write_whole(self, out: TableFile, side: _Side | None, operation: str) -> None:
         if side is None or side.shape is None:
             return
-        for row in copy_rows(side.stream, rows_query(side.shape)):
+        for row in side.rows():
             self._add(out, operation, side.shape, row, written_by=None if operation == "deleted" else row)
+
+    def _write_differing(self, out: TableFile) -> None:
+        """Both sides are read from end to end, twice: to find what differs, and to write it."""
+        sides = [(side, side is self.damaged) for side in (self.restored, self.damaged) if side is not None]
+        computed = {name for side, _ in sides if side.shape is not None for name in side.shape.generated}
+        common = [name for name in self.common if name not in computed]
+        with ExitStack() as stack:
+            diffs = {}
+            for side, is_now in sides:
+                assert side.shape is not None
+                columns = side.shape.columns
+                diffs[is_now] = (
+                    [PLACE + columns.index(name) for name in self.key],
+                    [PLACE + columns.index(name) for name in common],
+                )
+            found = RowDiffs(diffs)
+            stack.callback(found.close)
+            for side, is_now in sides:
+                found.feed(side.rows(), is_now=is_now)
+            for side, is_now in sides:
+                assert side.shape is not None
+                for row in side.rows():
+                    operation, writer = found.judge(row, is_now=is_now)
+                    if operation is not None:
+                        by = None if operation == "deleted" else (writer,)
+                        self._add(out, operation, side.shape, row, written_by=by)
 
     def _write_marked(self, out: TableFile, operation: str) -> None:
         assert self.damaged is not None and self.now is not None
@@ -284,8 +346,10 @@ class _Writer:
         if not wanted or side.shape is None:
             return
         text = content_hash(self.common)
-        columns = rows_query(side.shape, f"{text} = ANY ($1::text[])").split(" FROM ", 1)
-        query = f"SELECT ARRAY[{columns[0].removeprefix('SELECT ')}] AS cells, {text} AS hash FROM {columns[1]}"
+        query = (
+            f"SELECT ARRAY[{row_columns(side.shape, as_text=True)}] AS cells, {text} AS hash "
+            f"FROM {side.shape.source} WHERE {text} = ANY ($1::text[])"
+        )
         found = rows(side.fetching, query, [list(wanted)])
         # Of equal rows, those that a discarded transaction wrote are the new ones.
         found.sort(key=lambda item: operation == "inserted" and self._whose(tuple(item["cells"])) == "unknown")

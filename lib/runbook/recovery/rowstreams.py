@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from runbook import clock
-from runbook.postgres.connect import Connection, SqlError, compose, note_statement
+from runbook.postgres.connect import Connection, SqlError, note_statement
 
 Row = tuple[str | None, ...]
 Key = tuple[str, ...]
@@ -16,13 +16,17 @@ _BATCH = 1000
 
 
 def copy_rows(connection: Connection, query: str) -> Iterator[Row]:
-    """The query's rows as text, streamed; the connection is busy until the last one."""
-    statement = compose("COPY ({}) TO STDOUT").format(compose(query.replace("{", "{{").replace("}", "}}")))
+    """Yield the query's rows as text, streamed; the connection is busy until the last one."""
+    return copied(connection, f"COPY ({query}) TO STDOUT", query)
+
+
+def copied(connection: Connection, statement: str, noted: str | None = None) -> Iterator[Row]:
+    """Yield the rows that a COPY … TO STDOUT prints, as text; `noted` is what the evidence shows of it."""
     is_left = False
     try:
         began = clock.now()
-        with connection.cursor() as cursor, cursor.copy(statement) as copy:
-            note_statement(connection, query, (), began, None)
+        with connection.cursor() as cursor, cursor.copy(statement.encode()) as copy:
+            note_statement(connection, noted or statement, (), began, None)
             try:
                 yield from copy.rows()
             except GeneratorExit:
