@@ -19,6 +19,7 @@ from own_cluster import OwnCluster, own_cluster
 from runbook import layout
 from runbook.errors import OperatorError, PlatformError
 from runbook.model import Status
+from runbook.params.schema import Secret
 from runbook.platforms.cluster import doors
 from runbook.platforms.cluster.doors import Doors
 from runbook.platforms.cluster.live import LiveServer
@@ -282,3 +283,37 @@ def test_kill_9_between_any_two_acts_leaves_what_the_next_call_finishes(house: H
         assert child.returncode == -signal.SIGKILL
         deaths += 1
     assert deaths >= (3 if act == "lift" else 5)
+
+
+def test_reader_of_tables_is_let_in_beside_us_and_nobody_else(house: House) -> None:
+    house.write(MIXED)
+    with house.live.connect(read_only=False) as connection:
+        connection.execute("CREATE ROLE reading LOGIN")
+    (house.cluster.home / "reader").write_text(f"host=127.0.0.1 port={house.port} user=reading dbname=postgres\n")
+    (house.cluster.home / "reader").chmod(0o600)
+    cluster = house.live.cluster.model_copy(update={"reader": Secret(file=str(house.cluster.home / "reader"))})
+    live = LiveServer(cluster, "r1")
+    for _ in range(2):
+        doors.close(live, "r1")
+    assert house.can_enter("reading", tcp=True) and live.connect_reader().info.user == "reading"
+    assert not house.can_enter("reading"), "its way is the network"
+    assert not house.can_enter("app", tcp=True)
+    doors.open_again(live, house.hba, "r1")
+    assert house.can_enter("app", tcp=True)
+
+
+def test_further_line_comes_first_and_goes_again(house: House) -> None:
+    house.write(MIXED)
+    doors.close(house.live, "r1")
+    line = "local shop app trust"
+    for _ in range(2):
+        doors.let_in(house.live, house.hba, "r1", line)
+    assert house.doors.is_closed() and house.can_enter("app", "shop") and not house.can_enter("app")
+    with pytest.raises(PlatformError, match="would refuse a line"):
+        doors.let_in(house.live, house.hba, "r1", "local shop app nonsense")
+    assert house.can_enter("app", "shop")
+    doors.shut_out(house.live, house.hba, "r1", lambda one: one == line)
+    assert house.doors.is_closed() and not house.can_enter("app", "shop")
+    doors.open_again(house.live, house.hba, "r1")
+    doors.shut_out(house.live, house.hba, "r1", lambda one: one == line)
+    assert house.hba.read_text() == MIXED

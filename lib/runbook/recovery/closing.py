@@ -1,9 +1,9 @@
-"""Closing a damaged database to all but the operator, whether its server lives or is down."""
+"""Closing a damaged database to all but the operator and the reader, whether its server lives or is down."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -52,7 +52,12 @@ class Closing:
         with self.server.connect() as connection:
             facts = read_facts(connection)
             way = doors.way_of(connection, facts)
-        self.remember(FACTS, facts.lasting() | {"groups": sorted(way.groups or ())})
+        readers, _ = doors.reader_way(self.server)
+        self.remember(
+            FACTS,
+            facts.lasting()
+            | {"groups": sorted(way.groups or ()), "readers": [_way_facts(reader) for reader in readers]},
+        )
         self.begin(DOORS, Doors(Path(facts.hba_file), self.run_id).undo_words())
         closed = doors.close(self.server, self.run_id)
         done.say("pg_hba.conf", "closed", f"{closed.hba_file}; the original is {closed.kept_as}")
@@ -109,7 +114,7 @@ class Closing:
             return done
         closing = Doors(hba_file, self.run_id)
         self.begin(DOORS, closing.undo_words())
-        closed = closing.close_file(self._known_way())
+        closed = closing.close_file(self._known_way(), others=self._known_readers())
         done.say("pg_hba.conf", "closed", f"{closed.hba_file}; the original is {closed.kept_as}")
         for line in closed.left_out:
             done.say("left out", "see it before the lock-down is lifted", line)
@@ -148,6 +153,14 @@ class Closing:
         except ParamsError:
             # A secret that is only there while the server runs, as the sandbox's.
             return Way(self.cluster.superuser, is_local=True)
+
+    def _known_readers(self) -> list[Way]:
+        known = self.recall(FACTS) or {}
+        return [Way(**{**way, "groups": frozenset(way["groups"])}) for way in known.get("readers", [])]
+
+
+def _way_facts(way: Way) -> dict[str, Any]:
+    return asdict(way) | {"groups": sorted(way.groups or ())}
 
 
 def list_open(server: LiveServer) -> Done:

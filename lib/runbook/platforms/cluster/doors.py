@@ -1,4 +1,4 @@
-"""Closing a cluster by pg_hba.conf: nobody but the operator comes in; opening puts the old file back as it was, the very same one.
+"""Closing a cluster by pg_hba.conf: nobody but the operator and the reader comes in; opening puts the old file back as it was, the very same one.
 
 The original is renamed, never rewritten: `<pg_hba.conf>.before-<run>` is the same file with its owner, mode and times. Files
 tell where a closing stands, so each act may be called again after a crash.
@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from runbook.disk import sync_folder
 from runbook.errors import OperatorError, PlatformError
-from runbook.platforms.cluster.hbalines import REFUSALS, Narrowed, Way, narrow, read_rules
+from runbook.platforms.cluster.hbalines import REFUSALS, Way, narrow, read_rules
 from runbook.platforms.cluster.live import LiveFacts, LiveServer, read_facts
 from runbook.postgres.connect import Connection, one, rows
 from runbook.postgres.sqlfiles import load_sql
@@ -74,11 +74,15 @@ class Doors:
         """The file that counts when the door is open."""
         return self.before if self.is_closed() else self.real
 
-    def close_file(self, way: Way, wrong: Collection[tuple[str, int]] = ()) -> Closed:
-        """Only that way leads in once the server reads the file; safe twice.
+    def close_file(
+        self, way: Way, wrong: Collection[tuple[str, int]] = (), others: Sequence[Way] = (), missed: Sequence[str] = ()
+    ) -> Closed:
+        """Only that way, and the others, lead in once the server reads the file; safe twice.
 
         Args:
             wrong: files and lines of the original that the server refuses.
+            others: further ways to be let in as far as the original does: the reader's.
+            missed: what is to be said of ways that are not known.
 
         Raises:
             OperatorError: no line of the original would let that role in, so that we would shut ourselves out.
@@ -93,17 +97,20 @@ class Doors:
                 )
             if not self.is_closed():
                 self._refuse_foreign_closing()
+                further = [narrow(read_rules(self.original()), other, wrong) for other in others]
+                lines = [line for one_ in (narrowed, *further) for line in one_.lines]
+                left_out = [said for one_ in (narrowed, *further) for said in one_.left_out]
                 self._keep_original()
-                self._write(narrowed)
-            lines = self.real.read_text("utf-8", "surrogateescape").splitlines()
+                self._write([*dict.fromkeys([*left_out, *missed])], list(dict.fromkeys(lines)))
+            written = self.real.read_text("utf-8", "surrogateescape").splitlines()
         except OSError as cause:
             raise PlatformError(
                 f"{cause.filename or self.hba_file} cannot be read or written: {cause.strerror}.",
                 next="Run as the user who owns the cluster's configuration, or as root; then resume.",
             ) from cause
-        rules = tuple(line for line in lines if line and not line.startswith("#") and line not in REFUSALS)
-        left_out = tuple(line.removeprefix(_LEFT_OUT) for line in lines if line.startswith(_LEFT_OUT))
-        return Closed(str(self.hba_file), str(self.before), rules, left_out)
+        rules = tuple(line for line in written if line and not line.startswith("#") and line not in REFUSALS)
+        said = tuple(line.removeprefix(_LEFT_OUT) for line in written if line.startswith(_LEFT_OUT))
+        return Closed(str(self.hba_file), str(self.before), rules, said)
 
     def _refuse_foreign_closing(self) -> None:
         """Another run's closed file is not taken for an original: lifting our lock-down would leave the database closed."""
@@ -127,11 +134,33 @@ class Doors:
             os.link(self.real, self.before)
             sync_folder(self.before.parent)
 
-    def _write(self, narrowed: Narrowed) -> None:
-        kept = self.before.stat()
+    def _write(self, left_out: Sequence[str], lines: Sequence[str]) -> None:
         note = f"# The original is {self.before}. To open by hand: mv it back to {self.real}, then reload the server."
-        left_out = [_LEFT_OUT + said.replace("\n", " ").rstrip("\\") for said in narrowed.left_out]
-        body = "\n".join([note, *left_out, *narrowed.lines, *REFUSALS, ""]).encode(errors="surrogateescape")
+        said = [_LEFT_OUT + one_.replace("\n", " ").rstrip("\\") for one_ in left_out]
+        self._replace("\n".join([note, *said, *lines, *REFUSALS, ""]).encode(errors="surrogateescape"))
+
+    def change_lines(self, change: Callable[[list[str]], list[str]]) -> None:
+        """The closed file has other lines of ours: a further role's come first, or are gone.
+
+        Raises:
+            PlatformError: the database is not closed by this run, or the file cannot be written.
+        """
+        if not self.is_closed():
+            raise PlatformError(
+                f"{self.hba_file} is not as this run has closed it.", next="runbook resume " + self.run_id
+            )
+        try:
+            _, *lines = self.real.read_text(errors="surrogateescape").splitlines()
+            self._replace("\n".join([*change(lines), ""]).encode(errors="surrogateescape"))
+        except OSError as cause:
+            raise PlatformError(
+                f"{self.hba_file} cannot be written: {cause.strerror}.",
+                next="Run as the user who owns the cluster's configuration, or as root; then resume.",
+            ) from cause
+
+    def _replace(self, body: bytes) -> None:
+        """The file is this one, with a first line that says whose it is; the owner and mode are the original's."""
+        kept = self.before.stat()
         new = self.real.with_name(f"{self.real.name}.closing-{self.run_id}")
         new.unlink(missing_ok=True)
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
@@ -188,6 +217,19 @@ def way_of(connection: Connection, facts: LiveFacts) -> Way:
     return Way(facts.role, facts.address is None, facts.address, facts.ssl, groups)
 
 
+def reader_way(server: LiveServer) -> tuple[list[Way], list[str]]:
+    """Return how the reader comes in, as the server sees it, when params name one of its own; and why that is not known."""
+    if server.cluster.reader is None:
+        return [], []
+    try:
+        with server.connect_reader() as connection:
+            row = one(connection, load_sql("lockdown/read_way").text)
+            groups = frozenset(str(own["name"]) for own in rows(connection, load_sql("lockdown/list_own_groups").text))
+    except PlatformError as cause:
+        return [], [f"the reader (cluster.reader) does not come in: {cause.message}"]
+    return [Way(row["role"], row["address"] is None, row["address"], row["ssl"], groups)], []
+
+
 def way_from_params(server: LiveServer) -> Way:
     """How we would come in, when no server can be asked."""
     host, role = server.way_in()
@@ -195,7 +237,7 @@ def way_from_params(server: LiveServer) -> Way:
 
 
 def close(server: LiveServer, run_id: str) -> Closed:
-    """The running server lets in nobody but us, has read that, and we have been in again since; safe twice.
+    """The running server lets in nobody but us and the reader, has read that, and we have been in again since; safe twice.
 
     The new file is judged by the server before it is told to read it. When it is wrong, or when we could not come in again, the
     original is back and in force. Sessions that are open stay: see `sessions.end_sessions`.
@@ -219,7 +261,8 @@ def close(server: LiveServer, run_id: str) -> Closed:
             )
         was_closed = doors.is_closed()
         wrong = set() if was_closed else {(file, line) for file, line, _ in hba_errors(connection, doors.hba_file)}
-        closed = doors.close_file(way_of(connection, facts), wrong)
+        others, missed = reader_way(server)
+        closed = doors.close_file(way_of(connection, facts), wrong, others, missed)
         try:
             _require_sound(connection, closed)
             _reload_and_come_in_again(server, connection, facts)
@@ -229,6 +272,36 @@ def close(server: LiveServer, run_id: str) -> Closed:
                 one(connection, load_sql("lockdown/reload").text)
             raise
     return closed
+
+
+def let_in(server: LiveServer, hba_file: Path, run_id: str, line: str) -> None:
+    """One more line of the closed file comes first, and the server has read it; safe twice.
+
+    Raises:
+        PlatformError: the database is not closed by this run, or the server refuses the line; it is out again then.
+    """
+    doors = Doors(hba_file, run_id)
+    with server.connect(read_only=False) as connection:
+        facts = read_facts(connection)
+        doors.change_lines(lambda lines: [line, *(other for other in lines if other != line)])
+        errors = hba_errors(connection, hba_file)
+        if errors:
+            doors.change_lines(lambda lines: [other for other in lines if other != line])
+            raise PlatformError(
+                f"The server would refuse a line for {hba_file}: {errors[0][2]}.", next="Look at the file; then resume."
+            )
+        _reload_and_come_in_again(server, connection, facts)
+
+
+def shut_out(server: LiveServer, hba_file: Path, run_id: str, about: Callable[[str], bool]) -> None:
+    """Those lines are out of the closed file, and the server has read it; safe twice, and when the file is open again."""
+    doors = Doors(hba_file, run_id)
+    if not doors.is_closed():
+        return
+    with server.connect(read_only=False) as connection:
+        facts = read_facts(connection)
+        doors.change_lines(lambda lines: [line for line in lines if not about(line)])
+        _reload_and_come_in_again(server, connection, facts)
 
 
 def hba_errors(connection: Connection, hba_file: Path) -> list[tuple[str, int, str]]:
