@@ -34,9 +34,9 @@ class Scene:
             book.add(read_names(self.open, "postgres", "the damaged server"), is_present=True)
         return book
 
-    def open(self, database: str) -> Connection:
+    def open(self, database: str, user: str = "postgres") -> Connection:
         return connect(
-            socket=self.cluster.socket, database=database, user="postgres", application="test", statement_timeout=0
+            socket=self.cluster.socket, database=database, user=user, application="test", statement_timeout=0
         )
 
     def position(self) -> int:

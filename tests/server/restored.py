@@ -25,12 +25,12 @@ class Restored:
     def __init__(self, socket: Path, superuser: str, log: Path) -> None:
         self.socket, self.superuser, self.log = socket, superuser, log
 
-    def open(self, database: str) -> Connection:
+    def open(self, database: str, user: str | None = None) -> Connection:
         return connect(
             socket=self.socket,
             port=_PORT,
             database=database,
-            user=self.superuser,
+            user=user or self.superuser,
             application="test",
             statement_timeout=0,
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 from crime import LINEAGE, Scene, scene
 from restored import Restored, restored
-from runbook.postgres.connect import Connection
+from runbook.postgres.connect import Connection, connect
 from runbook.recovery.copyback import CopyBack
 from runbook.recovery.copybackplan import CopyBackPlan, TableCopy
 from runbook.recovery.deletions import RowFates, find_deletions
@@ -17,6 +17,38 @@ from runbook.recovery.forensics import search_wal
 from runbook.recovery.loss import Loss, count_loss
 from runbook.recovery.relnames import read_names
 from runbook.recovery.remaking import SchemaDump
+from runbook.recovery.writers import Writers
+
+
+class OpenDoor:
+    """Everybody comes in to a test's cluster; what was noted of the role is kept."""
+
+    def __init__(self, crime: Scene) -> None:
+        self.crime, self.undos = crime, list[str]()
+
+    def admit(self, database: str, role: str) -> None:
+        assert self.crime.cluster.sql(f"SELECT rolsuper FROM pg_roles WHERE rolname = '{role}'") == [(False,)]
+
+    def expel(self, role: str) -> None:
+        assert self.crime.cluster.sql(f"SELECT FROM pg_roles WHERE rolname = '{role}'") == []
+
+    def begin(self, undo: str) -> None:
+        self.undos.append(undo)
+
+    def end(self) -> None:
+        self.undos.clear()
+
+    def enter(self, database: str, role: str, password: str, settings: dict[str, str]) -> Connection:
+        return connect(
+            socket=self.crime.cluster.socket,
+            database=database,
+            user=role,
+            password=password,
+            application="test",
+            read_only=False,
+            statement_timeout=0,
+            settings=settings,
+        )
 
 
 @dataclass
@@ -27,15 +59,31 @@ class Undoing:
     copy: Restored
     loss: Loss
     fates: RowFates | None
+    application_role: str | None = None
+    #: Who reads tables, on both sides.
+    reader: str | None = None
 
-    def copyback(self, open_production: Callable[[str], Connection] | None = None) -> CopyBack:
+    def open_operator(self, database: str | None) -> Connection:
+        return connect(
+            socket=self.crime.cluster.socket,
+            database=database,
+            user="postgres",
+            application="test",
+            read_only=False,
+            statement_timeout=0,
+        )
+
+    def copyback(self, open_production: Callable[[str | None], Connection] | None = None) -> CopyBack:
         cluster = self.crime.cluster
+        operator = open_production or self.open_operator
         env = {"PGHOST": str(self.copy.socket), "PGPORT": "5432", "PGUSER": self.copy.superuser}
         return CopyBack(
             self.loss,
-            open_production or self.crime.open,
-            self.copy.open,
+            operator,
+            lambda database: self.copy.open(database, self.reader),
             fates=self.fates,
+            open_reader=lambda database: self.crime.open(database, self.reader or "postgres"),
+            writers=Writers("test", operator, OpenDoor(self.crime), self.application_role),
             dump=SchemaDump(cluster.tools, env, cluster.user),
         )
 

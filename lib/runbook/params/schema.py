@@ -203,7 +203,8 @@ class Recovery(Strict):
     holds the restored copy (default: beside the data directory, so that the swap is a rename). `move_first_to`: a folder on
     another disk; production's files are moved there first when there is no room for the copy. `personal_data`: keep, hash,
     mask or drop, by "table.column" or "*.column". `spot_checks`: suites of SQL check files that are shown as spot checks. `owners`: who does what
-    within 24 hours (postmortem, retention, monitoring, lessons).
+    within 24 hours (postmortem, retention, monitoring, lessons). `application_role`: the role as which the application logs in: rows are
+    copied back with its settings, so that triggers find what they name (default: those of the table's owner).
     """
 
     quiet_for: Duration = 10.0
@@ -213,6 +214,7 @@ class Recovery(Strict):
     personal_data: dict[str, str] = Field(default_factory=dict)
     spot_checks: tuple[str, ...] = ()
     owners: dict[str, str] = Field(default_factory=dict)
+    application_role: str | None = None
 
 
 class Retention(Strict):

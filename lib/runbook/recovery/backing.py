@@ -13,8 +13,32 @@ from runbook.recovery.course import Seen
 from runbook.recovery.execution import Execution
 from runbook.recovery.loss import Loss
 from runbook.recovery.remaking import SchemaDump
+from runbook.recovery.writers import WRITER, Writers
 
 _COMMITTED = "committed"
+
+
+class _Door:
+    """How the role that writes comes into the closed production, and how the run remembers that there is one."""
+
+    def __init__(self, execution: Execution) -> None:
+        self._run, self._live = execution.run, execution.live
+        self._lockdown = execution.recovery.lockdown
+
+    def admit(self, database: str, role: str) -> None:
+        self._lockdown.let_in(role, [database])
+
+    def expel(self, role: str) -> None:
+        self._lockdown.shut_out(role)
+
+    def begin(self, undo: str) -> None:
+        self._run.undo_first(WRITER, undo)
+
+    def end(self) -> None:
+        self._run.undone(WRITER)
+
+    def enter(self, database: str, role: str, password: str, settings: dict[str, str]) -> Connection:
+        return self._live.connect_as(database, role, password, settings)
 
 
 class CopyingBack:
@@ -28,8 +52,17 @@ class CopyingBack:
         self.execution, self.recovery, self.course = execution, execution.recovery, execution.course
         self._plan: CopyBackPlan | None = None
 
-    def _open_production(self, database: str) -> Connection:
+    def _open_production(self, database: str | None) -> Connection:
         return self.execution.live.connect(database, read_only=False, statement_timeout=0, lock_timeout=30)
+
+    def _open_reader(self, database: str) -> Connection:
+        return self.execution.live.connect_reader(database, statement_timeout=0, lock_timeout=30)
+
+    @property
+    def writers(self) -> Writers:
+        """Makes and drops the role that writes."""
+        recovery = self.recovery.params.recovery
+        return Writers(self.recovery.run.id, self._open_production, _Door(self.execution), recovery.application_role)
 
     def _loss(self) -> Loss:
         """The loss as this attempt counts it."""
@@ -51,6 +84,8 @@ class CopyingBack:
             self._open_production,
             self.execution.open_copy,
             fates=self.recovery.fates(),
+            open_reader=self._open_reader,
+            writers=self.writers,
             dump=SchemaDump(beside.tools, env, beside.user),
             progress=lambda label, done, total: self.recovery.show(label, done, total, "tables"),
         )
@@ -86,11 +121,12 @@ class CopyingBack:
 
         Raises:
             OperatorError: more would happen than was planned.
-            PlatformError: a constraint or trigger refused; nothing happened in that database.
+            PlatformError: a server was lost, or the role that writes cannot be made or dropped.
         """
         kept = self.course.noted("copied back")
         if kept is not None:
             return Seen.load(kept)
+        self.writers.drop()  # of an attempt that was cut short
         copyback = self._copyback()
         xids: dict[str, int] = dict(self.course.noted("copy-back transactions", {}))
         fates = copyback.probe(xids) if xids else {}
@@ -102,8 +138,8 @@ class CopyingBack:
             )
         done = [name for name, fate in fates.items() if fate == _COMMITTED]
 
-        def note(database: str, xid: int) -> None:
-            xids[database] = xid
+        def note(name: str, xid: int) -> None:
+            xids[name] = xid
             self.course.note("copy-back transactions", xids)
 
         planned = self.course.noted("copy-back planned")

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from runbook import layout
-from runbook.errors import ParamsError
+from runbook.errors import ParamsError, PlatformError
 from runbook.model import Finding, Severity, Status
 from runbook.params.schema import Cluster
 from runbook.platforms.cluster import doors, service
 from runbook.platforms.cluster.doors import Doors
-from runbook.platforms.cluster.hbalines import Way
+from runbook.platforms.cluster.hbalines import Token, Way, only_us
 from runbook.platforms.cluster.live import LiveServer, read_facts
 from runbook.platforms.cluster.sessions import end_sessions, list_open_ways, session_words
 from runbook.recovery import vacuumstop
@@ -132,6 +132,32 @@ class Closing:
             )
         )
         return done
+
+    def let_in(self, role: str, databases: Sequence[str]) -> None:
+        """One role with its password, to these databases, from the one address from which we come."""
+        way, hba_file = self._known_way(), self._need_hba_file()
+        fields = [
+            ",".join(Token(name, is_quoted=True).render() for name in databases),
+            Token(role, is_quoted=True).render(),
+        ]
+        if way.is_local:
+            line = f"local {' '.join(fields)} scram-sha-256"
+        else:
+            line = f"{'hostssl' if way.ssl else 'host'} {' '.join(fields)} {only_us(way)} scram-sha-256"
+        doors.let_in(self.server, hba_file, self.run_id, line)
+
+    def shut_out(self, role: str) -> None:
+        """No line of the closed file is about the role."""
+        hba_file = self.hba_file()
+        if hba_file is not None:
+            word = f" {Token(role, is_quoted=True).render()} "
+            doors.shut_out(self.server, hba_file, self.run_id, lambda line: word in line and not line.startswith("#"))
+
+    def _need_hba_file(self) -> Path:
+        hba_file = self.hba_file()
+        if hba_file is None:
+            raise PlatformError("The server's pg_hba.conf was not found.", next="Name it under cluster.config_files.")
+        return hba_file
 
     def hba_file(self) -> Path | None:
         known = self.recall(FACTS)

@@ -1,8 +1,9 @@
 """Lost rows copied back into the living production, instead of rewinding everybody: only what the damage took, and never over anything.
 
-One transaction a database: all of it or nothing. It says its number before it commits, so that after a crash `probe` tells what
-became of it. Rows that meanwhile stand there again, that others have changed since, or whose parents are gone are conflicts: they are
-listed with key and reason, and left as they are. Triggers fire and constraints hold; what they refuse rolls everything back.
+One transaction for each owner's tables in a database: all of it or nothing. It says its number before it commits, so that after a crash
+`probe` tells what became of it. Rows that meanwhile stand there again, that others have changed since, or whose parents are gone are
+conflicts: they are listed with key and reason, and left as they are. Triggers fire, constraints and row-level security hold as for the
+application, with the rights of a role that was made for this (`writers`); a row that they refuse is listed.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from runbook.recovery.deletions import RowFates
 from runbook.recovery.loss import Loss, TableLoss
 from runbook.recovery.lossrows import Open
 from runbook.recovery.remaking import SchemaDump
+from runbook.recovery.writers import Writers
 
 #: What became of a transaction: as PostgreSQL says it, in our words.
 _STATUS = {"committed": "committed", "aborted": "rolled back", "in progress": "running", None: "unknown"}
@@ -28,8 +30,11 @@ class CopyBack:
 
     Args:
         loss: with the damage's transactions named.
-        open_production: a connection to a database of the living server, by name; a role that may write every table.
-        open_restored: the same of the copy restored to the target.
+        open_production: the operator's connection to a database of the living server, by name, that may write; it reads catalogs, and
+            makes dropped tables again.
+        open_restored: a reader's connection to the copy restored to the target.
+        open_reader: a reader's connection to the living server.
+        writers: makes the role that writes, and drops it.
         fates: what became of each row, from `deletions.find_deletions` with `Loss.damage_xids`; None: not known.
         dump: pg_dump on the restored copy.
         progress: called with a table's title, tables done and in total.
@@ -43,9 +48,11 @@ class CopyBack:
         *,
         fates: RowFates | None,
         dump: SchemaDump,
+        open_reader: Open,
+        writers: Writers,
         progress: Callable[[str, int, int], None] = lambda label, done, total: None,
     ) -> None:
-        self._sides = Sides(loss, fates, open_production, open_restored, dump, progress)
+        self._sides = Sides(loss, fates, open_production, open_reader, open_restored, writers, dump, progress)
 
     def plan(self) -> CopyBackPlan:
         """What would be copied back now. Production's tables are as before: rows are compared in a transaction that is rolled back.
@@ -57,6 +64,7 @@ class CopyBack:
         for database, tables in self._damaged(plan).items():
             with Sitting(self._sides, database, tables) as sitting:
                 sitting.prepare()
+                sitting.stints()
                 sitting.add_to(plan)
         return plan
 
@@ -71,8 +79,8 @@ class CopyBack:
 
         Args:
             plan: as `plan` gave it, and as it was approved.
-            note_xid: called with the database and its transaction, once all is done but the COMMIT.
-            done: databases that were copied back before (`probe` said committed): they are left alone.
+            note_xid: called with a transaction's name (its database, and a number) and number, once all is done but the COMMIT.
+            done: transactions that have happened before (`probe` said committed), by name: they are left alone.
 
         Raises:
             OperatorError: more would happen than was planned; nothing did in that database.
@@ -81,41 +89,44 @@ class CopyBack:
         result = CopyBackPlan()
         finished = list(done)
         for database, tables in self._damaged(CopyBackPlan()).items():
-            if database in done:
-                continue
             with Sitting(self._sides, database, tables, finished) as sitting:
                 sitting.prepare()
-                refuse_another(plan.of(database), {table.table: table for table in sitting.reports})
-                if any(not report.problem for report in sitting.reports):
-                    sitting.write()
-                    xid = sitting.xid()
-                    note_xid(database, xid)
-                    sitting.commit(xid)
-                    result.xids[database] = xid
+                stints = [stint for stint in sitting.stints() if stint.name not in done]
+                left = {staged.report.table for stint in stints for staged in stint.tables}
+                refuse_another(
+                    plan.of(database),
+                    {table.table: table for table in sitting.reports if table.table in left or table.problem},
+                )
+                for stint in stints:
+                    xid = sitting.carry_out(stint, note_xid)
+                    if xid is not None:
+                        result.xids[stint.name] = xid
+                        finished.append(stint.name)
                 sitting.add_to(result)
-            finished.append(database)
         return result
 
     def probe(self, xids: Mapping[str, int], *, timeout: float = 10) -> dict[str, str]:
-        """What became of each database's transaction: committed, rolled back, running (still, after the time), unknown (too old).
+        """What became of each transaction: committed, rolled back, running (still, after the time), unknown (too old).
 
         Args:
-            xids: as `note_xid` was given them. A database that is not in it was never near its COMMIT: it has rolled back.
+            xids: as `note_xid` was given them. One that is not in it was never near its COMMIT: it has rolled back.
 
         Raises:
             PlatformError: production cannot be reached.
         """
         file = load_sql("recovery/find_transaction_status")
         found: dict[str, str] = {}
-        for database, xid in xids.items():
-            with self._sides.open_production(database) as connection:
+        # Any database knows what became of every transaction of the cluster.
+        somewhere = next(iter(self._damaged(CopyBackPlan())), "postgres")
+        for name, xid in xids.items():
+            with self._sides.open_production(somewhere) as connection:
                 deadline = time.monotonic() + timeout
                 while True:
                     status = one(connection, file.text, file.values({"xid": str(xid)}))["status"]
                     if status != "in progress" or time.monotonic() > deadline:
                         break
                     time.sleep(0.1)  # a backend that lost its client ends when it notices
-            found[database] = _STATUS[status]
+            found[name] = _STATUS[status]
         return found
 
     def _damaged(self, plan: CopyBackPlan) -> dict[str, list[TableLoss]]:

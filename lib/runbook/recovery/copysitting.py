@@ -1,46 +1,74 @@
-"""One database copied back: a transaction in production and a snapshot of the restored copy, side by side."""
+"""One database copied back: production read by the reader, the restored copy beside it, and a writer for each owner's tables.
+
+Each writer's transaction is all of it or nothing, and is kept by a name of its own: the database's, and a number where there are more.
+Tables that were dropped are made again by the operator, after the rows of the others, and only where nothing that a lesser role has made
+runs by that.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
 from runbook.errors import PlatformError
-from runbook.postgres.connect import SqlError, is_lock_timeout, one, rows
+from runbook.postgres import closure
+from runbook.postgres.connect import SqlError, is_lock_timeout, one, quote, rows
 from runbook.postgres.sqlfiles import load_sql
-from runbook.recovery.copybackplan import CopyBackPlan, TableCopy
+from runbook.recovery.copybackplan import KEPT_OUT, NOT_SET_BACK, CopyBackPlan, TableCopy
 from runbook.recovery.copystage import Staged
-from runbook.recovery.copywrite import insert_order, insert_rows, look_again, raise_sequences, set_rows_back
+from runbook.recovery.copywrite import Writing, insert_order
 from runbook.recovery.deletions import RowFates
+from runbook.recovery.ledger import Ledger
 from runbook.recovery.loss import Loss, TableLoss
-from runbook.recovery.lossrows import Open
+from runbook.recovery.lossrows import Open, is_superuser
 from runbook.recovery.lostrows import Relation, is_emptied, lost_rows, read_tree
+from runbook.recovery.orphans import Orphans
 from runbook.recovery.relnames import RelationName
 from runbook.recovery.remaking import Remaking, SchemaDump, find_relations
-from runbook.recovery.tablelinks import read_foreign_keys, read_unique_keys
+from runbook.recovery.tablelinks import read_foreign_keys, read_sequences, read_unique_keys
 from runbook.recovery.tableshape import TableShape, find_shape
+from runbook.recovery.writers import Task, Writer, Writers, quoted
 
 
 @dataclass(frozen=True)
 class Sides:
-    """Both servers, and what is known of the damage."""
+    """Both servers, and what is known of the damage. `open_production` is the operator's way, `open_reader` the reader's."""
 
     loss: Loss
     fates: RowFates | None
     open_production: Open
+    open_reader: Open
     open_restored: Open
+    writers: Writers
     dump: SchemaDump
     progress: Callable[[str, int, int], None]
 
 
+@dataclass(frozen=True)
+class Stint:
+    """Tables that one role writes, in one transaction. `owner` is None for those that are made again."""
+
+    name: str
+    owner: str | None
+    is_powerful: bool
+    groups: tuple[tuple[Staged, ...], ...]
+
+    @property
+    def tables(self) -> list[Staged]:
+        return [table for group in self.groups for table in group]
+
+
 class Sitting:
-    """One database: a transaction in production and a snapshot of the restored copy. Left without `commit`, nothing has happened."""
+    """One database, while it is looked at and written to. Left in the middle of a transaction, that has not happened."""
 
     def __init__(self, sides: Sides, database: str, tables: list[TableLoss], finished: Collection[str] = ()) -> None:
-        self._of, self._database, self._tables, self._finished = sides, database, tables, finished
+        self._of, self._database, self._tables = sides, database, tables
+        self._finished = list(finished)
         self.reports: list[TableCopy] = []
         self._staged: list[Staged] = []
+        self._rights: dict[int, dict[str, Any]] = {}
         self._stack = ExitStack()
         self._doing = "the database was opened"
         self._is_committing = False
@@ -48,18 +76,33 @@ class Sitting:
     def __enter__(self) -> Sitting:
         with ExitStack() as stack:
             self.production = stack.enter_context(self._of.open_production(self._database))
+            self.reader = stack.enter_context(self._of.open_reader(self._database))
             self.restored = stack.enter_context(self._of.open_restored(self._database))
+            self._ledger = Ledger()
+            stack.callback(self._ledger.close)
             self.production.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
+            self._begin_reading()
             self.restored.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             for connection in (self.production, self.restored):
                 rows(connection, load_sql("recovery/lift_time_limits").text)
-            self._remaking = Remaking(self._database, self._of.dump, self.production, self.restored)
+            self._untrusted = closure.untrusted(self.reader)
+            self._untrusted_then = {} if not is_superuser(self.restored) else closure.untrusted(self.restored)
+            setting = one(self.reader, "SELECT pg_catalog.current_setting('server_encoding') AS name")
+            self._encoding = str(setting["name"])
+            self._remaking = Remaking(self._database, self._of.dump, self.production, self.restored, self._untrusted)
             self._stack = stack.pop_all()
         return self
 
+    def _begin_reading(self) -> None:
+        """A transaction for what the reader looks at now: its locks are let go before anybody writes."""
+        if self.reader.info.transaction_status.name != "IDLE":
+            self.reader.execute("ROLLBACK")
+        self.reader.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY")
+        rows(self.reader, load_sql("recovery/lift_time_limits").text)
+
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         is_of_copy = self.restored.has_failed
-        for connection in (self.production, self.restored):
+        for connection in (self.production, self.reader, self.restored):
             with suppress(SqlError):  # a connection that is lost has rolled back by itself
                 connection.execute("ROLLBACK")
         self._stack.close()
@@ -85,7 +128,7 @@ class Sitting:
                 else "Somebody holds this lock in production (pg_locks tells who): end that, and try again."
             )
         return PlatformError(
-            f"Nothing was copied back into database {self._database}, its transaction was rolled back: "
+            f"Nothing more was copied back into database {self._database}, its transaction was rolled back: "
             f"{said}{where}, while {self._doing}{notes}.{before}",
             next=next_,
         )
@@ -106,8 +149,8 @@ class Sitting:
             self._of.progress(report.table, number, len(parts))
             self._doing = f"{report.table} was laid ready"
             self._lay(number, report, then, relations, name)
-        while sum(staged.find_orphans(self._staged) for staged in self._staged):
-            pass
+        self._doing = "parents of the rows were looked for"
+        Orphans(self.reader, self._ledger, self._staged, self._untrusted).find()
         for staged in self._staged:
             staged.fill_report()
             self._note_missing(staged)
@@ -121,7 +164,7 @@ class Sitting:
         """The table as it stands in production, and those of its parts that must be made again."""
         assert table.name is not None
         name = table.name
-        then = find_shape(self.restored, name)
+        then = find_shape(self.restored, name, self._untrusted_then)
         if then is None:
             self._report(table).problem = "it is not in the restored copy: it was made after the recovery target"
             return []
@@ -129,7 +172,13 @@ class Sitting:
         here = find_relations(self.production, [(part.oid, part.schema, part.name) for part in tree])
         gone = [part for part in tree if part.oid not in here]
         ours = [part for part in gone if self._was_dropped(part, tree, name.database)]
-        self._remaking.relations += ours
+        if ours:
+            refused = self._remaking.why_not(ours, tree[0])
+            if refused is None:
+                self._remaking.relations += ours
+            else:
+                title = table.title if tree[0] in ours else f"{table.title}, partition {ours[0].name}"
+                self._report(table, title).problem = f"it is not made again: {refused}"
         found = []
         root = tree[0]
         if root in gone and root not in ours:
@@ -142,12 +191,13 @@ class Sitting:
             if len(gone) > len(ours):
                 report.notes.append("partitions that another transaction has dropped since are left alone")
             found.append((report, then, kept, name))
+        ours = [part for part in ours if part in self._remaking.relations]
         dropped = {part.oid for part in ours}
         for top in (part for part in ours if part.parent_oid not in dropped):
             report = self._report(table, table.title if top == root else f"{table.title}, partition {top.name}")
             report.is_made_again = True
             named = replace(name, oid=top.oid, schema=top.schema, name=top.name, kind=top.kind)
-            shape = find_shape(self.restored, named)
+            shape = find_shape(self.restored, named, self._untrusted_then)
             assert shape is not None
             found.append((report, shape, _below(top, ours), named))
         return found
@@ -163,16 +213,22 @@ class Sitting:
     def _lay(
         self, number: int, report: TableCopy, then: TableShape, relations: list[Relation], name: RelationName
     ) -> None:
-        now = find_shape(self.production, name)
+        # What is made again is seen by its own transaction alone, and reaches nothing that a lesser role has made.
+        source = self.production if report.is_made_again else self.reader
+        now = find_shape(source, name, {} if report.is_made_again else self._untrusted)
         if now is None:
             report.problem = "it is no ordinary table in production: a view or a temporary one has its name"
             return
         # The keys of a table that is made again come with its indexes, after its rows.
-        source = self.restored if report.is_made_again else self.production
-        links = read_foreign_keys(source, then.oid if report.is_made_again else now.oid)
+        links = (
+            read_foreign_keys(self.restored, then.oid)
+            if report.is_made_again
+            else read_foreign_keys(self.reader, now.oid)
+        )
         root = (name.schema, name.name) if report.is_made_again else None
+        uniques = read_unique_keys(source, now.oid)
         staged = Staged(
-            self.production, number, report, then, now, read_unique_keys(self.production, now.oid), links, root
+            self._ledger, self.reader, number, report, then, now, uniques, links, root, encoding=self._encoding
         )
         self._note_limits(staged, relations)
         if report.problem:
@@ -187,6 +243,11 @@ class Sitting:
 
     def _note_limits(self, staged: Staged, relations: list[Relation]) -> None:
         report, loss = staged.report, self._of.loss
+        if staged.then.untrusted is not None:
+            report.problem = f"planning on it in the restored copy would run {staged.then.untrusted} as superuser: the copy has no reader"
+            return
+        if not report.is_made_again:
+            self._note_rights(staged)
         acting = load_sql("recovery/list_row_triggers")
         for row in rows(self.production, acting.text, acting.values({"oid": staged.now.oid})):
             if row["is_rule"]:
@@ -214,7 +275,7 @@ class Sitting:
 
     def _note_missing(self, staged: Staged) -> None:
         report = staged.report
-        found = one(self.production, f"SELECT count(*) AS number FROM {staged.table} WHERE what = 'i'")["number"]
+        found = staged.ledger.count(staged.number, "what = 'i'")
         missing = report.loss.damage.deleted - found
         if missing > 0 and not report.is_made_again:
             report.notes.append(
@@ -222,36 +283,130 @@ class Sitting:
                 "or deleted and inserted more than once"
             )
 
+    def _note_rights(self, staged: Staged) -> None:
+        """With whose rights the rows would get in, and what stands against that."""
+        file = load_sql("recovery/find_writing_rights")
+        rights = one(self.reader, file.text, file.values({"oid": staged.now.oid}))
+        self._rights[staged.number] = rights
+        report, owner = staged.report, rights["owner"]
+        if staged.now.untrusted is not None:
+            report.notes.append(
+                f"planning on it would run {staged.now.untrusted}: it is read by COPY from end to end, which takes longer"
+            )
+        staged.has_policies = rights["has_policies"] and (rights["is_forced"] or rights["is_powerful"])
+        if staged.has_policies:
+            report.notes.append("row-level security holds for these rows as it does for the application")
+        if rights["is_powerful"]:
+            report.notes.append(
+                f"owner {owner} has more rights than tables: rows are written with INSERT and UPDATE alone"
+            )
+            return
+        damage = report.loss.damage
+        wanted = {"INSERT": "can_insert", "SELECT": "can_select"} | ({"UPDATE": "can_update"} if damage.updated else {})
+        lacking = [word for word, name in wanted.items() if not rights[name]]
+        if lacking:
+            report.problem = (
+                f"its owner {owner} has no {' and no '.join(lacking)} on it: GRANT it to the owner, then plan again"
+            )
+        elif not rights["can_stage"]:
+            report.problem = f"its owner {owner} may not enter its schema, or make temporary tables in {self._database}"
+
     # -- doing it
 
-    def write(self) -> None:
-        """All rows are in; only the COMMIT is missing."""
-        self._doing = "rows were inserted"
-        for group in insert_order(self._staged):
-            self._doing = f"rows of {', '.join(staged.report.table for staged in group)} were inserted"
-            insert_rows(self.production, group)
-        for staged in self._staged:
-            self._doing = f"rows of {staged.report.table} were set back"
-            set_rows_back(staged)
-        for staged in self._staged:
-            self._doing = f"{staged.report.table} was looked at again"
-            look_again(staged)
-            raise_sequences(staged, self.restored)
+    def stints(self) -> list[Stint]:
+        """Who writes what, in which order: parents first. Tables of several owners that need each other are left alone."""
+        order = insert_order([staged for staged in self._staged if not staged.report.is_made_again])
+        runs: list[tuple[str, bool, list[tuple[Staged, ...]]]] = []
+        for group in order:
+            owners = {self._rights[staged.number]["owner"] for staged in group}
+            if len(owners) > 1:
+                for staged in group:
+                    staged.report.problem = (
+                        "it and tables of another owner need each other's rows: no role may write both"
+                    )
+                continue
+            rights = self._rights[group[0].number]
+            if not runs or runs[-1][0] != rights["owner"]:
+                runs.append((rights["owner"], rights["is_powerful"], []))
+            runs[-1][2].append(tuple(group))
+        found = [
+            Stint(self._stint_name(n), owner, power, tuple(groups)) for n, (owner, power, groups) in enumerate(runs)
+        ]
+        again = insert_order([staged for staged in self._staged if staged.report.is_made_again])
+        if again or self._remaking.relations:
+            found.append(Stint(self._stint_name(len(found)), None, False, tuple(tuple(group) for group in again)))
+        return found
+
+    def _stint_name(self, number: int) -> str:
+        return f"{self._database} ({number + 1})" if number else self._database
+
+    def carry_out(self, stint: Stint, note_xid: Callable[[str, int], None]) -> int | None:
+        """The stint's rows are in production; the number of its transaction, None when there was nothing to do.
+
+        Raises:
+            SqlError, PlatformError: it was rolled back, or nobody knows.
+        """
+        if stint.owner is not None and not any(
+            staged.ledger.count(staged.number, "what <> 'o' AND reason IS NULL") for staged in stint.tables
+        ):
+            return None
+        self.reader.execute("ROLLBACK")
+        with self._writing(stint) as writer:
+            if stint.owner is not None:
+                self._doing = "the writer's transaction was begun"
+                writer.connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
+            titles = ", ".join(staged.report.table for staged in stint.tables)
+            self._doing = f"rows of {titles} were written"
+            self._begin_reading()
+            writing = Writing(writer, self._of.loss.damage_xids, self.restored, self.reader)
+            writing.write(stint.groups)
+            if stint.owner is None:
+                self._doing = "dropped tables were completed"
+                self._remaking.finish()
+            else:
+                writer.work_as()
+            self.reader.execute("ROLLBACK")
+            xid = int(one(writer.connection, "SELECT pg_catalog.pg_current_xact_id()::text AS xid")["xid"])
+            note_xid(stint.name, xid)
+            self._is_committing = True
+            self._doing = f"transaction {xid} was committed"
+            writer.connection.execute("COMMIT")
+            self._is_committing = False
+            self._finished.append(stint.name)
+        self._doing = f"{titles} was looked at again"
+        self._begin_reading()
+        for staged in stint.tables:
+            if not staged.report.is_made_again:
+                staged.recount(KEPT_OUT, NOT_SET_BACK, writing.ours)
             staged.fill_report()
-        self._doing = "dropped tables were completed"
-        self._remaking.finish()
-        self._doing = "deferred constraints and triggers were asked"
-        self.production.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        return xid
 
-    def xid(self) -> int:
-        """The transaction's number, with epoch."""
-        return int(one(self.production, "SELECT pg_catalog.pg_current_xact_id()::text AS xid")["xid"])
-
-    def commit(self, xid: int) -> None:
-        """It has happened."""
-        self._is_committing = True
-        self._doing = f"transaction {xid} was committed"
-        self.production.execute("COMMIT")
+    @contextmanager
+    def _writing(self, stint: Stint) -> Iterator[Writer]:
+        """Who writes it: the operator what is made again, else a role that was made for it."""
+        if stint.owner is None:
+            yield Writer(self.production, None)
+            return
+        tables = [staged.now for staged in stint.tables]
+        sequences = [
+            (one_.schema, one_.name)
+            for staged in stint.tables
+            for one_ in read_sequences(self.production, staged.now.oid)
+        ]
+        schemas = sorted(
+            {quote(schema) for schema, _ in [*((table.schema, table.name) for table in tables), *sequences]}
+        )
+        task = Task(
+            self._database,
+            stint.owner,
+            stint.is_powerful,
+            tuple(schemas),
+            quoted([(table.schema, table.name) for table in tables]),
+            quoted(sequences),
+        )
+        self._doing = "a role for the copy-back was made"
+        with self._of.writers.writing(task) as writer:
+            yield writer
 
 
 def _below(top: Relation, tree: list[Relation]) -> list[Relation]:

@@ -1,16 +1,18 @@
-"""Lost rows laid ready in temporary tables of production, where the server itself finds what speaks against each of them.
+"""Lost rows of one table, and what in production speaks against each of them; found by the reader, who can change nothing.
 
-The same statements serve a plan, whose transaction is rolled back, and the copying itself.
+Keys are looked up by operators where their types are PostgreSQL's own; else, and where nothing may be planned on the table, the table is
+read by COPY from end to end and compared as text. What cannot be told before (a key by an expression of the application's) the table
+itself refuses when the rows are written.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 
-from runbook.postgres.connect import Connection, one, quote, rows
+from runbook.postgres.connect import Connection, quote, rows
 from runbook.recovery.copybackplan import (
     CHANGED,
     EXISTS,
@@ -22,25 +24,58 @@ from runbook.recovery.copybackplan import (
     Conflict,
     TableCopy,
 )
+from runbook.recovery.ledger import Laid, Ledger
 from runbook.recovery.loss import Xids
 from runbook.recovery.lostrows import LostRow
-from runbook.recovery.rowstreams import copy_rows
+from runbook.recovery.rowstreams import Row, batches, copy_rows
 from runbook.recovery.tablelinks import ForeignKey, UniqueKey
-from runbook.recovery.tableshape import TableShape, content_hash, hash_query
+from runbook.recovery.tableshape import (
+    PLACE,
+    TableShape,
+    all_rows,
+    fetch_by_key,
+    hash_query,
+    rows_query,
+    text_of,
+)
 
 #: A name that no column of a user has.
 _ROW = quote("runbook row")
+#: The list of rows by their key.
+_KEY = "key"
+_TAKEN = "another row has the same value"
+
+
+def content_of(cells: Sequence[str | None]) -> str:
+    r"""Return the hash that `tableshape.content_hash` has for a row with these texts.
+
+    >>> content_of(["a", None]) == hashlib.md5(b"(a,)").hexdigest(), content_of(["x y", ""]) == hashlib.md5(b'("x y","")').hexdigest()
+    (True, True)
+    """
+    if not cells:
+        return hashlib.md5(b"", usedforsecurity=False).hexdigest()
+    text = "(" + ",".join(map(_quoted, cells)) + ")"
+    return hashlib.md5(text.encode("utf-8", "surrogateescape"), usedforsecurity=False).hexdigest()
+
+
+def _quoted(cell: str | None) -> str:
+    if cell is None:
+        return ""
+    if cell and not any(letter in '"\\(), \t\n\v\f\r' for letter in cell):
+        return cell
+    return '"' + cell.replace("\\", "\\\\").replace('"', '""') + '"'
 
 
 @dataclass
 class Staged:
-    """A table's lost rows in `pg_temp.back_<number>`, one column for each of `columns`, and what is known of each row.
+    """A table's lost rows in the ledger, one cell for each of `columns`.
 
-    `now` is the table in production, `then` in the restored copy. `what` is "i", "u" or "o" as LostRow has it; a row whose `reason` is
-    NULL is to be copied; `writer` is who wrote the row that stands there.
+    `now` is the table in production, `then` in the restored copy. `what` is "i", "u" or "o" as LostRow has it; a row without a reason
+    is to be copied. `reader` reads production; `encoding` is the database's.
     """
 
-    production: Connection
+    ledger: Ledger
+    reader: Connection
     number: int
     report: TableCopy
     then: TableShape
@@ -49,10 +84,17 @@ class Staged:
     foreigns: tuple[ForeignKey, ...]
     #: The partitioned table above it, where it is a partition that is made again.
     root: tuple[str, str] | None = None
+    encoding: str = "UTF8"
+    #: Row-level security holds for whoever writes.
+    has_policies: bool = False
+    #: Columns that the damage has changed in some row.
+    changed: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.columns = [name for name in self.then.columns if name in self.now.columns]
-        self.table = f"pg_temp.back_{self.number}"
+        self.plain = [
+            name for name in self.columns if name not in self.now.generated and name not in self.then.generated
+        ]
         self.key = next((unique for unique in self.uniques if self._is_key(unique)), None)
         what = [self.then.columns, self.now.columns, self.now.types, [asdict(key) for key in self.uniques]]
         links = [[key.name, key.parent_schema, key.parent_name, key.columns] for key in self.foreigns]
@@ -67,45 +109,19 @@ class Staged:
         """The columns that tell a row to people."""
         return [name for name in (self.now.key or self.then.key) if name in self.columns]
 
-    def cell(self, column: str) -> str:
-        """The staged column of that name."""
-        return f"c{self.columns.index(column)}"
+    def places(self, columns: Iterable[str]) -> list[int]:
+        """Where they stand in a row of the ledger."""
+        return [self.columns.index(name) for name in columns]
 
-    def execute(self, text: str, values: Sequence[object] = ()) -> None:
-        """A statement whose identifiers were quoted here."""
-        rows(self.production, text, values)
-
-    def same_key(self, staged: str = "b") -> str:
-        """The production's row `t` and the staged one have the same key."""
-        assert self.key is not None
-        # A key's expressions are its columns, quoted as they must be.
-        names = {quote(name): name for name in self.key.columns} | {name: name for name in self.key.columns}
-        return " AND ".join(
-            f"t.{quote(names[expression])} {operator} {staged}.{self.cell(names[expression])}"
-            for expression, operator in zip(self.key.expressions, self.key.operators, strict=True)
-        )
-
-    def same_content(self, columns: Iterable[str] | None = None) -> str:
-        """The production's row `t` says what the staged row `b` says; as text, since not every type can be compared."""
-        names = [name for name in (self.columns if columns is None else columns) if name not in self.now.generated]
-        compared = [f"t.{quote(name)}::text IS NOT DISTINCT FROM b.{self.cell(name)}::text" for name in names]
-        return " AND ".join(compared) or "true"
+    def places_now(self, columns: Iterable[str]) -> list[int]:
+        """Where they stand in a row of production."""
+        return [PLACE + self.now.columns.index(name) for name in columns]
 
     # -- laying ready
 
     def lay(self, lost: Iterable[LostRow]) -> None:
-        """The rows are in the temporary table; memory stays flat."""
-        cells = "".join(f", t.{quote(name)} AS {self.cell(name)}" for name in self.columns)
-        self.execute(
-            f"CREATE TEMPORARY TABLE {self.table} ON COMMIT DROP AS SELECT 0::bigint AS n, ''::text AS what, ''::text AS place, "
-            f"''::text AS reason, '0'::xid AS writer{cells} FROM {self.now.source} WITH NO DATA"
-        )
-        listed = ", ".join(["n", "what", "place", "reason", *map(self.cell, self.columns)])
-        statement = f"COPY {self.table} ({listed}) FROM STDIN"
-        with self.production.cursor() as cursor, cursor.copy(statement) as copy:
-            for number, row in enumerate(lost):
-                copy.write_row((number, row.what, row.place, row.reason, *row.cells))
-        self.execute(f"ANALYZE {self.table}")
+        """The rows are in the ledger; memory stays flat."""
+        self.ledger.lay(self.number, lost)
 
     # -- what speaks against a row
 
@@ -114,152 +130,294 @@ class Staged:
         if self.report.is_made_again:
             return
         if self.key is None:
-            self.execute(f"UPDATE {self.table} SET reason = $1 WHERE what = 'u' AND reason IS NULL", [NO_KEY])
+            found = [row for page in self._pages("what = 'u' AND reason IS NULL") for row in page]
+            self.ledger.speak(self.number, [(row.n, NO_KEY) for row in found])
             self._count_contents(restored)
-        else:
-            self._find_present()
-            self._find_changed(damage)
-        for unique in self.uniques:
-            if unique != self.key and set(unique.columns) <= set(self.columns):
+        self._look_up(damage)
+        for unique in self._others():
+            if not self._is_plain(unique):
                 self._find_clashes(unique)
 
-    def _find_present(self) -> None:
-        self.execute(
-            f"UPDATE {self.table} AS b SET reason = CASE WHEN {self.same_content()} THEN $1 ELSE coalesce(b.reason, $2) END "
-            f"FROM {self.now.source} WHERE b.what = 'i' AND {self.same_key()}",
-            [PRESENT, EXISTS],
+    def _pages(self, where: str) -> Iterator[list[Laid]]:
+        return self.ledger.pages(self.number, where)
+
+    def _others(self) -> list[UniqueKey]:
+        return [unique for unique in self.uniques if unique != self.key and set(unique.columns) <= set(self.columns)]
+
+    @staticmethod
+    def _is_plain(unique: UniqueKey) -> bool:
+        """Columns compared as they are: rows with NULL never clash, or that is left to the index itself."""
+        plain = [{quote(name), name} for name in unique.columns]
+        return (
+            not (unique.predicate or unique.is_exclusion)
+            and len(unique.expressions) == len(unique.columns)
+            and all(any(text in names for names in plain) for text in unique.expressions)
         )
 
-    def _find_changed(self, damage: Xids) -> None:
-        self.execute(
-            f"UPDATE {self.table} AS b SET writer = t.xmin, reason = CASE WHEN {self.same_content()} THEN $1 "
-            f"WHEN b.reason IS NULL AND NOT t.xmin = ANY ($3::text::xid[]) THEN $2 ELSE b.reason END "
-            f"FROM {self.now.source} WHERE b.what = 'u' AND {self.same_key()}",
-            [PRESENT, CHANGED, damage.literal()],
-        )
-        self.execute(
-            f"UPDATE {self.table} SET reason = $1 WHERE what = 'u' AND reason IS NULL AND writer IS NULL", [GONE]
-        )
+    def _look_up(self, damage: Xids) -> None:
+        """Rows of production with a lost row's key, or with its values in another key."""
+        keys = {} if self.key is None else {_KEY: list(self.key.columns)}
+        keys |= {unique.name: list(unique.columns) for unique in self._others() if self._is_plain(unique)}
+        if keys:
+            for name, columns in keys.items():
+                self.ledger.list_by(self.number, name, self.places(columns), "what <> 'o'")
+        if keys and all(self.now.may_compare(columns) for columns in keys.values()):
+            for name, columns in keys.items():
+                self._fetch(name, columns, damage)
+        elif keys:
+            for row in self._stream():
+                for name, columns in keys.items():
+                    values = [row[place] for place in self.places_now(columns)]
+                    if None not in values:
+                        found = self.ledger.get(self.number, self.ledger.listed(self.number, name, values))
+                        self._meet(name, [(laid, row) for laid in found], damage)
+        if self.key is not None:
+            unseen = f"what = 'u' AND writer IS NULL AND (reason IS NULL OR reason LIKE '{_TAKEN}%')"
+            gone = [row.n for page in self._pages(unseen) for row in page]
+            self.ledger.speak(self.number, [(n, GONE) for n in gone])
+
+    def _stream(self) -> Iterator[Row]:
+        if self.now.untrusted is not None:
+            return all_rows(self.reader, self.now)
+        return copy_rows(self.reader, rows_query(self.now))
+
+    def _fetch(self, name: str, columns: list[str], damage: Xids) -> None:
+        places = self.places(columns)
+        for page in self._pages("what <> 'o'"):
+            keyed: dict[tuple[str, ...], list[Laid]] = {}
+            for laid in page:
+                values = tuple(laid.cells[place] for place in places)
+                if None not in values:
+                    keyed.setdefault(tuple(value or "" for value in values), []).append(laid)
+            there = fetch_by_key(self.reader, self.now, columns, list(keyed)) if keyed else {}
+            self._meet(name, [(laid, row) for key, row in there.items() for laid in keyed[key]], damage)
+
+    def _meet(self, name: str, met: list[tuple[Laid, Row]], damage: Xids) -> None:
+        """Lost rows and the rows that have their key, or their values in another one."""
+        if name == _KEY:
+            self._meet_key(met, damage)
+            return
+        unique = next(one for one in self.uniques if one.name == name)
+        reasons = []
+        for laid, row in met:
+            if laid.reason is None and not self._is_itself(laid, row) and not self._gives_way(unique, row):
+                reasons.append((laid.n, f"{_TAKEN} in {unique.words}"))
+        self.ledger.speak(self.number, reasons)
+
+    def _is_itself(self, laid: Laid, row: Row) -> bool:
+        if self.key is None:
+            return False
+        own = [laid.cells[place] for place in self.places(self.key.columns)]
+        return laid.what == "u" and own == [row[place] for place in self.places_now(self.key.columns)]
+
+    def _gives_way(self, unique: UniqueKey, row: Row) -> bool:
+        """A deferrable key is checked when all rows have been set back: what such a row holds now, is free then."""
+        if not unique.is_deferrable or self.key is None:
+            return False
+        values = [row[place] for place in self.places_now(self.key.columns)]
+        found = self.ledger.get(self.number, self.ledger.listed(self.number, _KEY, values))
+        return any(one.what == "u" and one.reason is None for one in found)
+
+    def _meet_key(self, met: list[tuple[Laid, Row]], damage: Xids) -> None:
+        reasons, writers = [], []
+        for laid, row in met:
+            differing = self.differing(laid, row)
+            reason = laid.reason
+            if not differing:
+                reason = PRESENT
+            elif laid.what == "i":
+                reason = laid.reason or EXISTS
+            elif reason is None:
+                writer = row[0]
+                if writer is not None and int(writer) not in damage:
+                    reason = CHANGED
+                else:
+                    self.changed |= differing
+            if laid.what == "u":
+                # Who wrote it is not known where the table is read by COPY: whoever writes asks for it then.
+                writers.append((row[0] or "", self.number, laid.n))
+            if reason is not None:
+                reasons.append((laid.n, reason))
+        self.ledger.do("UPDATE row SET writer = ? WHERE t = ? AND n = ?", writers)
+        self.ledger.speak(self.number, reasons)
+
+    def differing(self, laid: Laid, row: Row) -> set[str]:
+        """The columns in which the row of production says something else; as text, since not every type can be compared."""
+        own, there = self.places(self.plain), self.places_now(self.plain)
+        return {
+            name for name, mine, theirs in zip(self.plain, own, there, strict=True) if laid.cells[mine] != row[theirs]
+        }
 
     def _find_clashes(self, unique: UniqueKey) -> None:
-        """Another row of production has what this row would bring."""
+        """Another row of production has what this row would bring, by an expression, a predicate or an exclusion constraint."""
+        names = list(unique.columns)
+        types = [self.now.types[name] for name in names]
+        is_ours = all(operator.startswith("OPERATOR(pg_catalog.") for operator in unique.operators)
+        if not (self.now.may_compare(names) and is_ours) or any(one.endswith("[]") for one in types):
+            self.report.notes.append(f"what {unique.words} refuses is only known when the rows are written")
+            return
         where = f" WHERE {unique.predicate}" if unique.predicate else ""
-        names = [quote(f"runbook k{number}") for number in range(len(unique.expressions))]
-        keys = ", ".join(
-            f"({expression}) AS {name}" for expression, name in zip(unique.expressions, names, strict=True)
-        )
-        cells = ", ".join(f"{self.cell(name)} AS {quote(name)}" for name in unique.columns)
+        keys = [quote(f"runbook k{number}") for number in range(len(unique.expressions))]
+        made = ", ".join(f"({text}) AS {key}" for text, key in zip(unique.expressions, keys, strict=True))
         match = " AND ".join(
-            f"(t.{name} {operator} s.{name}"
-            + (f" OR (t.{name} IS NULL AND s.{name} IS NULL))" if unique.nulls_equal else ")")
-            for operator, name in zip(unique.operators, names, strict=True)
+            f"(t.{key} {operator} s.{key}"
+            + (f" OR (t.{key} IS NULL AND s.{key} IS NULL))" if unique.nulls_equal else ")")
+            for operator, key in zip(unique.operators, keys, strict=True)
         )
-        itself = f" AND NOT (b.what = 'u' AND {self.same_key()})" if self.key is not None else ""
-        if unique.is_deferrable and self.key is not None:
-            # It is checked when all rows have been set back: what a row to be set back holds now, is free then.
-            itself += (
-                f" AND NOT (b.what = 'u' AND EXISTS (SELECT FROM {self.table} AS o WHERE o.what = 'u' AND o.reason IS NULL "
-                f"AND {self.same_key('o')}))"
-            )
-        self.execute(
-            f"UPDATE {self.table} AS b SET reason = $1 FROM "
-            f"(SELECT {_ROW}, {keys} FROM (SELECT n AS {_ROW}, {cells} FROM {self.table} WHERE what <> 'o' AND reason IS NULL) AS x{where}) AS s "
-            f"JOIN (SELECT t.*, {keys} FROM {self.now.source}{where}) AS t ON {match} "
-            f"WHERE b.n = s.{_ROW}{itself}",
-            [f"another row has the same value in {unique.words}"],
+        arrays = "".join(f", pg_catalog.unnest(${number}::{one}[])" for number, one in enumerate(types, 2))
+        own_key = [text_of(f"t.{quote(name)}") for name in (self.key.columns if self.key else ())]
+        query = (
+            f"SELECT s.{_ROW} AS n, ARRAY[{', '.join(own_key)}]::text[] AS key FROM (SELECT x.{_ROW}, {made} FROM "
+            f"ROWS FROM (pg_catalog.unnest($1::int8[]){arrays}) AS x ({', '.join([_ROW, *map(quote, names)])}){where}) AS s "
+            f"JOIN (SELECT t.*, {made} FROM {self.now.source}{where}) AS t ON {match}"
         )
+        places = self.places(names)
+        own_places = self.places(self.key.columns) if self.key else []
+        for page in self._pages("what <> 'o' AND reason IS NULL"):
+            laid = {row.n: row for row in page}
+            columns = [[row.cells[place] for row in page] for place in places]
+            reasons = []
+            for met in rows(self.reader, query, [list(laid), *columns]):
+                row = laid[met["n"]]
+                if row.what == "u" and met["key"] == [row.cells[place] for place in own_places]:
+                    continue
+                if unique.is_deferrable and any(
+                    one.what == "u" and one.reason is None
+                    for one in self.ledger.get(self.number, self.ledger.listed(self.number, _KEY, met["key"]))
+                ):
+                    continue
+                reasons.append((row.n, f"{_TAKEN} in {unique.words}"))
+            self.ledger.speak(self.number, reasons)
+
+    # -- without a key
 
     def _count_contents(self, restored: Connection) -> None:
-        """Without a key: no more rows of one content come back than there were, less those that others deleted."""
-        counts = f"pg_temp.counts_{self.number}"
-        self.execute(f"CREATE TEMPORARY TABLE {counts} (content text, times bigint) ON COMMIT DROP")
-        plain = [name for name in self.columns if name not in self.now.generated]
-        statement = f"COPY {counts} FROM STDIN"
-        with self.production.cursor() as cursor, cursor.copy(statement) as copy:
-            for row in copy_rows(restored, hash_query(self.then, plain)):
-                copy.write_row(row)
-        self.execute(f"ANALYZE {counts}")
-        staged = f"(SELECT {', '.join(['n', 'what', 'reason', *(f'{self.cell(name)} AS {quote(name)}' for name in plain)])} FROM {self.table}) AS t"
-        self.execute(
-            f"WITH mine AS (SELECT n, content, row_number() OVER (PARTITION BY content ORDER BY n) AS nth FROM "
-            f"(SELECT t.n, {content_hash(plain)} AS content FROM {staged} WHERE t.what = 'i' AND t.reason IS NULL) AS a), "
-            f"theirs AS (SELECT {content_hash(plain)} AS content, count(*) AS times FROM {staged} WHERE t.what = 'o' GROUP BY 1), "
-            f"there AS (SELECT {content_hash(plain)} AS content, count(*) AS times FROM {self.now.source} GROUP BY 1) "
-            f"UPDATE {self.table} AS b SET reason = $1 FROM mine LEFT JOIN {counts} AS c USING (content) "
-            "LEFT JOIN theirs USING (content) LEFT JOIN there USING (content) WHERE b.n = mine.n "
-            "AND mine.nth > coalesce(c.times, 0) - coalesce(theirs.times, 0) - coalesce(there.times, 0)",
-            [SAME_CONTENT],
-        )
-
-    def find_orphans(self, staged: Sequence[Staged]) -> int:
-        """Rows whose parent is neither there nor coming back have their reason; how many they are. Again, until there are none more."""
-        found = 0
-        for link in self.foreigns:
-            if not set(link.columns) <= set(self.columns):
-                continue
-            pairs = list(zip(link.columns, link.parent_columns, link.operators, strict=True))
-            there = " AND ".join(f"p.{quote(theirs)} {operator} b.{self.cell(own)}" for own, theirs, operator in pairs)
-            given = " AND ".join(f"b.{self.cell(own)} IS NOT NULL" for own in link.columns)
-            coming = down = ""
-            for other in staged:
-                is_parent = (link.parent_schema, link.parent_name) in ((other.now.schema, other.now.name), other.root)
-                if is_parent and set(link.parent_columns) <= set(other.columns):
-                    same = " AND ".join(
-                        f"p.{other.cell(theirs)} {operator} b.{self.cell(own)}" for own, theirs, operator in pairs
-                    )
-                    coming += f" AND NOT EXISTS (SELECT FROM {other.table} AS p WHERE p.what = 'i' AND p.reason IS NULL AND {same})"
-                    down = same if other is self else down
-            orphaned = f"b.what <> 'o' AND b.reason IS NULL AND {given} AND NOT EXISTS (SELECT FROM {link.parent} WHERE {there})"
-            lost = f"SELECT b.n FROM {self.table} AS b WHERE {orphaned}{coming}"
-            if down:
-                # A tree's whole branch at once: a chain may be as long as the table.
-                self._index(link.columns)
-                lost += (
-                    f" UNION SELECT b.n FROM lost JOIN {self.table} AS p ON p.n = lost.n AND p.what = 'i' "
-                    f"JOIN {self.table} AS b ON {down} AND {orphaned}"
-                )
-            counted = one(
-                self.production,
-                f"WITH RECURSIVE lost (n) AS ({lost}), said AS (UPDATE {self.table} AS b SET reason = $1 FROM lost "
-                "WHERE b.n = lost.n RETURNING 1) SELECT count(*) AS number FROM said",
-                [
-                    f"the row that {link.name} ({', '.join(link.columns)}) points to is gone from {link.parent_schema}.{link.parent_name}"
-                ],
+        """No more rows of one content come back than there were, less those that others deleted."""
+        places = self.places(self.plain)
+        for page in self._pages("what IN ('i', 'o')"):
+            given = [(self.number, content_of([row.cells[place] for place in places]), row.what == "o") for row in page]
+            self.ledger.do(
+                "INSERT INTO content (t, hash, others) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET others = others + excluded.others",
+                given,
             )
-            found += counted["number"]
-        return found
+        self._tally("past", restored, self.then)
+        self._tally("there", self.reader, self.now)
+        room = {}
+        for page in self._pages("what = 'i' AND reason IS NULL"):
+            reasons = []
+            for row in page:
+                hash_ = content_of([row.cells[place] for place in places])
+                if hash_ not in room:
+                    past, others, there = self.ledger.ask(
+                        "SELECT past, others, there FROM content WHERE t = ? AND hash = ?", [self.number, hash_]
+                    )[0]
+                    room[hash_] = past - others - there
+                room[hash_] -= 1
+                if room[hash_] < 0:
+                    reasons.append((row.n, SAME_CONTENT))
+            self.ledger.speak(self.number, reasons)
 
-    def _index(self, columns: Sequence[str]) -> None:
-        """Rows are found by their number and by these columns; once is enough."""
-        for name, listed in (("n", "n"), ("c".join(map(self.cell, columns)), ", ".join(map(self.cell, columns)))):
-            self.execute(f"CREATE INDEX IF NOT EXISTS back_{self.number}_{name} ON {self.table} ({listed})")
+    def _tally(self, side: str, connection: Connection, shape: TableShape) -> None:
+        """How often each of the lost contents stands in the table."""
+        self.ledger.do(f"UPDATE content SET {side} = 0 WHERE t = ?", [(self.number,)])
+        counted: Iterator[tuple[str | None, int]]
+        if shape.untrusted is None and self.encoding == "UTF8":
+            counted = ((row[0], int(row[1] or 0)) for row in copy_rows(connection, hash_query(shape, self.plain)))
+        else:
+            places = [PLACE + shape.columns.index(name) for name in self.plain]
+            stream = all_rows(connection, shape) if shape.untrusted else copy_rows(connection, rows_query(shape))
+            counted = ((content_of([row[place] for place in places]), 1) for row in stream)
+        for part in batches(counted):
+            self.ledger.do(
+                f"UPDATE content SET {side} = {side} + ? WHERE t = ? AND hash = ?",
+                [(number, self.number, hash_) for hash_, number in part],
+            )
 
     # -- what came of it
+
+    def recount(self, kept: str, not_set_back: str, ours: set[str]) -> None:
+        """After the commit, by the reader: rows that are not in have a reason; rows that are not as they were are in the notes.
+
+        Args:
+            kept, not_set_back: the reasons for rows that did not get in, or were not set back.
+            ours: transactions (and their parts) that wrote.
+        """
+        if self.key is None:
+            self._recount_contents(kept)
+            return
+        altered = 0
+        columns = list(self.key.columns)
+        if self.now.may_compare(columns):
+            places = self.places(columns)
+            for page in self._pages("what <> 'o' AND reason IS NULL"):
+                keyed = {tuple(row.cells[place] or "" for place in places): row for row in page}
+                there = fetch_by_key(self.reader, self.now, columns, list(keyed))
+                altered += self._see([(keyed[key], row) for key, row in there.items()], ours)
+        else:
+            for row in self._stream():
+                values = [row[place] for place in self.places_now(columns)]
+                found = self.ledger.get(self.number, self.ledger.listed(self.number, _KEY, values))
+                altered += self._see([(laid, row) for laid in found if laid.reason is None and laid.what != "o"], ours)
+        for page in self._pages("what <> 'o' AND reason IS NULL AND found = 0"):
+            self.ledger.speak(self.number, [(row.n, kept if row.what == "i" else not_set_back) for row in page])
+        if altered:
+            self.report.notes.append(
+                f"{altered:,} rows are not quite as they were: a trigger changed them on their way in"
+            )
+
+    def _see(self, met: list[tuple[Laid, Row]], ours: set[str]) -> int:
+        """Rows that are in are noted as found; how many of them say something else."""
+        altered, found = 0, []
+        for laid, row in met:
+            differs = bool(self.differing(laid, row))
+            if (row[0] in ours) if row[0] is not None else not differs:
+                found.append((self.number, laid.n))
+                altered += differs
+        self.ledger.do("UPDATE row SET found = 1 WHERE t = ? AND n = ?", found)
+        return altered
+
+    def _recount_contents(self, kept: str) -> None:
+        before = {
+            row[0]: row[1] for row in self.ledger.ask("SELECT hash, there FROM content WHERE t = ?", [self.number])
+        }
+        self._tally("there", self.reader, self.now)
+        got = {
+            row[0]: row[1] - before[row[0]]
+            for row in self.ledger.ask("SELECT hash, there FROM content WHERE t = ?", [self.number])
+        }
+        places = self.places(self.plain)
+        for page in self._pages("what = 'i' AND reason IS NULL"):
+            reasons = []
+            for row in page:
+                hash_ = content_of([row.cells[place] for place in places])
+                got[hash_] = got.get(hash_, 0) - 1
+                if got[hash_] < 0:
+                    reasons.append((row.n, kept))
+            self.ledger.speak(self.number, reasons)
 
     def fill_report(self) -> None:
         """The report has the numbers, the reasons and the first conflicts."""
         report = self.report
         report.insert = report.set_back = report.present = 0
         report.reasons, report.conflicts = {}, []
-        for row in rows(
-            self.production,
-            f"SELECT what, reason, count(*) AS number FROM {self.table} WHERE what <> 'o' GROUP BY what, reason",
-        ):
-            if row["reason"] is None and row["what"] == "i":
-                report.insert = row["number"]
-            elif row["reason"] is None:
-                report.set_back = row["number"]
-            elif row["reason"] == PRESENT:
-                report.present += row["number"]
+        counted = self.ledger.ask(
+            "SELECT what, reason, count(*) FROM row WHERE t = ? AND what <> 'o' GROUP BY what, reason", [self.number]
+        )
+        for what, reason, number in counted:
+            if reason is None and what == "i":
+                report.insert = number
+            elif reason is None:
+                report.set_back = number
+            elif reason == PRESENT:
+                report.present += number
             else:
-                report.reasons[row["reason"]] = report.reasons.get(row["reason"], 0) + row["number"]
+                report.reasons[reason] = report.reasons.get(reason, 0) + number
         key = self.key_columns
-        texts = ", ".join(f"{self.cell(name)}::text" for name in key)
-        for row in rows(
-            self.production,
-            f"SELECT reason, place, ARRAY[{texts}]::text[] AS key FROM {self.table} "
-            f"WHERE what <> 'o' AND reason <> $1 ORDER BY n LIMIT {LISTED}",
-            [PRESENT],
-        ):
-            values = dict(zip(key, row["key"], strict=True))
-            report.conflicts.append(Conflict(report.table, values, row["place"], row["reason"]))
+        places = self.places(key)
+        for page in self._pages("what <> 'o' AND reason IS NOT NULL"):
+            for row in page:
+                if len(report.conflicts) == LISTED:
+                    return
+                if row.reason is not None and row.reason != PRESENT:
+                    values = dict(zip(key, (row.cells[place] for place in places), strict=True))
+                    report.conflicts.append(Conflict(report.table, values, row.place, row.reason))

@@ -1,17 +1,29 @@
-"""Staged rows written to production's tables: what triggers, constraints and other transactions say to it, counts."""
+"""Lost rows written to production's tables, in the session of a role without rights: what triggers and constraints say to it, counts.
+
+The rows lie in temporary tables of that session. Each statement has a savepoint: where something refuses, halves are tried, down to the
+row, which is listed. The session's role is set before every statement, and constraints are immediate, so that nothing waits for COMMIT.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-from runbook.postgres.connect import Connection, one, quote
-from runbook.recovery.copybackplan import KEPT_OUT, NOT_SET_BACK
+from runbook.postgres.connect import Connection, SqlError, one, quote
 from runbook.recovery.copystage import Staged
+from runbook.recovery.loss import Xids
+from runbook.recovery.tablelinks import Sequence as OwnedSequence
 from runbook.recovery.tablelinks import in_order, read_sequences
+from runbook.recovery.writers import Writer
+
+#: Classes of errors that are not the row's: the server or the session cannot go on, or somebody holds a lock.
+_NOT_THE_ROWS = ("08", "40", "53", "55", "57", "58", "XX")
+#: So many rows of a table are refused one by one; after that, what is refused together is listed together.
+_ONE_BY_ONE = 500
 
 
 def insert_order(staged: Sequence[Staged]) -> list[list[Staged]]:
-    """The tables, parents first; those whose foreign keys go in a circle together."""
+    """Return the tables, parents first; those whose foreign keys go in a circle together."""
     numbers = {(one.now.schema, one.now.name): one.number for one in staged}
     numbers |= {one.root: one.number for one in staged if one.root is not None and one.root not in numbers}
     parents = {
@@ -26,112 +38,202 @@ def insert_order(staged: Sequence[Staged]) -> list[list[Staged]]:
     return [[by_number[number] for number in group] for group in in_order(parents)]
 
 
-def insert_rows(production: Connection, group: Sequence[Staged]) -> None:
-    """The group's rows are in their tables. In one statement: foreign keys are looked at when it ends, so rows may need each other.
+@dataclass
+class Writing:
+    """The rows of some tables on their way in. `ours` are the transaction's parts that wrote, as xmin shows them."""
 
-    Raises:
-        SqlError: a constraint or a trigger refuses.
-    """
-    parts = [f"i{table.number} AS ({_insert(table)} RETURNING 1)" for table in group]
-    counts = ", ".join(f"(SELECT count(*) FROM i{table.number}) AS i{table.number}" for table in group)
-    inserted = one(production, f"WITH {', '.join(parts)} SELECT {counts}")
-    for table in group:
-        if table.key is None and not table.report.is_made_again:
-            planned = one(
-                production, f"SELECT count(*) AS number FROM {table.table} WHERE what = 'i' AND reason IS NULL"
-            )["number"]
-            missing = planned - inserted[f"i{table.number}"]
-            if missing:
-                # Which ones cannot be told without a key.
-                table.execute(
-                    f"UPDATE {table.table} SET reason = $1 WHERE n IN "
-                    f"(SELECT n FROM {table.table} WHERE what = 'i' AND reason IS NULL ORDER BY n DESC LIMIT $2)",
-                    [KEPT_OUT, missing],
+    writer: Writer
+    damage: Xids
+    restored: Connection
+    reader: Connection
+    ours: set[str] = field(default_factory=set)
+    _refused: int = 0
+
+    @property
+    def _connection(self) -> Connection:
+        return self.writer.connection
+
+    def write(self, groups: Sequence[Sequence[Staged]]) -> None:
+        """All rows that nothing refuses are in; those that something refuses have its words as their reason.
+
+        Raises:
+            SqlError: the server cannot go on, or a lock is held.
+        """
+        self._execute("CREATE TEMPORARY TABLE runbook_part (n int)")
+        for group in groups:
+            for table in group:
+                self._lay(table)
+        # Only now: what was laid ready was read with our own settings.
+        self.writer.take_settings()
+        self._execute("SET CONSTRAINTS ALL IMMEDIATE")
+        for group in groups:
+            self._insert(group)
+        for table in (table for group in groups for table in group):
+            self._set_back(table)
+            self._raise_sequences(table)
+            table.report.notes += [note for note in self.writer.notes if note not in table.report.notes]
+
+    def _execute(self, statement: str) -> int:
+        self.writer.work_as()
+        return self._connection.execute(statement.encode()).rowcount
+
+    @staticmethod
+    def _name(table: Staged) -> str:
+        return f"pg_temp.back_{table.number}"
+
+    def _cell(self, table: Staged, column: str) -> str:
+        return f"c{table.columns.index(column)}"
+
+    def _lay(self, table: Staged) -> None:
+        kept = [name for name in table.columns if name in table.plain]
+        columns = "".join(f", {self._cell(table, name)} {table.now.types[name]}" for name in kept)
+        self._execute(
+            f"CREATE TEMPORARY TABLE back_{table.number} (n bigint PRIMARY KEY, what text, writer xid{columns})"
+        )
+        listed = ", ".join(["n", "what", "writer", *(self._cell(table, name) for name in kept)])
+        places = table.places(kept)
+        with (
+            self._connection.cursor() as cursor,
+            cursor.copy(f"COPY {self._name(table)} ({listed}) FROM STDIN".encode()) as copy,
+        ):
+            for page in table.ledger.pages(table.number, "what <> 'o' AND reason IS NULL"):
+                for row in page:
+                    copy.write_row((row.n, row.what, row.writer or None, *(row.cells[place] for place in places)))
+        self._execute(f"ANALYZE {self._name(table)}")
+
+    # -- trying
+
+    def _try(self, statement: str) -> str | None:
+        """The statement has run; or nothing of it has, and these are the server's words."""
+        self._connection.execute("SAVEPOINT part")
+        try:
+            self._execute(statement)
+            self.writer.work_as()
+            part = one(self._connection, "INSERT INTO pg_temp.runbook_part VALUES (1) RETURNING xmin::text AS xid")
+            self.ours.add(part["xid"])
+            self._connection.execute("RELEASE part")
+        except SqlError as problem:
+            if self._connection.closed or (problem.sqlstate or "XX")[:2] in _NOT_THE_ROWS:
+                raise
+            self._connection.execute("ROLLBACK TO part")
+            self._connection.execute("RELEASE part")
+            return _words(problem)
+        return None
+
+    def _try_rows(self, table: Staged, what: str, statement: str) -> int:
+        """The statement, with `{rows}` for which of the rows, has run for all that nothing refuses; how many are left out.
+
+        Rows of a table that points to itself may need each other: what was left out is tried again as long as that helps.
+        """
+        numbers = [
+            row.n for page in table.ledger.pages(table.number, f"what = '{what}' AND reason IS NULL") for row in page
+        ]
+        while numbers:
+            left: dict[int, str] = {}
+            self._refused = 0
+            self._halve(statement, numbers, left)
+            again = len(left) < len(numbers) and any(link.parent_name == table.now.name for link in table.foreigns)
+            if not (left and again):
+                table.ledger.speak(table.number, left.items())
+                return len(left)
+            numbers = sorted(left)
+        return 0
+
+    def _halve(self, statement: str, numbers: list[int], left: dict[int, str]) -> None:
+        among = f"b.n BETWEEN {numbers[0]} AND {numbers[-1]}"
+        if len(numbers) < numbers[-1] - numbers[0] + 1:
+            among += f" AND b.n = ANY ('{{{','.join(map(str, numbers))}}}'::pg_catalog.int8[])"
+        said = self._try(statement.replace("{rows}", among))
+        if said is None:
+            return
+        if len(numbers) == 1 or self._refused >= _ONE_BY_ONE:
+            self._refused += len(numbers)
+            left.update(dict.fromkeys(numbers, f"the table refuses it: {said}"))
+            return
+        middle = len(numbers) // 2
+        self._halve(statement, numbers[:middle], left)
+        self._halve(statement, numbers[middle:], left)
+
+    # -- rows
+
+    def _insert(self, group: Sequence[Staged]) -> None:
+        if len(group) == 1:
+            self._try_rows(group[0], "i", self._insertion(group[0]))
+            return
+        # In one statement: foreign keys are looked at when it ends, so rows may need each other.
+        parts = ", ".join(f"i{table.number} AS ({self._insertion(table)})" for table in group)
+        said = self._try(f"WITH {parts} SELECT 1".replace("{rows}", "true"))
+        if said is not None:
+            for table in group:
+                rows = [
+                    row.n for page in table.ledger.pages(table.number, "what = 'i' AND reason IS NULL") for row in page
+                ]
+                table.ledger.speak(
+                    table.number, [(n, f"the tables that need each other refuse it: {said}") for n in rows]
                 )
 
+    def _insertion(self, table: Staged) -> str:
+        target = f"{quote(table.now.schema)}.{quote(table.now.name)}"
+        into = ", ".join(map(quote, table.plain))
+        cells = ", ".join(f"b.{self._cell(table, name)}" for name in table.plain)
+        where = f"FROM {self._name(table)} AS b WHERE b.what = 'i' AND {{rows}}"
+        if not table.plain:
+            return f"INSERT INTO {target} SELECT {where}"
+        # A deferrable key cannot be asked ahead of an insert; with policies, a row that the role does not see would be passed over.
+        is_asked = not any(unique.is_deferrable for unique in table.uniques) and not table.has_policies
+        clause = " ON CONFLICT DO NOTHING" if is_asked else ""
+        return f"INSERT INTO {target} ({into}) OVERRIDING SYSTEM VALUE SELECT {cells} {where} ORDER BY b.n{clause}"
 
-def _insert(table: Staged) -> str:
-    names = [name for name in table.columns if name not in table.now.generated]
-    into = ", ".join(map(quote, names))
-    cells = ", ".join(map(table.cell, names))
-    if not names:
-        return f"INSERT INTO {_target(table)} SELECT FROM {table.table} WHERE what = 'i' AND reason IS NULL"
-    # A deferrable key cannot be asked ahead of an insert.
-    clause = "" if any(unique.is_deferrable for unique in table.uniques) else " ON CONFLICT DO NOTHING"
-    return (
-        f"INSERT INTO {_target(table)} ({into}) OVERRIDING SYSTEM VALUE SELECT {cells} FROM {table.table} "
-        f"WHERE what = 'i' AND reason IS NULL ORDER BY n{clause}"
-    )
-
-
-def _target(table: Staged) -> str:
-    return f"{quote(table.now.schema)}.{quote(table.now.name)}"
-
-
-def set_rows_back(table: Staged) -> None:
-    """Rows that the damage changed have their old values again, in the columns that it changed.
-
-    Raises:
-        SqlError: a constraint or a trigger refuses.
-    """
-    if table.key is None:
-        return
-    wanted = "b.what = 'u' AND b.reason IS NULL"
-    candidates = [
-        name
-        for name in table.columns
-        if name not in table.now.generated and name not in table.now.always and name not in table.now.key
-    ]
-    if not candidates:
-        return
-    differing = ", ".join(
-        f"coalesce(bool_or(t.{quote(name)}::text IS DISTINCT FROM b.{table.cell(name)}::text), false) AS {table.cell(name)}"
-        for name in candidates
-    )
-    differs = one(
-        table.production,
-        f"SELECT {differing} FROM {table.table} AS b JOIN {table.now.source} ON {table.same_key()} WHERE {wanted}",
-    )
-    changed = [name for name in candidates if differs[table.cell(name)]]
-    if not changed:
-        return
-    # A partitioned table is updated with its partitions, another one without its heirs.
-    sets = ", ".join(f"{quote(name)} = b.{table.cell(name)}" for name in changed)
-    table.execute(
-        f"UPDATE {table.now.source} SET {sets} FROM {table.table} AS b WHERE {wanted} AND {table.same_key()} AND t.xmin = b.writer"
-    )
-
-
-def look_again(table: Staged) -> None:
-    """Rows that did not get in have a reason; rows that are not as they were are in the notes."""
-    if table.key is None:
-        return
-    ours = f"SELECT FROM {table.now.source} WHERE {table.same_key()} AND t.xmin = (SELECT pg_catalog.pg_current_xact_id()::xid)"
-    for what, reason in (("i", KEPT_OUT), ("u", NOT_SET_BACK)):
-        table.execute(
-            f"UPDATE {table.table} AS b SET reason = $1 WHERE b.what = $2 AND b.reason IS NULL AND NOT EXISTS ({ours})",
-            [reason, what],
+    def _set_back(self, table: Staged) -> None:
+        """Rows that the damage changed have their old values again, in the columns that it changed."""
+        if table.key is None:
+            return
+        changed = [
+            name
+            for name in table.plain
+            if name in table.changed and name not in table.now.always and name not in table.now.key
+        ]
+        if not changed:
+            return
+        names = {quote(name): name for name in table.key.columns} | {name: name for name in table.key.columns}
+        same = " AND ".join(
+            f"t.{quote(names[text])} {operator} b.{self._cell(table, names[text])}"
+            for text, operator in zip(table.key.expressions, table.key.operators, strict=True)
         )
-    altered = one(
-        table.production,
-        f"SELECT count(*) AS number FROM {table.table} AS b JOIN {table.now.source} ON {table.same_key()} "
-        f"WHERE b.what <> 'o' AND b.reason IS NULL AND NOT ({table.same_content()})",
-    )["number"]
-    if altered:
-        table.report.notes.append(
-            f"{altered:,} rows are not quite as they were: a trigger changed them on their way in"
+        # A partitioned table is updated with its partitions, another one without its heirs.
+        sets = ", ".join(f"{quote(name)} = b.{self._cell(table, name)}" for name in changed)
+        written = (
+            f"(t.xmin = b.writer OR b.writer IS NULL AND t.xmin = ANY ('{self.damage.literal()}'::pg_catalog.xid[]))"
         )
+        statement = (
+            f"UPDATE {table.now.source} SET {sets} FROM {self._name(table)} AS b "
+            f"WHERE b.what = 'u' AND {{rows}} AND {same} AND {written}"
+        )
+        self._try_rows(table, "u", statement)
+
+    def _raise_sequences(self, table: Staged) -> None:
+        """The table's sequences are not behind those of the restored copy. Like every use of a sequence it is not rolled back."""
+        then = {sequence.column: sequence for sequence in read_sequences(self.restored, table.then.oid)}
+        source = self._connection if table.report.is_made_again else self.reader
+        for now in read_sequences(source, table.now.oid):
+            was = then.get(now.column)
+            if was is None or was.last_value is None or not _is_behind(now, was.last_value):
+                continue
+            name = f"{quote(now.schema)}.{quote(now.name)}".replace("'", "''")
+            said = self._try(f"SELECT pg_catalog.setval('{name}'::pg_catalog.regclass, {was.last_value})")
+            table.report.notes.append(
+                f"sequence {now.name} set to {was.last_value:,}, as it was"
+                if said is None
+                else f"sequence {now.name} is behind, and was not set to {was.last_value:,}: {said}"
+            )
 
 
-def raise_sequences(table: Staged, restored: Connection) -> None:
-    """The table's sequences are not behind those of the restored copy. Like every use of a sequence it is not rolled back."""
-    then = {sequence.column: sequence for sequence in read_sequences(restored, table.then.oid)}
-    for now in read_sequences(table.production, table.now.oid):
-        was = then.get(now.column)
-        if was is None or was.last_value is None:
-            continue
-        is_behind = now.last_value is None or (was.last_value - now.last_value) * now.increment > 0
-        if is_behind:
-            sequence = f"{quote(now.schema)}.{quote(now.name)}"
-            table.execute("SELECT pg_catalog.setval($1::regclass, $2)", [sequence, was.last_value])
-            table.report.notes.append(f"sequence {now.name} set to {was.last_value:,}, as it was")
+def _is_behind(now: OwnedSequence, last_value: int) -> bool:
+    return now.last_value is None or (last_value - now.last_value) * now.increment > 0
+
+
+def _words(problem: SqlError) -> str:
+    """In the server's words but for its details, which hold the row's values."""
+    said = (problem.diag.message_primary or str(problem)).strip().splitlines()
+    name = f" ({problem.diag.constraint_name})" if problem.diag.constraint_name else ""
+    return (said[0] if said else "refused") + name

@@ -7,7 +7,7 @@ WAL proves that something still writes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +157,18 @@ class LockDown:
     def list_open(self) -> Done:
         """What a closed pg_hba.conf does not stop, and who follows this server: rows of kind, name, database, who, writes, to do."""
         return list_open(self.server) if self.server.is_up() else Done()
+
+    def let_in(self, role: str, databases: Sequence[str]) -> None:
+        """The role may log in to these databases with its password, from where we come; besides us, nobody else. Safe twice.
+
+        Raises:
+            PlatformError: the database is not closed by this run.
+        """
+        self._closing.let_in(role, databases)
+
+    def shut_out(self, role: str) -> None:
+        """It may not any more. Safe twice, and when the database is open again."""
+        self._closing.shut_out(role)
 
     # -- WAL
 

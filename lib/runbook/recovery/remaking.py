@@ -2,6 +2,9 @@
 
 In three parts: the tables themselves with sequences, defaults, comments and grants; then their rows; then keys, indexes, triggers,
 policies, foreign keys in both directions, and the views that went with them.
+
+All that runs as superuser: making an index, a key or a check runs functions that they name. So only those tables are made again whose
+definition reaches no function of a lesser role; the others are named, to be made again by hand.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from dataclasses import dataclass, field
 from runbook.errors import PlatformError
 from runbook.outside import commands
 from runbook.outside.commands import OsUser
+from runbook.postgres import closure
 from runbook.postgres.connect import Connection, SqlError, quote, rows
 from runbook.postgres.connect import one as only
 from runbook.postgres.sqlfiles import load_sql
@@ -82,12 +86,16 @@ class SchemaDump:
 
 @dataclass
 class Remaking:
-    """What is to be made again in one database. `tops` are dropped tables whose parent, if they have one, is still there."""
+    """What is to be made again in one database. `tops` are dropped tables whose parent, if they have one, is still there.
+
+    `untrusted` are relations of production that may not be planned on, as `closure.untrusted` lists them.
+    """
 
     database: str
     dump: SchemaDump
     production: Connection
     restored: Connection
+    untrusted: Mapping[int, str] = field(default_factory=dict)
     relations: list[Relation] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     _post: list[Entry] = field(default_factory=list)
@@ -97,6 +105,31 @@ class Remaking:
     def tops(self) -> list[Relation]:
         dropped = {relation.oid for relation in self.relations}
         return [relation for relation in self.relations if relation.parent_oid not in dropped]
+
+    def why_not(self, relations: list[Relation], root: Relation) -> str | None:
+        """Return why these must not be made again by a superuser; None: they may be.
+
+        Args:
+            root: the topmost table above them, or the table itself.
+        """
+        odd = rows(self.restored, load_sql("recovery/find_odd_names").text)
+        if odd:
+            return f"the name {odd[0]['name']!r} has a control character, and a script with it cannot be trusted"
+        then = closure.untrusted(self.restored)
+        file = load_sql("recovery/list_run_functions")
+        oids = [relation.oid for relation in relations]
+        computed = {row["oid"]: row["name"] for row in rows(self.restored, file.text, file.values({"oids": oids}))}
+        for relation in relations:
+            if reached := then.get(relation.oid) or computed.get(relation.oid):
+                return f"making {relation.title} would run {reached} as superuser; do it by hand, as its owner"
+            for link in read_foreign_keys(self.restored, relation.oid):
+                parent = find_relations(self.production, [(0, link.parent_schema, link.parent_name)]).get(0)
+                if parent is not None and parent[0] in self.untrusted:
+                    return f"checking its key {link.name} would run {self.untrusted[parent[0]]} as superuser; do it by hand, as its owner"
+        here = find_relations(self.production, [(root.oid, root.schema, root.name)]).get(root.oid)
+        if root not in relations and here is not None and here[0] in self.untrusted:
+            return f"attaching it would run {self.untrusted[here[0]]} as superuser; do it by hand, as its owner"
+        return None
 
     def make_tables(self) -> None:
         """The tables are there again, empty, without what their rows will be held to.
@@ -123,10 +156,30 @@ class Remaking:
         """
         if not self.relations:
             return
+        self._post = [entry for entry in self._post if not self._is_unfit(entry)]
         late = [entry for entry in self._post if entry.kind == "INDEX ATTACH" and self._has_parent_index(entry)]
         self._run([*(entry for entry in self._post if entry not in late), *self._held, *late])
         for relation in self.relations:
             self._point_to(relation)
+
+    def _is_unfit(self, entry: Entry) -> bool:
+        """A materialized view that would run functions, or plan on tables, of a lesser role: it stays empty, which is said."""
+        if entry.kind != "MATERIALIZED VIEW DATA":
+            return False
+        view = find_relations(self.production, [(0, entry.schema, entry.name)])[0][0]
+        file = load_sql("recovery/list_run_functions")
+        run = [row["name"] for row in rows(self.production, file.text, file.values({"oids": [view]}))]
+        file = load_sql("recovery/list_read_relations")
+        run += [
+            self.untrusted[row["oid"]]
+            for row in rows(self.production, file.text, file.values({"oid": view}))
+            if row["oid"] in self.untrusted
+        ]
+        if run:
+            self.notes.append(
+                f"{entry.schema}.{entry.name} is not filled: that would run {run[0]}; REFRESH it as its owner"
+            )
+        return bool(run)
 
     def _run(self, entries: list[Entry]) -> None:
         """In one go: a comment that looks like a heading is put together again."""
@@ -174,6 +227,11 @@ class Remaking:
             if link["name"] in {key.name for key in read_foreign_keys(self.production, here[0])}:
                 continue
             child = f"{quote(link['schema'])}.{quote(link['table_name'])}"
+            if here[0] in self.untrusted:
+                self.notes.append(
+                    f"foreign key {link['name']} of {child} is not made again: that would run {self.untrusted[here[0]]}"
+                )
+                continue
             add = f"ALTER TABLE {child} ADD CONSTRAINT {quote(link['name'])} {link['definition']}"
             self.production.execute("SAVEPOINT pointing")
             try:

@@ -251,20 +251,30 @@ def _fits_type(rule: Rule, way: Way) -> bool:
     return True
 
 
+def only_us(way: Way) -> str:
+    """Return the one address from which we come.
+
+    >>> only_us(Way("postgres", is_local=False, address="10.1.2.3"))
+    '10.1.2.3/32'
+    """
+    own = ipaddress.ip_address((way.address or "").split("%")[0])
+    return f"{own}/{own.max_prefixlen}"
+
+
 def _narrowed_address(rule: Rule, way: Way) -> Field | None:
     """The rule's address cut down to where we come from; None when it is about others."""
     if rule.type == "local" or way.address is None:
         return rule.address
     own = ipaddress.ip_address(way.address.split("%")[0])
-    only_us = (Token(f"{own}/{own.max_prefixlen}"),)
+    us = (Token(only_us(way)),)
     first = rule.address[0]
     if first.text == "all" and not first.is_quoted:
-        return only_us
+        return us
     if not _is_address(first.text):
         return rule.address  # a host name, samehost, samenet: the server resolves it
     text = first.text if len(rule.address) == 1 else f"{first.text}/{rule.address[1].text}"
     network = ipaddress.ip_network(text, strict=False)
-    return only_us if own.version == network.version and own in network else None
+    return us if own.version == network.version and own in network else None
 
 
 #: Everybody else, from everywhere, to everything. `all` does not stand for replication.

@@ -149,6 +149,24 @@ class LiveServer:
             settings={**TABLES_ONLY, **(settings or {})},
         )
 
+    def connect_as(self, database: str, role: str, password: str, settings: Mapping[str, str]) -> Connection:
+        """Return a connection that may write, of a role that we have made, on the operator's way.
+
+        Raises:
+            PlatformError: it cannot be reached, or does not let the role in.
+        """
+        return connect(
+            conninfo=self.conninfo(),
+            database=database,
+            user=role,
+            password=password,
+            application=self.application,
+            read_only=False,
+            statement_timeout=0,
+            lock_timeout=30,
+            settings={**_SESSION, **settings},
+        )
+
     def facts(self) -> LiveFacts:
         """What it says of itself now.
 
