@@ -11,7 +11,7 @@ from runbook import layout
 from runbook.errors import ParamsError, PlatformError
 from runbook.model import Finding, Severity, Status
 from runbook.params.schema import Cluster
-from runbook.platforms.cluster import doors, service
+from runbook.platforms.cluster import doors, service, ways
 from runbook.platforms.cluster.doors import Doors
 from runbook.platforms.cluster.hbalines import Token, Way, only_us
 from runbook.platforms.cluster.live import LiveServer, read_facts
@@ -51,8 +51,8 @@ class Closing:
         done = Done()
         with self.server.connect() as connection:
             facts = read_facts(connection)
-            way = doors.way_of(connection, facts)
-        readers, _ = doors.reader_way(self.server)
+            way = ways.way_of(connection, facts)
+        readers, _ = ways.reader_way(self.server)
         self.remember(
             FACTS,
             facts.lasting()
@@ -175,7 +175,7 @@ class Closing:
             address = known["address"]
             return Way(known["role"], address is None, address, known["ssl"], frozenset(known["groups"]))
         try:
-            return doors.way_from_params(self.server)
+            return ways.way_from_params(self.server)
         except ParamsError:
             # A secret that is only there while the server runs, as the sandbox's.
             return Way(self.cluster.superuser, is_local=True)

@@ -14,11 +14,12 @@ from typing import Any
 
 from runbook.errors import PlatformError
 from runbook.postgres import closure
-from runbook.postgres.connect import SqlError, is_lock_timeout, one, quote, rows
+from runbook.postgres.connect import SqlError, is_lock_timeout, one, rows
 from runbook.postgres.sqlfiles import load_sql
 from runbook.recovery.copybackplan import KEPT_OUT, NOT_SET_BACK, CopyBackPlan, TableCopy
 from runbook.recovery.copystage import Staged
-from runbook.recovery.copywrite import Writing, insert_order
+from runbook.recovery.copystints import Stint, find_stints, note_rights, task_of
+from runbook.recovery.copywrite import Writing
 from runbook.recovery.deletions import RowFates
 from runbook.recovery.ledger import Ledger
 from runbook.recovery.loss import Loss, TableLoss
@@ -27,9 +28,9 @@ from runbook.recovery.lostrows import Relation, is_emptied, lost_rows, read_tree
 from runbook.recovery.orphans import Orphans
 from runbook.recovery.relnames import RelationName
 from runbook.recovery.remaking import Remaking, SchemaDump, find_relations
-from runbook.recovery.tablelinks import read_foreign_keys, read_sequences, read_unique_keys
+from runbook.recovery.tablelinks import read_foreign_keys, read_unique_keys
 from runbook.recovery.tableshape import TableShape, find_shape
-from runbook.recovery.writers import Task, Writer, Writers, quoted
+from runbook.recovery.writers import Writer, Writers
 
 
 @dataclass(frozen=True)
@@ -44,20 +45,6 @@ class Sides:
     writers: Writers
     dump: SchemaDump
     progress: Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class Stint:
-    """Tables that one role writes, in one transaction. `owner` is None for those that are made again."""
-
-    name: str
-    owner: str | None
-    is_powerful: bool
-    groups: tuple[tuple[Staged, ...], ...]
-
-    @property
-    def tables(self) -> list[Staged]:
-        return [table for group in self.groups for table in group]
 
 
 class Sitting:
@@ -247,7 +234,7 @@ class Sitting:
             report.problem = f"planning on it in the restored copy would run {staged.then.untrusted} as superuser: the copy has no reader"
             return
         if not report.is_made_again:
-            self._note_rights(staged)
+            self._rights[staged.number] = note_rights(staged, self.reader, self._database)
         acting = load_sql("recovery/list_row_triggers")
         for row in rows(self.production, acting.text, acting.values({"oid": staged.now.oid})):
             if row["is_rule"]:
@@ -283,62 +270,11 @@ class Sitting:
                 "or deleted and inserted more than once"
             )
 
-    def _note_rights(self, staged: Staged) -> None:
-        """With whose rights the rows would get in, and what stands against that."""
-        file = load_sql("recovery/find_writing_rights")
-        rights = one(self.reader, file.text, file.values({"oid": staged.now.oid}))
-        self._rights[staged.number] = rights
-        report, owner = staged.report, rights["owner"]
-        if staged.now.untrusted is not None:
-            report.notes.append(
-                f"planning on it would run {staged.now.untrusted}: it is read by COPY from end to end, which takes longer"
-            )
-        staged.has_policies = rights["has_policies"] and (rights["is_forced"] or rights["is_powerful"])
-        if staged.has_policies:
-            report.notes.append("row-level security holds for these rows as it does for the application")
-        if rights["is_powerful"]:
-            report.notes.append(
-                f"owner {owner} has more rights than tables: rows are written with INSERT and UPDATE alone"
-            )
-            return
-        damage = report.loss.damage
-        wanted = {"INSERT": "can_insert", "SELECT": "can_select"} | ({"UPDATE": "can_update"} if damage.updated else {})
-        lacking = [word for word, name in wanted.items() if not rights[name]]
-        if lacking:
-            report.problem = (
-                f"its owner {owner} has no {' and no '.join(lacking)} on it: GRANT it to the owner, then plan again"
-            )
-        elif not rights["can_stage"]:
-            report.problem = f"its owner {owner} may not enter its schema, or make temporary tables in {self._database}"
-
     # -- doing it
 
     def stints(self) -> list[Stint]:
-        """Who writes what, in which order: parents first. Tables of several owners that need each other are left alone."""
-        order = insert_order([staged for staged in self._staged if not staged.report.is_made_again])
-        runs: list[tuple[str, bool, list[tuple[Staged, ...]]]] = []
-        for group in order:
-            owners = {self._rights[staged.number]["owner"] for staged in group}
-            if len(owners) > 1:
-                for staged in group:
-                    staged.report.problem = (
-                        "it and tables of another owner need each other's rows: no role may write both"
-                    )
-                continue
-            rights = self._rights[group[0].number]
-            if not runs or runs[-1][0] != rights["owner"]:
-                runs.append((rights["owner"], rights["is_powerful"], []))
-            runs[-1][2].append(tuple(group))
-        found = [
-            Stint(self._stint_name(n), owner, power, tuple(groups)) for n, (owner, power, groups) in enumerate(runs)
-        ]
-        again = insert_order([staged for staged in self._staged if staged.report.is_made_again])
-        if again or self._remaking.relations:
-            found.append(Stint(self._stint_name(len(found)), None, False, tuple(tuple(group) for group in again)))
-        return found
-
-    def _stint_name(self, number: int) -> str:
-        return f"{self._database} ({number + 1})" if number else self._database
+        """Who writes what, in which order; tables of several owners that need each other have it as their problem."""
+        return find_stints(self._database, self._staged, self._rights, bool(self._remaking.relations))
 
     def carry_out(self, stint: Stint, note_xid: Callable[[str, int], None]) -> int | None:
         """The stint's rows are in production; the number of its transaction, None when there was nothing to do.
@@ -350,7 +286,6 @@ class Sitting:
             staged.ledger.count(staged.number, "what <> 'o' AND reason IS NULL") for staged in stint.tables
         ):
             return None
-        self.reader.execute("ROLLBACK")
         with self._writing(stint) as writer:
             if stint.owner is not None:
                 self._doing = "the writer's transaction was begun"
@@ -387,24 +322,9 @@ class Sitting:
         if stint.owner is None:
             yield Writer(self.production, None)
             return
-        tables = [staged.now for staged in stint.tables]
-        sequences = [
-            (one_.schema, one_.name)
-            for staged in stint.tables
-            for one_ in read_sequences(self.production, staged.now.oid)
-        ]
-        schemas = sorted(
-            {quote(schema) for schema, _ in [*((table.schema, table.name) for table in tables), *sequences]}
-        )
-        task = Task(
-            self._database,
-            stint.owner,
-            stint.is_powerful,
-            tuple(schemas),
-            quoted([(table.schema, table.name) for table in tables]),
-            quoted(sequences),
-        )
+        task = task_of(self._database, stint, self.reader)
         self._doing = "a role for the copy-back was made"
+        self.reader.execute("ROLLBACK")
         with self._of.writers.writing(task) as writer:
             yield writer
 

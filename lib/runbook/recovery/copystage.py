@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 
 from runbook.postgres.connect import Connection, quote, rows
@@ -20,21 +20,20 @@ from runbook.recovery.copybackplan import (
     LISTED,
     NO_KEY,
     PRESENT,
-    SAME_CONTENT,
     Conflict,
     TableCopy,
 )
+from runbook.recovery.copycontents import Contents
 from runbook.recovery.ledger import Laid, Ledger
 from runbook.recovery.loss import Xids
 from runbook.recovery.lostrows import LostRow
-from runbook.recovery.rowstreams import Row, batches, copy_rows
+from runbook.recovery.rowstreams import Row, copy_rows
 from runbook.recovery.tablelinks import ForeignKey, UniqueKey
 from runbook.recovery.tableshape import (
     PLACE,
     TableShape,
     all_rows,
     fetch_by_key,
-    hash_query,
     rows_query,
     text_of,
 )
@@ -44,26 +43,6 @@ _ROW = quote("runbook row")
 #: The list of rows by their key.
 _KEY = "key"
 _TAKEN = "another row has the same value"
-
-
-def content_of(cells: Sequence[str | None]) -> str:
-    r"""Return the hash that `tableshape.content_hash` has for a row with these texts.
-
-    >>> content_of(["a", None]) == hashlib.md5(b"(a,)").hexdigest(), content_of(["x y", ""]) == hashlib.md5(b'("x y","")').hexdigest()
-    (True, True)
-    """
-    if not cells:
-        return hashlib.md5(b"", usedforsecurity=False).hexdigest()
-    text = "(" + ",".join(map(_quoted, cells)) + ")"
-    return hashlib.md5(text.encode("utf-8", "surrogateescape"), usedforsecurity=False).hexdigest()
-
-
-def _quoted(cell: str | None) -> str:
-    if cell is None:
-        return ""
-    if cell and not any(letter in '"\\(), \t\n\v\f\r' for letter in cell):
-        return cell
-    return '"' + cell.replace("\\", "\\\\").replace('"', '""') + '"'
 
 
 @dataclass
@@ -117,6 +96,11 @@ class Staged:
         """Where they stand in a row of production."""
         return [PLACE + self.now.columns.index(name) for name in columns]
 
+    def _contents(self) -> Contents:
+        return Contents(
+            self.ledger, self.number, self.plain, self.places(self.plain), self.then, self.now, self.encoding
+        )
+
     # -- laying ready
 
     def lay(self, lost: Iterable[LostRow]) -> None:
@@ -132,7 +116,7 @@ class Staged:
         if self.key is None:
             found = [row for page in self._pages("what = 'u' AND reason IS NULL") for row in page]
             self.ledger.speak(self.number, [(row.n, NO_KEY) for row in found])
-            self._count_contents(restored)
+            self._contents().count(restored, self.reader)
         self._look_up(damage)
         for unique in self._others():
             if not self._is_plain(unique):
@@ -289,50 +273,6 @@ class Staged:
                 reasons.append((row.n, f"{_TAKEN} in {unique.words}"))
             self.ledger.speak(self.number, reasons)
 
-    # -- without a key
-
-    def _count_contents(self, restored: Connection) -> None:
-        """No more rows of one content come back than there were, less those that others deleted."""
-        places = self.places(self.plain)
-        for page in self._pages("what IN ('i', 'o')"):
-            given = [(self.number, content_of([row.cells[place] for place in places]), row.what == "o") for row in page]
-            self.ledger.do(
-                "INSERT INTO content (t, hash, others) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET others = others + excluded.others",
-                given,
-            )
-        self._tally("past", restored, self.then)
-        self._tally("there", self.reader, self.now)
-        room = {}
-        for page in self._pages("what = 'i' AND reason IS NULL"):
-            reasons = []
-            for row in page:
-                hash_ = content_of([row.cells[place] for place in places])
-                if hash_ not in room:
-                    past, others, there = self.ledger.ask(
-                        "SELECT past, others, there FROM content WHERE t = ? AND hash = ?", [self.number, hash_]
-                    )[0]
-                    room[hash_] = past - others - there
-                room[hash_] -= 1
-                if room[hash_] < 0:
-                    reasons.append((row.n, SAME_CONTENT))
-            self.ledger.speak(self.number, reasons)
-
-    def _tally(self, side: str, connection: Connection, shape: TableShape) -> None:
-        """How often each of the lost contents stands in the table."""
-        self.ledger.do(f"UPDATE content SET {side} = 0 WHERE t = ?", [(self.number,)])
-        counted: Iterator[tuple[str | None, int]]
-        if shape.untrusted is None and self.encoding == "UTF8":
-            counted = ((row[0], int(row[1] or 0)) for row in copy_rows(connection, hash_query(shape, self.plain)))
-        else:
-            places = [PLACE + shape.columns.index(name) for name in self.plain]
-            stream = all_rows(connection, shape) if shape.untrusted else copy_rows(connection, rows_query(shape))
-            counted = ((content_of([row[place] for place in places]), 1) for row in stream)
-        for part in batches(counted):
-            self.ledger.do(
-                f"UPDATE content SET {side} = {side} + ? WHERE t = ? AND hash = ?",
-                [(number, self.number, hash_) for hash_, number in part],
-            )
-
     # -- what came of it
 
     def recount(self, kept: str, not_set_back: str, ours: set[str]) -> None:
@@ -343,7 +283,7 @@ class Staged:
             ours: transactions (and their parts) that wrote.
         """
         if self.key is None:
-            self._recount_contents(kept)
+            self._contents().count_again(self.reader, kept)
             return
         altered = 0
         columns = list(self.key.columns)
@@ -375,25 +315,6 @@ class Staged:
                 altered += differs
         self.ledger.do("UPDATE row SET found = 1 WHERE t = ? AND n = ?", found)
         return altered
-
-    def _recount_contents(self, kept: str) -> None:
-        before = {
-            row[0]: row[1] for row in self.ledger.ask("SELECT hash, there FROM content WHERE t = ?", [self.number])
-        }
-        self._tally("there", self.reader, self.now)
-        got = {
-            row[0]: row[1] - before[row[0]]
-            for row in self.ledger.ask("SELECT hash, there FROM content WHERE t = ?", [self.number])
-        }
-        places = self.places(self.plain)
-        for page in self._pages("what = 'i' AND reason IS NULL"):
-            reasons = []
-            for row in page:
-                hash_ = content_of([row.cells[place] for place in places])
-                got[hash_] = got.get(hash_, 0) - 1
-                if got[hash_] < 0:
-                    reasons.append((row.n, kept))
-            self.ledger.speak(self.number, reasons)
 
     def fill_report(self) -> None:
         """The report has the numbers, the reasons and the first conflicts."""

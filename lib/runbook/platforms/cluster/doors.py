@@ -16,6 +16,7 @@ from pathlib import Path
 
 from runbook.disk import sync_folder
 from runbook.errors import OperatorError, PlatformError
+from runbook.platforms.cluster import ways
 from runbook.platforms.cluster.hbalines import REFUSALS, Way, narrow, read_rules
 from runbook.platforms.cluster.live import LiveFacts, LiveServer, read_facts
 from runbook.postgres.connect import Connection, one, rows
@@ -211,31 +212,6 @@ def _way_words(way: Way) -> str:
     return "over the local socket" if way.is_local else f"from {way.address or 'a network address'}"
 
 
-def way_of(connection: Connection, facts: LiveFacts) -> Way:
-    """How we came in over this connection, as the server sees it."""
-    groups = frozenset(str(row["name"]) for row in rows(connection, load_sql("lockdown/list_own_groups").text))
-    return Way(facts.role, facts.address is None, facts.address, facts.ssl, groups)
-
-
-def reader_way(server: LiveServer) -> tuple[list[Way], list[str]]:
-    """Return how the reader comes in, as the server sees it, when params name one of its own; and why that is not known."""
-    if server.cluster.reader is None:
-        return [], []
-    try:
-        with server.connect_reader() as connection:
-            row = one(connection, load_sql("lockdown/read_way").text)
-            groups = frozenset(str(own["name"]) for own in rows(connection, load_sql("lockdown/list_own_groups").text))
-    except PlatformError as cause:
-        return [], [f"the reader (cluster.reader) does not come in: {cause.message}"]
-    return [Way(row["role"], row["address"] is None, row["address"], row["ssl"], groups)], []
-
-
-def way_from_params(server: LiveServer) -> Way:
-    """How we would come in, when no server can be asked."""
-    host, role = server.way_in()
-    return Way(role, host is None)
-
-
 def close(server: LiveServer, run_id: str) -> Closed:
     """The running server lets in nobody but us and the reader, has read that, and we have been in again since; safe twice.
 
@@ -261,8 +237,8 @@ def close(server: LiveServer, run_id: str) -> Closed:
             )
         was_closed = doors.is_closed()
         wrong = set() if was_closed else {(file, line) for file, line, _ in hba_errors(connection, doors.hba_file)}
-        others, missed = reader_way(server)
-        closed = doors.close_file(way_of(connection, facts), wrong, others, missed)
+        others, missed = ways.reader_way(server)
+        closed = doors.close_file(ways.way_of(connection, facts), wrong, others, missed)
         try:
             _require_sound(connection, closed)
             _reload_and_come_in_again(server, connection, facts)

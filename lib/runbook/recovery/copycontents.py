@@ -1,0 +1,99 @@
+"""Lost rows of a table without a key, told by their content: no more of one content come back than there were."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from runbook.postgres.connect import Connection
+from runbook.recovery.copybackplan import SAME_CONTENT
+from runbook.recovery.ledger import Laid, Ledger
+from runbook.recovery.rowstreams import batches, copy_rows
+from runbook.recovery.tableshape import PLACE, TableShape, all_rows, hash_query, rows_query
+
+
+def content_of(cells: Sequence[str | None]) -> str:
+    r"""Return the hash that `tableshape.content_hash` has for a row with these texts.
+
+    >>> content_of(["a", None]) == hashlib.md5(b"(a,)").hexdigest(), content_of(["x y", ""]) == hashlib.md5(b'("x y","")').hexdigest()
+    (True, True)
+    """
+    if not cells:
+        return hashlib.md5(b"", usedforsecurity=False).hexdigest()
+    text = "(" + ",".join(map(_quoted, cells)) + ")"
+    return hashlib.md5(text.encode("utf-8", "surrogateescape"), usedforsecurity=False).hexdigest()
+
+
+def _quoted(cell: str | None) -> str:
+    if cell is None:
+        return ""
+    if cell and not any(letter in '"\\(), \t\n\v\f\r' for letter in cell):
+        return cell
+    return '"' + cell.replace("\\", "\\\\").replace('"', '""') + '"'
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The contents of one table's lost rows, over the columns `plain`, which stand at `places` in a row of the ledger."""
+
+    ledger: Ledger
+    number: int
+    plain: list[str]
+    places: list[int]
+    then: TableShape
+    now: TableShape
+    encoding: str
+
+    def _hash(self, row: Laid) -> str:
+        return content_of([row.cells[place] for place in self.places])
+
+    def count(self, restored: Connection, reader: Connection) -> None:
+        """Rows for which there is no room have a reason: as many are there as there were, less those that others deleted."""
+        for page in self.ledger.pages(self.number, "what IN ('i', 'o')"):
+            self.ledger.do(
+                "INSERT INTO content (t, hash, others) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET others = others + excluded.others",
+                [(self.number, self._hash(row), row.what == "o") for row in page],
+            )
+        self._tally("past", restored, self.then)
+        self._tally("there", reader, self.now)
+        room = self._figures("past - others - there")
+        self._take(room, SAME_CONTENT)
+
+    def count_again(self, reader: Connection, kept: str) -> None:
+        """After the commit: rows that are not in have that reason."""
+        before = self._figures("there")
+        self._tally("there", reader, self.now)
+        got = {hash_: number - before[hash_] for hash_, number in self._figures("there").items()}
+        self._take(got, kept)
+
+    def _figures(self, text: str) -> dict[str, int]:
+        return {
+            row[0]: row[1] for row in self.ledger.ask(f"SELECT hash, {text} FROM content WHERE t = ?", [self.number])
+        }
+
+    def _take(self, room: dict[str, int], reason: str) -> None:
+        for page in self.ledger.pages(self.number, "what = 'i' AND reason IS NULL"):
+            reasons = []
+            for row in page:
+                hash_ = self._hash(row)
+                room[hash_] = room.get(hash_, 0) - 1
+                if room[hash_] < 0:
+                    reasons.append((row.n, reason))
+            self.ledger.speak(self.number, reasons)
+
+    def _tally(self, side: str, connection: Connection, shape: TableShape) -> None:
+        """How often each of the lost contents stands in the table."""
+        self.ledger.do(f"UPDATE content SET {side} = 0 WHERE t = ?", [(self.number,)])
+        counted: Iterator[tuple[str | None, int]]
+        if shape.untrusted is None and self.encoding == "UTF8":
+            counted = ((row[0], int(row[1] or 0)) for row in copy_rows(connection, hash_query(shape, self.plain)))
+        else:
+            places = [PLACE + shape.columns.index(name) for name in self.plain]
+            stream = all_rows(connection, shape) if shape.untrusted else copy_rows(connection, rows_query(shape))
+            counted = ((content_of([row[place] for place in places]), 1) for row in stream)
+        for part in batches(counted):
+            self.ledger.do(
+                f"UPDATE content SET {side} = {side} + ? WHERE t = ? AND hash = ?",
+                [(number, self.number, hash_) for hash_, number in part],
+            )

@@ -1,0 +1,96 @@
+"""Who writes which tables: with whose rights rows get in, and in how many transactions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from runbook.postgres.connect import Connection, one, quote
+from runbook.postgres.sqlfiles import load_sql
+from runbook.recovery.copystage import Staged
+from runbook.recovery.copywrite import insert_order
+from runbook.recovery.tablelinks import read_sequences
+from runbook.recovery.writers import Task, quoted
+
+#: With whose rights, as find_writing_rights.sql says.
+Rights = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Stint:
+    """Tables that one role writes, in one transaction. `owner` is None for those that are made again."""
+
+    name: str
+    owner: str | None
+    is_powerful: bool
+    groups: tuple[tuple[Staged, ...], ...]
+
+    @property
+    def tables(self) -> list[Staged]:
+        return [table for group in self.groups for table in group]
+
+
+def note_rights(staged: Staged, reader: Connection, database: str) -> Rights:
+    """With whose rights the table's rows would get in; what stands against that is its problem, what is to be known is in its notes."""
+    file = load_sql("recovery/find_writing_rights")
+    rights = one(reader, file.text, file.values({"oid": staged.now.oid}))
+    report, owner = staged.report, rights["owner"]
+    if staged.now.untrusted is not None:
+        report.notes.append(
+            f"planning on it would run {staged.now.untrusted}: it is read by COPY from end to end, which takes longer"
+        )
+    staged.has_policies = rights["has_policies"] and (rights["is_forced"] or rights["is_powerful"])
+    if staged.has_policies:
+        report.notes.append("row-level security holds for these rows as it does for the application")
+    if rights["is_powerful"]:
+        report.notes.append(f"owner {owner} has more rights than tables: rows are written with INSERT and UPDATE alone")
+        return rights
+    wanted = {"INSERT": "can_insert", "SELECT": "can_select"}
+    wanted |= {"UPDATE": "can_update"} if report.loss.damage.updated else {}
+    lacking = [word for word, name in wanted.items() if not rights[name]]
+    if lacking:
+        report.problem = (
+            f"its owner {owner} has no {' and no '.join(lacking)} on it: GRANT it to the owner, then plan again"
+        )
+    elif not rights["can_stage"]:
+        report.problem = f"its owner {owner} may not enter its schema, or make temporary tables in {database}"
+    return rights
+
+
+def find_stints(
+    database: str, staged: Sequence[Staged], rights: Mapping[int, Rights], is_making_again: bool
+) -> list[Stint]:
+    """Return who writes what, in which order: parents first, and last what is made again.
+
+    Tables of several owners that need each other's rows are left alone: no role may write both.
+    """
+    order = insert_order([table for table in staged if not table.report.is_made_again])
+    found: list[tuple[str | None, bool, list[tuple[Staged, ...]]]] = []
+    for group in order:
+        owners = {rights[table.number]["owner"] for table in group}
+        if len(owners) > 1:
+            for table in group:
+                table.report.problem = "it and tables of another owner need each other's rows: no role may write both"
+                table.report.insert = table.report.set_back = 0
+            continue
+        one_of = rights[group[0].number]
+        if not found or found[-1][0] != one_of["owner"]:
+            found.append((one_of["owner"], one_of["is_powerful"], []))
+        found[-1][2].append(tuple(group))
+    again = insert_order([table for table in staged if table.report.is_made_again])
+    if again or is_making_again:
+        found.append((None, False, [tuple(group) for group in again]))
+    return [
+        Stint(f"{database} ({number})" if number > 1 else database, owner, is_powerful, tuple(groups))
+        for number, (owner, is_powerful, groups) in enumerate(found, 1)
+    ]
+
+
+def task_of(database: str, stint: Stint, reader: Connection) -> Task:
+    """Return what the stint's writer is for."""
+    assert stint.owner is not None
+    tables = [(table.now.schema, table.now.name) for table in stint.tables]
+    sequences = [(one_.schema, one_.name) for table in stint.tables for one_ in read_sequences(reader, table.now.oid)]
+    schemas = sorted({quote(schema) for schema, _ in [*tables, *sequences]})
+    return Task(database, stint.owner, stint.is_powerful, tuple(schemas), quoted(tables), quoted(sequences))
