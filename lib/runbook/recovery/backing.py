@@ -9,36 +9,14 @@ from runbook.model import Check, Severity, Status
 from runbook.postgres.connect import Connection
 from runbook.recovery.copyback import CopyBack
 from runbook.recovery.copybackplan import CopyBackPlan
+from runbook.recovery.copydoor import writers_of
 from runbook.recovery.course import Seen
 from runbook.recovery.execution import Execution
 from runbook.recovery.loss import Loss
 from runbook.recovery.remaking import SchemaDump
-from runbook.recovery.writers import WRITER, Writers
+from runbook.recovery.writers import Writers
 
 _COMMITTED = "committed"
-
-
-class _Door:
-    """How the role that writes comes into the closed production, and how the run remembers that there is one."""
-
-    def __init__(self, execution: Execution) -> None:
-        self._run, self._live = execution.run, execution.live
-        self._lockdown = execution.recovery.lockdown
-
-    def admit(self, database: str, role: str) -> None:
-        self._lockdown.let_in(role, [database])
-
-    def expel(self, role: str) -> None:
-        self._lockdown.shut_out(role)
-
-    def begin(self, undo: str) -> None:
-        self._run.undo_first(WRITER, undo)
-
-    def end(self) -> None:
-        self._run.undone(WRITER)
-
-    def enter(self, database: str, role: str, password: str, settings: dict[str, str]) -> Connection:
-        return self._live.connect_as(database, role, password, settings)
 
 
 class CopyingBack:
@@ -52,7 +30,7 @@ class CopyingBack:
         self.execution, self.recovery, self.course = execution, execution.recovery, execution.course
         self._plan: CopyBackPlan | None = None
 
-    def _open_production(self, database: str | None) -> Connection:
+    def _open_production(self, database: str) -> Connection:
         return self.execution.live.connect(database, read_only=False, statement_timeout=0, lock_timeout=30)
 
     def _open_reader(self, database: str) -> Connection:
@@ -61,8 +39,8 @@ class CopyingBack:
     @property
     def writers(self) -> Writers:
         """Makes and drops the role that writes."""
-        recovery = self.recovery.params.recovery
-        return Writers(self.recovery.run.id, self._open_production, _Door(self.execution), recovery.application_role)
+        run = self.recovery.run
+        return writers_of(self.recovery.lockdown, run.undo_first, run.undone)
 
     def _loss(self) -> Loss:
         """The loss as this attempt counts it."""

@@ -259,6 +259,14 @@ class Writers:
             try:
                 if owner is not None:
                     connection.execute(f"REASSIGN OWNED BY {role} TO {quote(owner)}".encode())
+                file = load_sql("recovery/list_owned_relations")
+                kept = rows(connection, file.text, file.values({"role": self.role}))
+                if kept:
+                    raise PlatformError(
+                        f"A trigger has made {kept[0]['name']} in database {database} in the name of the role {self.role}, which cannot log in "
+                        "any more. Whose it is to be is yours to say: a superuser must not own what somebody else wrote.",
+                        next=f"ALTER {kept[0]['name']} … OWNER TO the application's role, then: runbook resume {self.run_id}",
+                    )
                 connection.execute(f"DROP OWNED BY {role}".encode())
             except SqlError as problem:
                 raise self._kept(problem) from problem

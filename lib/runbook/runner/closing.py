@@ -17,10 +17,11 @@ from typing import Any
 
 from runbook import layout
 from runbook.archive.records import archived_folder, commit_record
-from runbook.errors import ParamsError, PlatformError
+from runbook.errors import ParamsError, PlatformError, RunbookError
 from runbook.gates.folder import gate_files
 from runbook.model import Verdict
 from runbook.params import load_params
+from runbook.params.schema import Params
 from runbook.redact import scrubber
 from runbook.runner.notifying import notify
 from runbook.runner.processes import end_backends, end_processes, remove_scratch, remove_sockets
@@ -79,8 +80,28 @@ def clean_up(folder: Path, grace_seconds: float = 2.0) -> None:
         unseen = end_backends(state.run, params) if not state.concluded else None
         if unseen is not None:
             journal.append("limit", text=unseen)
+        problems += _drop_writer(state, params, journal)
     for problem in problems:
         journal.append("problem", kind="cleanup", reason=problem, next_step="runbook doctor")
+
+
+def _drop_writer(state: RunState, params: Params, journal: Journal) -> list[str]:
+    """No role that a copy-back has made is left on the target; or why that is not so."""
+    from runbook.postgres.connect import SqlError
+    from runbook.recovery.copydoor import drop_left  # late: few runs have one
+    from runbook.recovery.writers import WRITER
+
+    if WRITER not in state.undos:
+        return []
+
+    def recall(name: str, default: Any = None) -> Any:
+        return state.memory.get(name, default)
+
+    try:
+        drop_left(params, state.run, recall, lambda act: journal.append("undone", act=act))
+    except (RunbookError, SqlError) as cause:
+        return [f"The role that the copy-back made may be left on the target: {cause}"]
+    return []
 
 
 def close_attempt(folder: Path, executed: Path | None = None) -> RunState:

@@ -272,7 +272,7 @@ def let_in(server: LiveServer, hba_file: Path, run_id: str, line: str) -> None:
 def shut_out(server: LiveServer, hba_file: Path, run_id: str, about: Callable[[str], bool]) -> None:
     """Those lines are out of the closed file, and the server has read it; safe twice, and when the file is open again."""
     doors = Doors(hba_file, run_id)
-    if not doors.is_closed():
+    if not doors.is_closed() or not any(map(about, doors.real.read_text(errors="surrogateescape").splitlines())):
         return
     with server.connect(read_only=False) as connection:
         facts = read_facts(connection)
