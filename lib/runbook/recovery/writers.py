@@ -164,9 +164,6 @@ class Writers:
             with self.door.enter(task.database, self.role, password, self._at_startup(task)) as connection:
                 yield Writer(connection, work_as, settings)
             failed = False
-        except SqlError as problem:
-            problem.add_note("while the role for the copy-back was made or used")
-            raise
         finally:
             try:
                 self.drop()
