@@ -13,8 +13,11 @@ from memory import Memory, lockdown_of
 from own_cluster import OwnCluster, own_cluster
 from runbook.errors import PlatformError
 from runbook.recovery.copydoor import drop_left, writers_of
-from runbook.recovery.lockdown import LockDown
+from runbook.recovery.lockdown import DOORS, LockDown
 from runbook.recovery.writers import WRITER, Task, Writers, role_name
+from runbook.runner.closing import clean_up, read_state
+from runbook.session.journal import Journal
+from runbook.session.request import JOURNAL
 
 pytestmark = pytest.mark.server
 
@@ -118,6 +121,7 @@ def test_role_of_a_run_that_was_cut_short_is_found_and_dropped(closed: Closed) -
     with pytest.raises(psycopg.Error):
         writer.connection.execute("SELECT 1")
     drop_left(closed.lockdown.params, "r1", closed.memory.recall, closed.memory.undone)
+    writing.__exit__(None, None, None)
 
 
 def test_what_a_role_made_beside_a_superusers_table_does_not_become_a_superusers(closed: Closed) -> None:
@@ -150,3 +154,36 @@ def test_database_that_this_run_has_not_closed_gets_no_line(closed: Closed) -> N
     with pytest.raises(PlatformError, match="not as this run has closed it"), closed.writers.writing(TASK):
         raise AssertionError
     assert closed.cluster.sql(f"SELECT FROM pg_roles WHERE rolname = '{ROLE}'") == []
+
+
+def test_whoever_closes_a_dead_run_drops_its_role(cluster: OwnCluster, tmp_path: Path) -> None:
+    journal = Journal(tmp_path / JOURNAL)
+    request = {"run": "r1", "runbook": "r", "title": "t", "target": "own", "environment": "test", "platform": "cluster"}
+    journal.append("run-opened", **request, parameters={}, command="c", started_by="test")
+    journal.append("attempt-started", attempt=1, by="test", planned=[])
+    with at_home(cluster.home):
+        lockdown = LockDown(
+            cluster.params(),
+            "r1",
+            remember=lambda name, value: journal.append("remembered", name=name, value=value),
+            recall=lambda name, default=None: read_state(tmp_path).memory.get(name, default),
+            undo_first=lambda act, undo: journal.append("undo-noted", act=act, undo=undo),
+            undone=lambda act: journal.append("undone", act=act),
+            folder=tmp_path / "tail",
+        )
+        lockdown.close()
+        before = (cluster.data / "pg_hba.conf").read_text()
+        writing = writers_of(
+            lockdown,
+            lambda act, undo: journal.append("undo-noted", act=act, undo=undo),
+            lambda act: act in read_state(tmp_path).undos and journal.append("undone", act=act),
+        ).writing(TASK)
+        writing.__enter__()
+        assert WRITER in read_state(tmp_path).undos
+        clean_up(tmp_path)
+        state = read_state(tmp_path)
+        assert (state.problems, WRITER in state.undos, DOORS in state.undos) == ((), False, True)
+        assert cluster.sql(f"SELECT FROM pg_roles WHERE rolname = '{ROLE}'") == []
+        assert (cluster.data / "pg_hba.conf").read_text() == before
+        writing.__exit__(None, None, None)
+        lockdown.lift()
