@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from hostile import READ, witnesses
 from runbook.recovery.copybackplan import EXISTS, CopyBackPlan
 from runbook.recovery.writers import role_name
+from traps import READ, witnesses
 from undoing import Undoing, damaged, reasons, table
 
 pytestmark = pytest.mark.server

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from hostile import function, witnesses
 from runbook.recovery.copybackplan import CopyBackPlan
 from runbook.recovery.writers import role_name
+from traps import function, witnesses
 from undoing import Undoing, damaged, table
 
 pytestmark = pytest.mark.server
@@ -98,7 +98,9 @@ def done() -> Iterator[Done]:
 
 def test_each_owners_tables_come_back_in_a_transaction_of_their_own(done: Done) -> None:
     for name in ("parent", "child", "grandchild", "egg", "hen", "written", "powered", "halved"):
-        assert done.at.sql(f"SELECT * FROM {name} ORDER BY id") == done.at.then(f"SELECT * FROM {name} ORDER BY id"), name
+        assert done.at.sql(f"SELECT * FROM {name} ORDER BY id") == done.at.then(f"SELECT * FROM {name} ORDER BY id"), (
+            name
+        )
     assert len(done.result.xids) >= 4 and "shop" in done.result.xids and "shop (2)" in done.result.xids
 
 
@@ -113,7 +115,10 @@ def test_no_owners_code_gets_more_than_the_writer_has(done: Done) -> None:
     ran = {tuple(line.split("WITNESS ")[1].split()) for line in done.ran if "WITNESS half" not in line}
     assert ran == {(name, WRITER, WRITER) for name in ("parent", "child", "written", "powered")}
     assert all("postgres" not in line.split("WITNESS")[1] for line in done.ran)
-    assert done.at.values("SELECT rolname FROM pg_roles WHERE rolname IN ('never', 'mine') OR rolname LIKE 'runbook%'") == []
+    assert (
+        done.at.values("SELECT rolname FROM pg_roles WHERE rolname IN ('never', 'mine') OR rolname LIKE 'runbook%'")
+        == []
+    )
     assert done.at.values("SELECT count(*) FROM pg_auth_members WHERE member = 'ann'::regrole") == [0]
 
 

@@ -118,7 +118,7 @@ def _namespace() -> str:
 
 def _outside(uid: int) -> int | None:
     """What a user id of this namespace is in the one around it."""
-    for line in Path("/proc/self/uid_map").read_text().splitlines():
+    for line in Path("/proc/self/uid_map").read_text("utf-8").splitlines():
         inside, outside, count = map(int, line.split())
         if inside <= uid < inside + count:
             return outside + uid - inside

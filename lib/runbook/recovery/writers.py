@@ -22,7 +22,8 @@ from typing import Protocol
 
 from runbook import redact
 from runbook.errors import PlatformError
-from runbook.postgres.connect import GUARDED, PINNED, Connection, SqlError, literal, one, quote, rows
+from runbook.postgres.connect import Connection, SqlError, literal, one, quote, rows
+from runbook.postgres.guard import GUARDED, PINNED
 from runbook.postgres.sqlfiles import load_sql
 
 #: The act of a run, as its report names it while it lasts.

@@ -151,7 +151,7 @@ class Doors:
                 f"{self.hba_file} is not as this run has closed it.", next="runbook resume " + self.run_id
             )
         try:
-            _, *lines = self.real.read_text(errors="surrogateescape").splitlines()
+            _, *lines = self.real.read_text("utf-8", "surrogateescape").splitlines()
             self._replace("\n".join([*change(lines), ""]).encode(errors="surrogateescape"))
         except OSError as cause:
             raise PlatformError(
@@ -272,7 +272,7 @@ def let_in(server: LiveServer, hba_file: Path, run_id: str, line: str) -> None:
 def shut_out(server: LiveServer, hba_file: Path, run_id: str, about: Callable[[str], bool]) -> None:
     """Those lines are out of the closed file, and the server has read it; safe twice, and when the file is open again."""
     doors = Doors(hba_file, run_id)
-    if not doors.is_closed() or not any(map(about, doors.real.read_text(errors="surrogateescape").splitlines())):
+    if not doors.is_closed() or not any(map(about, doors.real.read_text("utf-8", "surrogateescape").splitlines())):
         return
     with server.connect(read_only=False) as connection:
         facts = read_facts(connection)
