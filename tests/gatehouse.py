@@ -133,7 +133,7 @@ class GateHouse:
         return key
 
     def list_key(self, key: Path, principal: str, *, introduced: bool = True, **options: Any) -> None:
-        """A line in allowed_signers, whatever stands there already; introduced by the runner unless told otherwise."""
+        """A line in allowed_signers, whatever is there already; introduced by the runner by default."""
         public = key.with_name(key.name + ".pub").read_text()
         line = signer_line(principal, public, options.get("valid_from"), options.get("valid_to"))
         with (layout.params() / "allowed_signers").open("a") as file:

@@ -233,7 +233,7 @@ def review_by(house: House, key: Path, name: str, **changes: object) -> Path:
 PERSON = 'namespaces="runbook-witness,runbook-review,runbook-exception"'
 
 
-def test_line_of_a_person_put_in_by_hand_counts_for_nothing_and_is_told(
+def test_line_of_a_person_put_in_by_hand_counts_for_nothing_and_is_reported(
     house: House, capsys: pytest.CaptureFixture[str]
 ) -> None:
     key = make_key(house.home / "eve")
@@ -418,7 +418,7 @@ def test_second_spelling_of_a_name_is_not_added(
     assert says in capsys.readouterr().err
 
 
-def test_record_whose_gate_an_unintroduced_person_has_passed_is_told(house: House) -> None:
+def test_record_whose_gate_an_unintroduced_person_has_passed_is_reported(house: House) -> None:
     key = make_key(house.home / "eve")
     gate = {"id": "swap", "approvals": [{"principal": "eve@example.org", "key": signing.fingerprint_of(key)}]}
     open_run(house.home, COUNT + 1)
@@ -457,7 +457,7 @@ def test_planted_introduction_is_not_bound_and_nobody_is_introduced_after_it(
     assert house.kinds() == set()
 
 
-def test_keys_behind_a_link_are_told(house: House) -> None:
+def test_keys_behind_a_link_are_reported(house: House) -> None:
     folder = person_file(house).parent
     folder.rename(house.home / "elsewhere")
     folder.symlink_to(house.home / "elsewhere")
@@ -503,7 +503,7 @@ def test_name_of_one_person_with_the_key_of_another_signs_nothing(house: House) 
     assert house.kinds() == {"review"}
 
 
-def test_line_that_ends_as_windows_writes_it_is_told_and_not_taken_for_another(house: House) -> None:
+def test_line_that_ends_as_windows_writes_it_is_reported_and_not_taken_for_another(house: House) -> None:
     edit(house.reports / "allowed_signers", lambda text: text.replace("\n", "\r\n"))
     assert "signers-line" in house.kinds()
     assert house.stock().returncode == 1

@@ -19,6 +19,7 @@ from gatehouse import GateHouse
 from runbook import clock, layout
 from runbook.cli.main import run_cli
 from runbook.errors import OperatorError, ParamsError
+from runbook.gates import signing
 from runbook.gates.operators import Operator, login_uid, user_name, who
 from runbook.params.names import plain_name
 from runbook.runner.record import record_of
@@ -250,6 +251,18 @@ def test_approver_in_another_spelling_is_the_approver_of_the_params(house: GateH
     assert isinstance(house.gate().look(), Passage)
 
 
+@pytest.mark.parametrize("name", ["ANN@x.example", "a.nn@x.example", "ann+2@x.example", "ann@x.example."])
+def test_second_spelling_of_an_approvers_name_is_not_added(
+    house: GateHouse, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    house.person("ann")
+    signing.make_key(house.home / "people" / "second", "second")
+    before = (layout.params() / "allowed_signers").read_text()
+    assert run_cli(["keys", "add", name, str(house.home / "people" / "second.pub"), "--target", "billing"]) == 2
+    assert "reads like 'ann@x.example'" in capsys.readouterr().err
+    assert (layout.params() / "allowed_signers").read_text() == before
+
+
 def test_line_of_an_approver_put_in_by_hand_counts_for_nothing(
     house: GateHouse, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -280,7 +293,7 @@ def test_key_that_has_ended_and_was_stretched_by_hand_counts_for_nothing(house: 
         with pytest.raises(OperatorError, match="nothing introduces the key"):
             house.approve(key)
     path.write_text(re.sub(r'valid-before="\d+', f'valid-before="{now.year + 1}0101000000', before))
-    assert run_cli(["keys", "add", "ann@x.example", "--target", "billing"]) == 0, "it is said, and recorded"
+    assert run_cli(["keys", "add", "ann@x.example", "--target", "billing"]) == 0, "it is recorded"
     house.approve(key)
     assert isinstance(house.gate().look(), Passage)
 

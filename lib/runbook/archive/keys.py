@@ -177,7 +177,7 @@ def add_person(tree: Tree, principal: str, public: str | None, by: str) -> Signe
             f"{layout.short(tree.signers)}).",
             next="A witness signs with a key of their own.",
         )
-    _refuse_twin(principal, [one.principal for one in listed])
+    refuse_twin(principal, [one.principal for one in listed])
     if there is not None and trust.read_trust(tree.root).introduction(principal, fingerprint, WITNESS) is not None:
         raise OperatorError(
             f"The key {fingerprint} is there already, as {principal} (line {there.line} of {layout.short(tree.signers)}).",
@@ -278,7 +278,12 @@ def refuse_name(principal: str) -> None:
         raise OperatorError(f"'{principal}' is no name for a person here.", next="Use their mail address.")
 
 
-def _refuse_twin(principal: str, names: Iterable[str]) -> None:
+def refuse_twin(principal: str, names: Iterable[str]) -> None:
+    """The name is not another spelling of one that is listed.
+
+    Raises:
+        OperatorError: it is.
+    """
     for name in names:
         if name != principal and plain_name(name) == plain_name(principal):
             raise OperatorError(

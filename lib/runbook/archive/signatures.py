@@ -33,7 +33,7 @@ class Signers:
         """The runner's keys, and the people whom the runner has introduced.
 
         Args:
-            given: an allowed_signers file that the reader got elsewhere: it is believed as it stands.
+            given: an allowed_signers file that the reader got elsewhere: it is believed as it is.
             handed_over: fingerprints that the reader got elsewhere.
         """
         found = trust.read_trust(tree.root, signers=given, handed_over=handed_over)

@@ -81,12 +81,13 @@ def add(
 def _add_approver(
     principal: str, text: str | None, valid_from: str | None, valid_to: str | None, params: Params
 ) -> None:
-    from runbook.archive.keys import introduce_approver
+    from runbook.archive.keys import introduce_approver, refuse_twin
     from runbook.archive.staging import archive_lock
     from runbook.archive.tree import Tree
 
     path = signers.signers_path(params)
     listed = _listed(path, principal, text)
+    refuse_twin(principal, [name for one in signers.read_signers(path) for name in one.principals])
     if listed is not None and (valid_from or valid_to):
         raise OperatorError(
             f"The key is listed already, on line {listed.line} of {layout.short(path)}.",

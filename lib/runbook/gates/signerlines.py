@@ -48,14 +48,14 @@ class Refused:
 
 
 def read_lines(path: Path) -> tuple[list[Signer], list[Refused]]:
-    """The lines of an allowed_signers file in the form that counts, and every other line that is no comment.
+    """The lines of an allowed_signers file in the form that counts, and every other line that is not a comment.
 
     Lines end where ssh-keygen ends them: at a newline and nowhere else.
     """
     if not path.exists() and not path.is_symlink():
         return [], []
     if not path.is_file():
-        return [], [Refused("signers-line", path.name, "is no regular file")]
+        return [], [Refused("signers-line", path.name, "is not a regular file")]
     data = path.read_bytes()
     found, refused = [], []
     for number, line in enumerate(data.decode("latin-1").split("\n"), start=1):
@@ -85,7 +85,7 @@ def _is_for(read: Signer) -> bool:
 def _refuse_line(where: str, line: str, read: Signer | None) -> Refused:
     fingerprint = read.fingerprint if read is not None else _any_fingerprint(line)
     if read is not None:
-        why = f"is for {','.join(read.namespaces)}, which is no purpose of one key here"
+        why = f"is for {','.join(read.namespaces)}, which no single key has here"
     elif "cert-authority" in line:
         why = "names a certificate authority: certificates do not count here"
     elif "namespaces=" not in line:

@@ -18,7 +18,7 @@ from runbook.gates.decision import NAMESPACE as APPROVAL
 from runbook.gates.signerlines import EVIDENCE, KEY, Refused, plain_bytes, read_lines, verify_line
 from runbook.gates.signers import Signer, read_moment, write_moment
 
-#: Stands for the archive's id in an introduction that was made before the first record.
+#: Written in place of the archive's id in an introduction that was made before the first record.
 NEW = "new"
 
 _ROTATION = re.compile(
@@ -143,7 +143,7 @@ def _rotation_problem(root: Path, before: Signer, key: Signer, number: int) -> s
         )
     match = _ROTATION.fullmatch(data.decode("ascii", "replace"))
     if match is None or int(match[1]) != number:
-        return f"{name} is no statement about key {number}"
+        return f"{name} is not a statement about key {number}"
     if (match[3], match[4]) != (before.fingerprint, key.fingerprint):
         return f"{name} speaks of other keys ({match[3]} and {match[4]})"
     if match[5] == "lost":
@@ -151,7 +151,7 @@ def _rotation_problem(root: Path, before: Signer, key: Signer, number: int) -> s
     try:
         moment = read_moment(match[2])
     except ValueError:
-        return f"{name} is no statement about key {number}"
+        return f"{name} is not a statement about key {number}"
     said = verify_line(data, plain_bytes(statement.with_name(statement.name + ".sig")), before, EVIDENCE, moment)
     if said is not None:
         return f"{name} is not signed by the key before it: {said}"
@@ -192,7 +192,7 @@ def _read_introductions(root: Path, runners: Sequence[Signer]) -> tuple[list[Int
         read = read_introduction(path)
         problem = None
         if read is None:
-            problem = "is no introduction of a person"
+            problem = "is not an introduction of a person"
         elif path.name != f"person-{expected:06d}.txt" or read.number != expected:
             problem = f"was put where person-{expected:06d}.txt belongs: one is missing or was renamed"
         elif read.archive not in (archive, NEW) and archive is not None:
@@ -217,7 +217,7 @@ def _introduction_signature(path: Path, read: Introduction, runners: Sequence[Si
 
 
 def read_introduction(path: Path) -> Introduction | None:
-    """What a file says; None when it is no introduction."""
+    """What a file says; None when it is not an introduction."""
     data = plain_bytes(path)
     match = _PERSON.fullmatch(data.decode("latin-1")) if data is not None else None
     if match is None:
