@@ -1,11 +1,12 @@
 -- purpose: where a role still has something: databases with objects that it owns or rights that it was granted, and whose member it is
 -- params: role text
--- columns: database text (null: nothing there); owner text (a role that it is a member of; null: none); owns bool
+-- columns: database text (null: nothing there); owner text (the role that a superuser made it a member of; null: none); owns bool
 -- privilege: none
 -- source: PostgreSQL 17, pg_shdepend, pg_auth_members
 SELECT d.datname::text AS database,
        (SELECT g.rolname::text FROM pg_catalog.pg_auth_members AS m JOIN pg_catalog.pg_roles AS g ON g.oid = m.roleid
-        WHERE m.member = r.oid ORDER BY m.roleid LIMIT 1) AS owner,
+        LEFT JOIN pg_catalog.pg_roles AS b ON b.oid = m.grantor
+        WHERE m.member = r.oid ORDER BY coalesce(b.rolsuper, false) DESC, m.roleid LIMIT 1) AS owner,
        pg_catalog.bool_or(coalesce(s.deptype = 'o', false)) AS owns
 FROM pg_catalog.pg_roles AS r
 LEFT JOIN pg_catalog.pg_shdepend AS s ON s.refclassid = 'pg_catalog.pg_authid'::regclass AND s.refobjid = r.oid

@@ -84,6 +84,15 @@ def test_role_comes_in_with_its_password_to_its_database_alone(closed: Closed) -
     assert closed.cluster.sql(f"SELECT FROM pg_roles WHERE rolname = '{ROLE}'") == []
 
 
+def test_database_that_not_everybody_may_enter_is_entered_and_left_as_it_was(closed: Closed) -> None:
+    acl = "SELECT datacl::text FROM pg_database WHERE datname = 'shop'"
+    closed.cluster.sql("REVOKE ALL ON DATABASE shop FROM PUBLIC", "GRANT TEMPORARY ON DATABASE shop TO owner")
+    before = closed.cluster.sql(acl)
+    with closed.writers.writing(TASK) as writer:
+        writer.connection.execute("CREATE TEMP TABLE mine (n int)")
+    assert closed.cluster.sql(acl) == before
+
+
 def test_password_is_nowhere(closed: Closed) -> None:
     seen: list[str] = []
     enter = type(closed.writers.door).enter

@@ -199,8 +199,12 @@ class Writers:
         statements = [
             f"CREATE ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS NOINHERIT CONNECTION LIMIT 2 "
             f"PASSWORD {literal(verifier).as_string(operator)} VALID UNTIL {literal(until).as_string(operator)}",
-            f"GRANT CONNECT, TEMPORARY ON DATABASE {quote(task.database)} TO {role}",
         ]
+        query = "SELECT pg_catalog.has_database_privilege('public', $1, 'CONNECT') AS connect, pg_catalog.has_database_privilege('public', $1, 'TEMPORARY') AS temporary"
+        everyone = one(operator, query, [task.database])
+        lacking = [name.upper() for name, has in everyone.items() if not has]
+        if lacking:
+            statements.append(f"GRANT {', '.join(lacking)} ON DATABASE {quote(task.database)} TO {role}")
         if task.is_powerful:
             statements += [f"GRANT USAGE ON SCHEMA {schema} TO {role}" for schema in task.schemas]
             statements += [f"GRANT SELECT, INSERT, UPDATE ON TABLE {name} TO {role}" for name in task.relations]
