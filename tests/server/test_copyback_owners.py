@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
+from runbook.errors import OperatorError
 from runbook.recovery.copybackplan import CopyBackPlan
 from runbook.recovery.writers import role_name
 from traps import function, witnesses
@@ -122,7 +123,17 @@ def test_no_owners_code_gets_more_than_the_writer_has(done: Done) -> None:
     assert done.at.values("SELECT count(*) FROM pg_auth_members WHERE member = 'ann'::regrole") == [0]
 
 
+def test_role_that_params_name_and_production_has_not_is_refused_at_the_plan(done: Done) -> None:
+    done.at.application_role = "nobody_here"
+    try:
+        with pytest.raises(OperatorError, match="nobody_here"):
+            done.at.copyback().plan()
+    finally:
+        done.at.application_role = None
+
+
 def test_owner_with_more_rights_than_tables_gets_no_member(done: Done) -> None:
     for name in ("written", "powered"):
         assert any("INSERT and UPDATE alone" in note for note in table(done.plan, f"public.{name}").notes)
+    assert "rows are written with the rights of its owner ann" in table(done.plan, "public.parent").notes
     assert done.at.values("SELECT relacl::text FROM pg_class WHERE relname = 'written'")[0].count("runbook") == 0

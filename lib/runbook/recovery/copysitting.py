@@ -128,7 +128,12 @@ class Sitting:
     # -- what would be done
 
     def prepare(self) -> None:
-        """All lost rows are laid ready, and what speaks against each of them is known."""
+        """All lost rows are laid ready, and what speaks against each of them is known.
+
+        Raises:
+            OperatorError: params name a role that is not there.
+        """
+        self._of.writers.refuse_unknown_role(self.production)
         parts = [part for table in self._tables for part in self._parts_of(table)]
         self._doing = "dropped tables were made again"
         self._remaking.make_tables()

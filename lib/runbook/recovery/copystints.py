@@ -53,7 +53,9 @@ def note_rights(staged: Staged, reader: Connection, database: str) -> Rights:
         report.problem = (
             f"its owner {owner} has no {' and no '.join(lacking)} on it: GRANT it to the owner, then plan again"
         )
-    elif not rights["can_stage"]:
+    else:
+        report.notes.append(f"rows are written with the rights of its owner {owner}")
+    if report.problem is None and not rights["can_stage"]:
         report.problem = f"its owner {owner} may not enter its schema, or make temporary tables in {database}"
     return rights
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from runbook import redact
-from runbook.errors import PlatformError
+from runbook.errors import OperatorError, PlatformError
 from runbook.postgres.connect import Connection, SqlError, literal, one, quote, rows
 from runbook.postgres.guard import GUARDED, PINNED
 from runbook.postgres.sqlfiles import load_sql
@@ -61,7 +61,7 @@ def role_name(run_id: str) -> str:
 def scram_verifier(password: str, salt: bytes) -> str:
     """Return what a server keeps of a password; who has only that cannot log in.
 
-    >>> scram_verifier("pencil", b"0123456789abcdef")[:52]
+    >>> scram_verifier("pencil", b"0123456789abcdef")[:50]
     'SCRAM-SHA-256$4096:MDEyMzQ1Njc4OWFiY2RlZg==$nQpbZ7'
     """
     salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, _ITERATIONS)
@@ -171,6 +171,20 @@ class Writers:
             except (PlatformError, SqlError):
                 if not failed:  # else the first problem is told; the role stays noted
                     raise
+
+    def refuse_unknown_role(self, connection: Connection) -> None:
+        """The role whose settings are to be taken is there, so that nobody finds out behind a gate that it is not.
+
+        Raises:
+            OperatorError: production has no such role.
+        """
+        name = self.application_role
+        query = "SELECT EXISTS (SELECT FROM pg_catalog.pg_roles AS r WHERE r.rolname = $1) AS found"
+        if name is not None and not one(connection, query, [name])["found"]:
+            raise OperatorError(
+                f"Production has no role {name}, which params name under recovery.application_role.",
+                next="Correct the params file, or leave it out: rows are written with the settings of each table's owner then.",
+            )
 
     @staticmethod
     def _at_startup(task: Task) -> dict[str, str]:
