@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from runbook import disk
 from runbook.gates.decision import Decision, Kind, read_decision
 from runbook.gates.plan import Plan
 
@@ -38,7 +39,7 @@ class Filed:
 def _write(path: Path, data: bytes) -> None:
     """The file is on the disk, whole, or not there."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
+    with disk.naming(path), temporary.open("wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from runbook import layout
+from runbook import disk, layout
 from runbook.errors import ParamsError
 from runbook.model import StepState, Verdict
 from runbook.params import Params, load_params
@@ -244,6 +244,10 @@ def _note(journal: Journal, folder: Path, kernel: Kernel, cause: BaseException) 
         journal.append("problem", kind="dead-kernel", reason=f"The kernel {_how_it_ended(kernel)} {where}.")
     elif isinstance(cause, CellTimeoutError):
         journal.append("problem", kind="timeout", reason=f"A cell did not end in its time {where}.")
+        kernel.interrupt()
+    elif isinstance(cause, OSError) and disk.is_surroundings(cause):
+        refusal = disk.refusal(cause)
+        journal.append("problem", kind="runner", reason=f"{refusal.message} That was {where}.", next_step=refusal.next)
         kernel.interrupt()
     else:
         print(visible(scrubber.text("".join(traceback.format_exception(cause)))), file=sys.stderr)

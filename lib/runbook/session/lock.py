@@ -12,7 +12,7 @@ import json
 import os
 from typing import Any
 
-from runbook import clock, layout
+from runbook import clock, disk, layout
 from runbook.errors import TargetLocked
 from runbook.session import identity
 
@@ -36,9 +36,10 @@ def _parse(data: bytes) -> dict[str, Any] | None:
 def _write(descriptor: int, content: dict[str, Any] | None) -> None:
     data = b"" if content is None else json.dumps(content).encode() + b"\n"
     # In place: a rename would leave the flock on a file that nobody looks at any more.
-    os.pwrite(descriptor, data, 0)
-    os.ftruncate(descriptor, len(data))
-    os.fsync(descriptor)
+    with disk.naming(layout.locks()):
+        os.pwrite(descriptor, data, 0)
+        os.ftruncate(descriptor, len(data))
+        os.fsync(descriptor)
 
 
 def _refusal(target: str, holder: dict[str, Any] | None, *, held: bool) -> TargetLocked:
