@@ -30,7 +30,7 @@ _EVERY: dict[str, str] = {
     "RUNBOOK_HOME": "a runbook command finds the same home",
     "RUNBOOK_PG_USER": "and the same user for PostgreSQL",
     layout.RUN_MARK: "the processes of a run are found by it",
-    "RUNBOOK_PRODUCTION": "a server that is production is left alone by it",
+    layout.PRODUCTION_MARK: "a server that is production is left alone by it",
     "PYTHONFAULTHANDLER": "a program of ours that hangs says where when it is aborted",
 }
 #: For what calls others over the network: kernels, and the process that sends messages.
@@ -78,7 +78,8 @@ def value_of(name: str) -> str | None:
 
 def for_child(extra: Mapping[str, str | None] | None = None) -> dict[str, str]:
     """The environment of a child: what every child gets, and these; None takes a variable out."""
-    return _chosen(_EVERY, extra)
+    home = {"RUNBOOK_HOME": str(layout.home())} if "RUNBOOK_HOME" in os.environ else {}  # absolute: a child starts in /
+    return _chosen(_EVERY, {**home, **(extra or {})})
 
 
 def for_network() -> dict[str, str | None]:
@@ -129,8 +130,10 @@ def for_kernel(folder: str, run_id: str | None, names: Iterable[str]) -> dict[st
         "PYTHONUTF8": "1",  # files are UTF-8 whatever the locale
     }
     secrets = {name: value_of(name) for name in names}
-    marks: dict[str, str | None] = {} if run_id is None else {layout.RUN_MARK: run_id}
-    marks["RUNBOOK_HOME"] = str(layout.home())
+    # A run that a hook of another run has started is no production: it must end with its own run.
+    marks: dict[str, str | None] = {layout.PRODUCTION_MARK: None, "RUNBOOK_HOME": str(layout.home())}
+    if run_id is not None:
+        marks[layout.RUN_MARK] = run_id
     return _chosen(_EVERY, {**for_network(), **secrets, **private, **marks})
 
 

@@ -18,7 +18,8 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 RUN_MARK = "RUNBOOK_RUN"
 
 #: Production outlives any run: its processes carry this mark, and not the run's.
-PRODUCTION_ENV: dict[str, str | None] = {"RUNBOOK_PRODUCTION": "1", RUN_MARK: None}
+PRODUCTION_MARK = "RUNBOOK_PRODUCTION"
+PRODUCTION_ENV: dict[str, str | None] = {PRODUCTION_MARK: "1", RUN_MARK: None}
 
 
 def home() -> Path:
@@ -103,8 +104,15 @@ def shared() -> Path:
 
 
 def resolve(path: str | Path) -> Path:
-    """A path from a params file: relative ones start at the home."""
-    return (home() / Path(path).expanduser()).absolute()
+    """A path from a params file: relative ones start at the home.
+
+    Raises:
+        OperatorError: it begins with ~ and names nobody of this system.
+    """
+    try:
+        return (home() / Path(path).expanduser()).absolute()
+    except RuntimeError as cause:
+        raise OperatorError(f"The path {path} cannot be used: {cause}", next="Write the path without ~.") from cause
 
 
 def short(path: str | Path) -> str:

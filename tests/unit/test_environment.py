@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from runbook import environment, layout
-from runbook.errors import CommandFailed, ParamsError
+from runbook.errors import CommandFailed, OperatorError, ParamsError
 from runbook.gates import signing
 from runbook.outside import commands
 from runbook.outside.hooks import call_hook
@@ -274,3 +274,23 @@ def test_fact_of_any_text_does_not_keep_a_hook_from_its_call(text: str) -> None:
 
 def test_command_may_have_more_time_than_poll_can_wait() -> None:
     assert commands.run(["/bin/true"], timeout=100 * 366 * 86400.0).code == 0
+
+
+def test_run_that_a_hook_has_started_is_no_production(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Else nobody would end its kernel with it."""
+    monkeypatch.setenv("RUNBOOK_PRODUCTION", "1")
+    monkeypatch.setenv(layout.RUN_MARK, "the run whose hook this is")
+    given = environment.for_kernel(str(tmp_path), "r2", [])
+    assert given.get("RUNBOOK_PRODUCTION") is None
+    assert given[layout.RUN_MARK] == "r2"
+
+
+def test_child_finds_the_same_home_from_its_own_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RUNBOOK_HOME", ".")
+    assert f"RUNBOOK_HOME={tmp_path}" in commands.run(["/usr/bin/env"], timeout=20).stdout.splitlines()
+
+
+def test_path_of_nobody_is_refused() -> None:
+    with pytest.raises(OperatorError, match="cannot be used"):
+        layout.resolve("~nobody-by-that-name/data")

@@ -31,6 +31,20 @@ def test_mail_arrives_with_subject_and_body() -> None:
     assert body.get_content().split() == ["line", "Next:", "x"]
 
 
+def test_text_from_outside_adds_no_header_and_no_control_character() -> None:
+    title = "PAGE dba\r\nBcc: thief@evil.example\n\n[bold]<b>x"
+    with mail_server() as (box, port):
+        sent = send(
+            f"mailto://127.0.0.1:{port}/?from=run@corp.net&to=dba@corp.net", title, "a\x1b[2J <b>b</b>", timeout=10
+        )
+    assert sent.ok, sent.said
+    (mail,) = box.mails
+    assert mail["Bcc"] is None and mail["To"] == "dba@corp.net"
+    assert "[bold]<b>x" in str(mail["Subject"])
+    body = (mail.get_body(("plain",)) or mail).get_content()
+    assert "a␛[2J" in body
+
+
 def test_webhook_gets_title_and_message() -> None:
     with web_server() as web:
         sent = send(f"json://127.0.0.1:{web.port}/hook", "PAGE dba", "body", timeout=10)

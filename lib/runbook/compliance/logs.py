@@ -67,9 +67,9 @@ def _moment(match: re.Match[bytes]) -> datetime | None:
             return there.replace(tzinfo=UTC)
         if zone[:1] in ("+", "-") and len(zone) > 1:
             return datetime.fromisoformat(there.isoformat() + (zone if len(zone) > 3 else zone + ":00")).astimezone(UTC)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     try:
         return there.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC)
-    except (ValueError, ZoneInfoNotFoundError, OSError):
+    except (ValueError, OverflowError, ZoneInfoNotFoundError, OSError):
         return there.replace(tzinfo=UTC)

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from runbook import environment
+from runbook import environment, texts
 from runbook.errors import CommandFailed, CommandTimedOut
 from runbook.outside import commands
 from runbook.redact import scrubber
@@ -51,8 +51,13 @@ def send(address: str, title: str, body: str, *, timeout: float) -> Sent:
         timeout: seconds for the whole delivery.
     """
     began = time.monotonic()
+    # A line break in a title would end the header of a mail.
+    text = {
+        "title": texts.visible_line(texts.cut(title, 200)),
+        "body": texts.visible(texts.cut(body, 4 * texts.LONGEST)),
+    }
     try:
-        answer = _ask({"address": address, "title": title, "body": body, "timeout": timeout}, timeout)
+        answer = _ask({"address": address, **text, "timeout": timeout}, timeout)
     except CommandTimedOut:
         return Sent(None, f"no answer within {timeout:g} s", time.monotonic() - began)
     except CommandFailed as cause:

@@ -20,7 +20,6 @@ from runbook.errors import ParamsError, PlatformError
 from runbook.params.loading import resolve_secret
 from runbook.params.schema import Params
 
-PRODUCTION_MARK = "RUNBOOK_PRODUCTION"
 SCRATCH_LABEL = "scratch.json"
 
 
@@ -36,7 +35,7 @@ def find_processes(run_id: str) -> list[psutil.Process]:
             continue  # gone meanwhile, or another user's: such a process cannot have been started by this run
         if environment.get(layout.RUN_MARK) != run_id or dead:
             continue
-        if environment.get(PRODUCTION_MARK) != "1" and process.pid not in spared:
+        if environment.get(layout.PRODUCTION_MARK) != "1" and process.pid not in spared:
             found.append(process)
     return found
 
@@ -94,7 +93,7 @@ def read_label(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         label = json.loads(path.read_bytes())
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return label if isinstance(label, dict) else None
 

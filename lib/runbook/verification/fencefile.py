@@ -143,7 +143,7 @@ def read_fence(path: Path) -> Fence:
                 for item in body["databases"]
             ),
         )
-    except (OSError, ValueError, KeyError, TypeError, RunbookError) as cause:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, RunbookError) as cause:
         raise NotMeasured(f"The fence {path.name} cannot be used: {cause}", next="runbook fence take") from cause
 
 
