@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -26,6 +27,9 @@ from runbook.session.request import (
     new_run_id,
     start_attempt,
 )
+
+#: JupyterLab's time to end by itself: all of a stopped run must be gone within ten seconds.
+_LAB_SECONDS = 4.0
 
 
 def lab_argv(notebook: Path, browser: bool) -> list[str]:
@@ -100,6 +104,8 @@ def run_interactively(request: Request, *, timeout: float | None) -> Outcome:
                     journal.append("problem", kind="timeout", reason=f"The run was {stop.reason}.")
             signals.disarm()
             lab.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                lab.wait(_LAB_SECONDS)  # it removes files of its own in the folder that is removed next
             clean_up(folder)
             lab.wait()
             return outcome_of(close_attempt(folder))
