@@ -249,3 +249,22 @@ def test_notebook_may_call_only_the_library_in_the_runner(home: Path, capsys: py
         )
         assert run_cli(["run", "look"]) == 2
         assert f"names '{named}', which is not a function of the library" in capsys.readouterr().err
+
+
+def test_stray_and_damaged_files_among_the_runs_stop_no_command(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = home / "var" / "runs"
+    runs.mkdir(parents=True)
+    (runs / "a-file").touch()
+    (runs / os.fsdecode(b"m\xe4rz")).mkdir()
+    for name, text in {
+        "deep": "[" * 200_000 + "\n",
+        "torn": '{"n": 1, "event": "x"}\nrubbish\n{"n": 3, "event": "x"}\n',
+    }.items():
+        (runs / name).mkdir()
+        (runs / name / "journal.jsonl").write_text(text)
+    (home / "reports").mkdir()
+    (home / "reports" / "RUNS").write_text("000001 2026-01-01T00:00:00.000000Z torn look sandbox ada\n")
+    assert run_cli(["runs"]) == 0
+    said = capsys.readouterr()
+    assert "torn/journal.jsonl:2: the journal is damaged" in said.err
+    assert "its journal is damaged" in said.out

@@ -43,6 +43,7 @@ def runs(
 ) -> None:
     """List the runs that were opened."""
     from runbook import layout
+    from runbook.errors import PlatformError
     from runbook.runner.closing import read_state
     from runbook.session.ledger import read_lines
     from runbook.session.request import JOURNAL
@@ -55,9 +56,12 @@ def runs(
     last = None
     for line in shown:
         place = layout.run(line.run)
-        state = read_state(place) if (place / JOURNAL).is_file() else None
+        try:
+            state = read_state(place) if (place / JOURNAL).is_file() else None
+            where = standing(state) if state is not None else "its folder is gone"
+        except PlatformError:
+            state, where = None, "its journal is damaged"
         record = state.records[-1].rpartition("/")[2][:6] if state is not None and state.records else ""
-        where = standing(state) if state is not None else "its folder is gone"
         opened = line.opened[:19].replace("T", " ")
         table.add(str(line.number), opened, line.run, line.target, line.operator, where, record)
         last = line.run

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from runbook import layout
+from runbook.errors import PlatformError
+from runbook.redact import scrubber
 from runbook.runner.closing import clean_up, close_attempt, read_state
 from runbook.runner.execute import where_it_was
 from runbook.session import identity
 from runbook.session.journal import Journal, read_last_event
 from runbook.session.request import JOURNAL, start_attempt
 from runbook.session.state import RunState
+from runbook.texts import visible
 
 
 def open_runs() -> Iterator[tuple[Path, RunState]]:
@@ -21,7 +25,12 @@ def open_runs() -> Iterator[tuple[Path, RunState]]:
         last = read_last_event(folder / JOURNAL)
         if last is None or last["event"] == "attempt-closed":
             continue
-        state = read_state(folder)
+        try:
+            state = read_state(folder)
+        except PlatformError as cause:
+            # One damaged journal must not stop every command of every target; its run has no record, which verify reports.
+            print(visible(scrubber.text(f"NOTE: {cause}")), file=sys.stderr, flush=True)
+            continue
         if not state.closed:  # people may decide on a gate after the attempt was archived
             yield folder, state
 

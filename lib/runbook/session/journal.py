@@ -54,7 +54,7 @@ def scan_events(data: bytes, where: str) -> tuple[list[Event], int]:
 def _parse(line: bytes) -> Event | None:
     try:
         event = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return event if isinstance(event, dict) else None
 
@@ -96,7 +96,7 @@ def read_last_event(path: Path) -> Event | None:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - 65536))
             tail = file.read()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     for line in reversed(tail.split(b"\n")[:-1]):
         event = _parse(line)
