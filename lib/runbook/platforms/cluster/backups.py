@@ -229,9 +229,7 @@ def _describe(path: Path) -> Backup:
         )
     return Backup(
         path=path,
-        label=visible_line(
-            path.name
-        ),  # a name in other bytes than UTF-8 can be used, but neither journaled nor printed
+        label=visible_line(path.name),  # other bytes than UTF-8 can be used, but not printed
         layout="tar" if is_tar else "plain",
         major=int(version.read_text("utf-8").strip()) if version.is_file() else None,
         system_identifier=str(manifest["system"]) if manifest and manifest["system"] else None,
