@@ -8,6 +8,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -96,6 +97,7 @@ class Run(Remembering):
         self._archived_by_runner = archived_by_runner
         self._interactive = interactive
         self._source = str(before.sitting.get("source", SOURCE))
+        self._source_sha256 = before.sitting.get("source_sha256")
         self._planned = list(before.sitting.get("planned", []))
         self._closed_gates: list[str] = list(before.sitting.get("planned_gates", []))
         self._concluded = False
@@ -357,9 +359,14 @@ class Run(Remembering):
         cells = executed_cells()
         executed, _cells_concluded = cells[_cells_concluded:], len(cells)
         source = self.dir / self._source
-        if not executed or not source.is_file():
+        if not executed or self._source_sha256 is None:
             return
-        strange = strange_cells(executed, parse_notebook(source.read_bytes(), str(source)))
+        data = source.read_bytes() if source.is_file() else b""
+        if sha256(data).hexdigest() != self._source_sha256:
+            text = f"{self._source} was changed during the attempt: what was executed is compared with no notebook."
+            self.limit(text, reduces_scope=True)
+            return
+        strange = strange_cells(executed, parse_notebook(data, str(source)))
         if strange:
             what = "1 executed cell is" if len(strange) == 1 else f"{len(strange)} executed cells are"
             first = " ".join(strange[0].split())[:200]
