@@ -3,7 +3,7 @@
 -- columns: oid bigint; schema text; name text; kind text (as in pg_class); is_temporary boolean; extension text, with a superuser as owner only
 -- privilege: none
 -- source: PostgreSQL 17, pg_class, pg_depend
-SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, c.relkind::text AS kind, c.relpersistence = 't' AS is_temporary,
+SELECT c.oid::bigint AS oid, n.nspname::text AS schema, c.relname::text AS name, c.relkind::text AS kind, c.relpersistence = 't' AS is_temporary,
        CASE WHEN r.rolsuper THEN x.extname END AS extension
 FROM ROWS FROM (unnest($1::text[]), unnest($2::text[])) AS w (schema, name)
 JOIN pg_catalog.pg_namespace AS n ON n.nspname = w.schema

@@ -153,6 +153,8 @@ def test_count_is_postgresqls_own_whatever_stands_in_public(
         ("SELECT 0 AS n FROM table_to_xml('public.looks_like_a_table', true, false, '')", "pg_catalog.table_to_xml"),
         ("SELECT 0 AS n WHERE pg_notify('a', 'b') IS NULL", "pg_catalog.pg_notify"),
         ("SELECT count(x) AS n FROM public.vehicles AS v, json_populate_record(v, '{}') AS x", "pg_catalog.json_populate_record"),
+        ("SELECT count(*) AS n FROM public.nowhere", "there is no relation public.nowhere"),
+        ("SELECT app.nothing() AS n", "there is no function app.nothing"),
         ("SELECT count(*) AS n FROM public.far", "public.far is a foreign table"),
         ("SELECT count(*) AS n FROM public.split", "public.far is a foreign table"),
         ("SELECT x.n.setseed AS n FROM (SELECT 1.0::float8 AS n) AS x", "pg_catalog.setseed"),

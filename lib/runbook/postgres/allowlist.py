@@ -127,11 +127,14 @@ class Judge:
         if not foreign:
             return None
         places = sorted({(schema, name) for _, schema, name in foreign})
+        missing = set(foreign)
         for row in self._ask("find_named", [schema for schema, _ in places], [name for _, name in places]):
-            why = self._unusable(row) if (row["class"], row["schema"], row["name"]) in foreign else None
+            key = (row["class"], row["schema"], row["name"])
+            why = self._unusable(row) if key in foreign else None
             if why is not None:
                 return why
-        return None
+            missing.discard(key)
+        return next((f"there is no {kind} {schema}.{name}" for kind, schema, name in sorted(missing)), None)
 
     def _unusable(self, row: Mapping[str, Any]) -> str | None:
         if self.runner is Runner.SUPERUSER:
@@ -156,8 +159,10 @@ class Judge:
         relations: list[int] = []
         has_views = False
         places = sorted({name[-2:] for name in statement.relations if len(name) > 1})
+        missing = dict.fromkeys(places)
         for row in self._ask("find_relations", [place[0] for place in places], [place[1] for place in places]):
             title = f"{row['schema']}.{row['name']}"
+            missing.pop((row["schema"], row["name"]))
             if row["oid"] < _FIRST_OWN_OID:
                 continue
             if self.runner is not Runner.SUPERUSER and row["extension"] in self.extensions:
@@ -167,6 +172,8 @@ class Judge:
                 what = "a temporary relation" if row["is_temporary"] else _KINDS.get(row["kind"], "no table")
                 return f"{title} is {what}; a check reads tables"
             relations.append(row["oid"])
+        if missing:  # the server may read a name otherwise, by its encoding's rules; what was not judged is not read
+            return f"there is no relation {'.'.join(next(iter(missing)))}"
         if relations and not has_views:
             self._ask("forbid_views")  # a table may become a view before it is read
         return (self._unplannable(relations) if relations else None) or self._cast(relations)
