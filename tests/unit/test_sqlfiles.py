@@ -118,6 +118,12 @@ def test_check_file_that_is_not_read_only_is_refused_when_it_is_loaded(tmp_path:
         require_read_only(parse_sql(write(tmp_path, text)))
 
 
+def test_relation_of_an_extension_is_shown_with_the_place_of_its_schema(tmp_path: Path) -> None:
+    with pytest.raises(ParamsError) as problem:
+        require_read_only(parse_sql(write(tmp_path, "-- needs: extension:seen-all, pg_monitor\nTABLE seen")))
+    assert problem.value.next == "Write it with its schema, such as :seen_all.seen."
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -167,11 +167,9 @@ def parse_sql(path: Path) -> SqlFile:
     source = texts.read_utf8(path, parse.MOST_BYTES)
     header, body = _read_header(source, where)
     body = body.strip().removesuffix(";").strip()
-    needs = [word.strip() for word in " ".join(header.get("needs", ())).split(",")]
-    extensions = [word.removeprefix(_EXTENSION) for word in needs if word.startswith(_EXTENSION)]
     try:
         parse.scan(source)
-        text, variables, pieces = bind_variables(body, extensions)
+        text, variables, pieces = bind_variables(body, _needed(header))
         statements = parse.parse(text)
         uses = tuple(parse.split_list(" ".join(header.get("uses", ()))))
     except parse.NotUnderstood as problem:
@@ -199,10 +197,17 @@ def require_read_only(file: SqlFile) -> None:
         )
     for name in statement.relations:
         if len(name) == 1:
+            places = [f":{needed.replace('-', '_')}" for needed in _needed(file.header)] or ["public", "pg_catalog"]
             raise ParamsError(
                 f"{where} names the relation {name[0]} without its schema.",
-                next=f"Write it with its schema, such as public.{name[0]} or pg_catalog.{name[0]}.",
+                next=f"Write it with its schema, such as {' or '.join(f'{place}.{name[0]}' for place in places)}.",
             )
+
+
+def _needed(header: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """The extensions among what the header needs."""
+    words = (word.strip() for word in " ".join(header.get("needs", ())).split(","))
+    return [word.removeprefix(_EXTENSION) for word in words if word.startswith(_EXTENSION)]
 
 
 @lru_cache(maxsize=256)

@@ -223,8 +223,9 @@ class Contents:
             )
         checks: list[Check] = []
         for database in names:
+            way = self.way_to(database)
             checks += [
-                run_check(file, self.way_to(database), database, given)
+                run_check(file, way, database, given)
                 for file in files
                 if (not file.is_for_main or main is None or database == main)
                 and (only is None or check_id(file, database) in only)
