@@ -28,7 +28,6 @@ from runbook.platforms.cluster.restoring import refuse_new_tablespaces
 from runbook.platforms.cluster.selection import Selection
 from runbook.platforms.cluster.swap import Swap
 from runbook.platforms.cluster.window import Resolved
-from runbook.postgres import server
 from runbook.postgres.osuser import service_user
 
 Progress = Callable[..., None]
@@ -113,7 +112,7 @@ class Besides:
         """The promoted copy, running alone."""
         beside, _, _ = self.stand_at(point)
         assert beside.promoted
-        server.start(beside.tools, beside.data, log=beside.log, user=beside.user)
+        beside.run_server(wait=True)
         return beside
 
     def swap(self) -> Swap:

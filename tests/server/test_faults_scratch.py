@@ -72,6 +72,8 @@ def test_scratch_that_fills_while_replaying_is_no_fault_of_the_backup() -> None:
         )
         add_mark(cluster, 1)
         cluster.switch()
+        for path in cluster.archive.iterdir():
+            path.chmod(0o644)  # linked, not copied: the room is the replay's
         with disk(cluster.home / "small", "size=56m,mode=755") as place:
             outcome = prove(cluster, scratch=str(place))
             assert isinstance(outcome.error, ScratchFull) and outcome.verdict == "INCOMPLETE", outcome.alarms

@@ -39,7 +39,18 @@ def doctor() -> int:
     """Look for what is missing, dead or left over; each line says what to do."""
     findings = [
         finding
-        for look in (_python, _openssh, _folders, _targets, _readers, _contacts, _runs, _scratch, _archive)
+        for look in (
+            _python,
+            _openssh,
+            _folders,
+            _targets,
+            _readers,
+            _scratch_users,
+            _contacts,
+            _runs,
+            _scratch,
+            _archive,
+        )
         for finding in look()
     ]
     for finding in findings:
@@ -157,6 +168,42 @@ def _psql(cluster: Cluster, database: str, statements: str) -> str:
     where = f'"${secret.env}"' if secret.env is not None else f'"$(cat {secret.file})"'
     connect = "\\connect '{}'".format(database.replace("'", "''"))
     return f"psql -d {where} -c {shlex.quote(connect)} -c {shlex.quote(statements)}"
+
+
+def _scratch_users() -> Iterator[Finding]:
+    """Who would run the scratch server of each target: nobody who owns files of production."""
+    from runbook.params import load_params
+    from runbook.platforms.cluster.scratchplace import server_user
+    from runbook.postgres.osuser import how_to_make, is_unassigned, service_user
+    from runbook.verification.fencefile import owned_folder
+
+    for name in [path.stem for path in _target_files()]:
+        try:
+            params = load_params(name)
+        except RunbookError:
+            continue  # _targets has reported it
+        if params.cluster is None:
+            continue
+        cluster, verification = params.cluster, params.verification
+        try:
+            production = service_user(cluster.os_user, owned_folder(layout.resolve(cluster.backup_folder)))
+            found = server_user(cluster, verification, production, "doctor", verification.scratch)
+        except RunbookError as cause:
+            yield Finding(False, f"target {name}: {cause.message}", cause.next or how_to_make())
+            continue
+        if found.user is None:
+            yield Finding(
+                True,
+                f"scratch servers of {name} run as {user_name(os.getuid())}, as runs do: root could use another user",
+            )
+        elif not found.owns_nothing:
+            wanted = f"{how_to_make()} (and name it as verification.scratch_user)"
+            yield Finding(False, f"scratch servers of {name}: {found.limitation}", wanted)
+        else:
+            kind = ", a user id without an account" if is_unassigned(found.user.uid) else ""
+            yield Finding(
+                True, f"scratch servers of {name} run as user {found.user.name}{kind}, who owns nothing of production"
+            )
 
 
 def _contacts() -> Iterator[Finding]:

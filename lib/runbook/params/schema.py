@@ -132,9 +132,14 @@ class Budgets(Strict):
 
 
 class Verification(Strict):
-    """What a backup verification does beside the checks every database gets."""
+    """What a backup verification does beside the checks every database gets.
+
+    `scratch_user`: the operating-system user who runs the scratch server, when root verifies: a system user who owns nothing of
+    production. Default: `runbook-scratch` if there is such a user, else a user id that no account has.
+    """
 
     scratch: str | None = None
+    scratch_user: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_.-]*\$?$")] | None = None
     database: str | None = None
     suites: tuple[str, ...] = ()
     skip_checks: tuple[str, ...] = ()

@@ -11,6 +11,7 @@ from pathlib import Path
 from runbook.errors import CommandFailed
 from runbook.outside import commands
 from runbook.outside.commands import OsUser
+from runbook.outside.namespaces import Namespaces
 from runbook.postgres.osuser import give
 from runbook.postgres.tools import Tools
 
@@ -29,8 +30,12 @@ def start(
     wait: bool = True,
     timeout: float = 60,
     env: Mapping[str, str | None] | None = None,
+    inside: Namespaces | None = None,
 ) -> None:
     """The server runs (with `wait`: accepts connections).
+
+    Args:
+        inside: the namespaces that it runs in; None: the host's.
 
     Raises:
         CommandFailed: it did not start; the message ends with its log's last lines.
@@ -47,7 +52,10 @@ def start(
         "start",
     ]
     try:
-        commands.run(argv, timeout=timeout + 10, user=user, env=env)
+        if inside is None:
+            commands.run(argv, timeout=timeout + 10, user=user, env=env)
+        else:  # it becomes that user once it has entered them
+            commands.run(inside.wrap(argv, user), timeout=timeout + 10, env=env)
     except CommandFailed as cause:
         raise CommandFailed(
             f"The server in {data} did not start. Its log ends:\n{log_tail(log)}", next=f"Read {log}."

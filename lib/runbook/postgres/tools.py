@@ -42,6 +42,12 @@ class Tools:
         """The program's absolute path."""
         return str(self.bin / program)
 
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """The installation: the programs with their libraries and their data."""
+        prefix = self.bin.resolve().parent
+        return (prefix,) if prefix.parent != prefix else ()
+
     @cached_property
     def version(self) -> str:
         """Such as '17.10'."""
@@ -137,11 +143,14 @@ def shared_folder() -> Path:
     return folder
 
 
-def read_control(tools: Tools, data_directory: Path) -> dict[str, str]:
+def read_control(tools: Tools, data_directory: Path, user: OsUser | None = None) -> dict[str, str]:
     """pg_controldata's lines as a dict.
+
+    Args:
+        user: who reads it; None: ourselves.
 
     Raises:
         CommandFailed: there is no readable pg_control.
     """
-    said = commands.run([tools.path("pg_controldata"), "-D", str(data_directory)], timeout=20).stdout
+    said = commands.run([tools.path("pg_controldata"), "-D", str(data_directory)], timeout=20, user=user).stdout
     return {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in said.splitlines())}

@@ -16,7 +16,8 @@ from runbook.params.schema import Params
 from runbook.platforms.cluster.replay import Replay, SnapshotMissing
 from runbook.platforms.cluster.restore import Restore
 from runbook.platforms.cluster.restoring import close_off, refuse_new_tablespaces
-from runbook.platforms.cluster.scratch import Scratch, default_location, folder_for, require_apart
+from runbook.platforms.cluster.scratch import Scratch
+from runbook.platforms.cluster.scratchplace import default_location, folder_for, require_apart, server_user
 from runbook.platforms.cluster.selection import Selection
 from runbook.platforms.cluster.window import RecoveryPoint, Resolved
 from runbook.postgres.osuser import service_user
@@ -70,11 +71,13 @@ class BackupVerification:
         self.limitations = (
             [f"Only these SQL checks were asked for: {checks}."] if checks.strip() not in ("all", "") else []
         )
-        self.user = service_user(self.cluster.os_user, owned_folder(layout.resolve(self.cluster.backup_folder)))
+        production = service_user(self.cluster.os_user, owned_folder(layout.resolve(self.cluster.backup_folder)))
         named = scratch or self.verification.scratch
+        self.server_user = server_user(self.cluster, self.verification, production, run_id, named)
+        self.user = self.server_user.user
         self.location = layout.resolve(named) if named else default_location(self.user)
         self.scratch_folder = folder_for(self.location, run_id)
-        self.selection = Selection(self.cluster, self.user, recovery_point, timeline, self._timeout)
+        self.selection = Selection(self.cluster, production, recovery_point, timeline, self._timeout, reader=self.user)
         archive = self.selection.archive.directory
         live = self.selection.live_folders()
         require_apart(self.location, [self.selection.backup_folder, *([archive] if archive else []), *live])
@@ -102,6 +105,9 @@ class BackupVerification:
             superuser=self.cluster.superuser,
             preload_libraries=self.verification.preload_libraries,
             reader_role=self.cluster.reader_role,
+            owns_nothing=self.server_user.owns_nothing,
+            hidden=chosen.live_folders(),
+            limitation=self.server_user.limitation,
         )
         self.checks = RestoredChecks(self.params, self.scratch, self.progress, self.files, self.seconds)
         self.contents = self.checks.contents

@@ -71,7 +71,7 @@ class RestoredChecks:
     @property
     def unread_limitations(self) -> list[str]:
         """What this kind of proof leaves open, for the top of the report."""
-        said = []
+        said = self.scratch.limitations
         if self.contents.unread:
             names = ", ".join(self.contents.unread[:5])
             said.append(f"Not readable while in recovery (unlogged or not populated): {names}.")

@@ -2,7 +2,8 @@
 
 It is a scratch in all that keeps it from reaching out. It differs in what lasts: fsync is on, archiving is held and not off
 (a promotion with archive_mode off never archives its history file), nobody reaps it, and what was done to it is written down beside it,
-so that it survives a crash at any moment.
+so that it survives a crash at any moment. It runs as production's user, whose its files must be once they are swapped in; in its
+namespaces it sees neither production's files nor its socket (docs/decisions/0014-scratch-os-user.md).
 """
 
 from __future__ import annotations
@@ -20,14 +21,15 @@ from runbook.outside.commands import OsUser
 from runbook.params.schema import Cluster
 from runbook.platforms.cluster.backups import Backup
 from runbook.platforms.cluster.copying import remove_tree
+from runbook.platforms.cluster.datafolder import opened, read_in
 from runbook.platforms.cluster.movefirst import place_of
 from runbook.platforms.cluster.replay import Replay
 from runbook.platforms.cluster.restoring import close_off
 from runbook.platforms.cluster.scratch import Scratch
-from runbook.platforms.cluster.settings import held_settings, render_conf
+from runbook.platforms.cluster.settings import held_settings
 from runbook.postgres import server
 from runbook.postgres.connect import one, rows
-from runbook.postgres.osuser import closed_at, give
+from runbook.postgres.osuser import closed_at
 from runbook.postgres.sqlfiles import load_sql
 from runbook.postgres.tools import Tools
 from runbook.postgres.wal import format_lsn, parse_history, same_position
@@ -64,10 +66,8 @@ class Beside(Scratch):
             OperatorError: the folder is another run's.
         """
         found = cls(folder, run_id, tools, user, cluster.superuser, reader_role=cluster.reader_role)
+        found.hidden = tuple(layout.resolve(path) for path in (cluster.data_directory, *cluster.tablespaces) if path)
         try:
-            if not folder.exists():
-                folder.mkdir(mode=0o700)
-                give(folder, user)
             found.make_folders()
             known = found._read()
             if known.get("run", run_id) != run_id:
@@ -105,6 +105,7 @@ class Beside(Scratch):
         with part.open("w", encoding="utf-8") as file:
             json.dump({**self._read(), **facts}, file, indent=1)
             file.flush()
+            os.fchmod(file.fileno(), 0o600)
             os.fsync(file.fileno())
         part.replace(self.folder / STATE)
 
@@ -158,7 +159,7 @@ class Beside(Scratch):
             self._keep_past_config()
             close_off(self.folder, self.user)
         settings = super().configure(timeline, raised)
-        self.note(started=True)
+        self.note(started=True, settings=settings)
         return settings
 
     def _end_earlier(self) -> None:
@@ -193,6 +194,11 @@ class Beside(Scratch):
             self.log.unlink()
         super().start()
 
+    def run_server(self, *, wait: bool) -> None:
+        """As a scratch; what was seen of the files before says nothing about them any more."""
+        self.note(**{"looked through": False})
+        super().run_server(wait=wait)
+
     def promote(self, replay: Replay, expected: int) -> int:
         """The copy runs as a server on a timeline of its own that forks at `expected`; its number, written down. Safe again after a crash.
 
@@ -212,13 +218,14 @@ class Beside(Scratch):
             with self.connect("template1", read_only=False) as connection:
                 connection.execute("CHECKPOINT")
                 timeline = int(one(connection, load_sql("recovery/read_timeline").text)["timeline"])
-        history = self.data / "pg_wal" / f"{timeline:08X}.history"
-        if not history.is_file():
+        try:
+            history = read_in(self.data, "pg_wal", f"{timeline:08X}.history").decode(errors="replace")
+        except FileNotFoundError:
             raise RecoveryFailed(
                 f"The copy is on timeline {timeline} and has no history of it: it is on no timeline of its own.",
                 next="Do not swap it in; choose the way back.",
-            )
-        forked = parse_history(timeline, history.read_text("utf-8", "replace"))[-1].begin
+            ) from None
+        forked = parse_history(timeline, history)[-1].begin
         if not (forked == expected or same_position(forked, expected)):
             raise RecoveryFailed(
                 f"The copy forked at {format_lsn(forked)}, and the point is {format_lsn(expected)}.",
@@ -238,10 +245,9 @@ class Beside(Scratch):
             self._end_earlier()
             self.socket = server.make_socket_folder(self.user)
             self.write_label()
-            with (self.data / "postgresql.conf").open("a", encoding="utf-8") as conf:
-                conf.write(render_conf({"unix_socket_directories": str(self.socket)}))
+            self.write_configuration({**self.noted("settings"), "unix_socket_directories": str(self.socket)})
         if not server.is_running(self.tools, self.data, user=self.user):
-            server.start(self.tools, self.data, log=self.log, user=self.user)
+            self.run_server(wait=True)
         self.promoted = True
 
     def _look_for_others(self) -> dict[str, list[str]]:
@@ -262,12 +268,11 @@ class Beside(Scratch):
 
         The server is down, and its last checkpoint lies on its own timeline: the segments of the past are not needed.
         """
-        removed = []
-        for path in sorted((self.data / "pg_wal").iterdir()):
-            if path.is_symlink():
-                path.unlink()
-                removed.append(path.name)
-        return removed
+        with opened(self.data, "pg_wal") as pg_wal:
+            names = sorted(entry.name for entry in os.scandir(pg_wal) if entry.is_symlink())
+            for name in names:
+                os.unlink(name, dir_fd=pg_wal)
+        return names
 
     def keep(self) -> None:
         """Nobody reaps it: it is kept until the run is over."""

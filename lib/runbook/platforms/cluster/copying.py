@@ -9,12 +9,14 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from runbook.clock import human_bytes
-from runbook.errors import BackupDamaged, CommandFailed, PlatformError, ScratchFull
+from runbook.errors import BackupDamaged, CommandFailed, PlatformError, RecoveryRefused, ScratchFull
 from runbook.outside import commands
 from runbook.outside.commands import OsUser
+from runbook.platforms.cluster.datafolder import find_planted
 from runbook.postgres.osuser import give
 
 Progress = Callable[[int, int], None]  # bytes done, bytes in total
@@ -95,7 +97,7 @@ def copy_tree(source: Path, target: Path, user: OsUser | None, *, skip: frozense
 
     def copy(item: tuple[Path, Path, int]) -> None:
         nonlocal done
-        for count in _copy_file(item[0], item[1], user):
+        for count in copy_file(item[0], item[1], user):
             with lock:
                 done += count
                 progress(done, total)
@@ -126,7 +128,13 @@ def _scratch_error(path: Path, cause: OSError) -> PlatformError:
     )
 
 
-def _copy_file(source: Path, target: Path, user: OsUser | None) -> Iterator[int]:
+def copy_file(source: Path, target: Path, user: OsUser | None) -> Iterator[int]:
+    """Copy a file to a new one of the user's; yields the bytes of each part once they are copied.
+
+    Raises:
+        BackupDamaged: the source cannot be read.
+        ScratchFull: the target cannot be written.
+    """
     try:
         reading = source.open("rb", buffering=0)
     except OSError as cause:
@@ -181,8 +189,10 @@ def remove_tree(folder: Path) -> None:
     """
     # At the interpreter's end, when cleanups run, concurrent.futures takes no more work (RuntimeError); then one thread removes all.
     with contextlib.suppress(RuntimeError), ThreadPoolExecutor(2 * _WORKERS) as pool:
-        for _ in pool.map(Path.unlink, list(_files(folder))):
-            continue
+        # By open folders: whoever owns one could put a link in its place meanwhile.
+        for _, _, names, handle in os.fwalk(folder, topdown=False):
+            for _ in pool.map(partial(os.unlink, dir_fd=handle), names):
+                continue
     shutil.rmtree(folder)
 
 
@@ -192,6 +202,7 @@ def unpack_tar(archive: Path, target: Path, user: OsUser | None, timeout: float)
     Raises:
         BackupDamaged: tar says the file is damaged.
         ScratchFull: no space.
+        RecoveryRefused: a member is no plain file or folder, other than the links of tablespaces.
     """
     _make_folder(target, user)
     program = shutil.which("tar") or "/bin/tar"
@@ -203,6 +214,11 @@ def unpack_tar(archive: Path, target: Path, user: OsUser | None, timeout: float)
         if "No space left" in cause.message:
             raise ScratchFull(f"The disk filled while unpacking {archive.name}.", next="Free space there.") from cause
         raise BackupDamaged(f"{archive} cannot be unpacked: {cause.message}", next="Take a new base backup.") from cause
+    planted = find_planted(target, [f"pg_tblspc/{path.name}" for path in target.glob("pg_tblspc/*")])
+    if planted:
+        raise RecoveryRefused(
+            f"{archive} holds what pg_basebackup never packs: {planted[0]}.", next="See who can write to the backups."
+        )
     if user is not None:
         for folder, _, files in os.walk(target):
             give(Path(folder), user)

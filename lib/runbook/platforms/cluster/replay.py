@@ -18,11 +18,11 @@ import psutil
 
 from runbook.errors import CommandFailed, PlatformError, RecoveryFailed, ScratchFull
 from runbook.outside import commands
+from runbook.platforms.cluster.datafolder import link_in, opened, read_in, replacing
 from runbook.platforms.cluster.scratch import Scratch
 from runbook.platforms.cluster.walstage import Stage
 from runbook.postgres import server
 from runbook.postgres.connect import Connection, SqlError, one
-from runbook.postgres.osuser import give
 from runbook.postgres.wal import format_lsn, parse_history, parse_lsn, same_position, segment_start
 
 _POLL_SECONDS = 0.05
@@ -81,32 +81,25 @@ class Replay:
             )
 
     def _open_gate(self, position: int | None) -> None:
-        pg_wal = self.scratch.data / "pg_wal"
-        for name in self.stage.laid:
-            _, begin = segment_start(name, self.stage.segment_size)
-            if position is not None and begin >= position:
-                break
-            if position is not None and position < begin + self.stage.segment_size:
-                self._lay_cut(self.stage.folder / name, pg_wal / name, position - begin)
-                break
-            if name not in self._whole:
-                new = pg_wal / f"{name}.new"
-                new.unlink(missing_ok=True)  # of an attempt that was killed here
-                new.symlink_to(self.stage.folder / name)
-                new.replace(pg_wal / name)
-                self._whole.add(name)
+        with opened(self.scratch.data, "pg_wal") as pg_wal:
+            for name in self.stage.laid:
+                _, begin = segment_start(name, self.stage.segment_size)
+                if position is not None and begin >= position:
+                    break
+                if position is not None and position < begin + self.stage.segment_size:
+                    self._lay_cut(self.stage.folder / name, pg_wal, position - begin)
+                    break
+                if name not in self._whole:
+                    link_in(pg_wal, name, self.stage.folder / name)
+                    self._whole.add(name)
 
-    def _lay_cut(self, source: Path, target: Path, keep: int) -> None:
-        new = target.with_name(target.name + ".new")
-        with source.open("rb") as reading, new.open("wb") as writing:
+    def _lay_cut(self, source: Path, pg_wal: int, keep: int) -> None:
+        with source.open("rb") as reading, replacing(pg_wal, source.name, self.scratch.user) as writing:
             while keep:
                 chunk = reading.read(min(keep, 1 << 20))
                 writing.write(chunk)
                 keep -= len(chunk)
             writing.truncate(self.stage.segment_size)
-        new.chmod(0o600)
-        give(new, self.scratch.user)
-        new.replace(target)
 
     def _wait_for(self, expected: int) -> dict[str, Any]:
         """The position that the server reports decides; a state alone never does."""
@@ -206,7 +199,7 @@ class Replay:
 
     def _postmaster(self) -> psutil.Process | None:
         try:
-            return psutil.Process(int((self.scratch.data / "postmaster.pid").read_text("utf-8").split()[0]))
+            return psutil.Process(int(read_in(self.scratch.data, "postmaster.pid").split()[0]))
         except (OSError, ValueError, IndexError, psutil.NoSuchProcess):
             return None
 
@@ -267,8 +260,8 @@ class Replay:
         with self.scratch.connect("template1", read_only=False, statement_timeout=timeout) as connection:
             connection.execute("CHECKPOINT")
             number = int(one(connection, "SELECT timeline_id FROM pg_control_checkpoint()")["timeline_id"])
-        history = self.scratch.data / "pg_wal" / f"{number:08X}.history"
-        forked = parse_history(number, history.read_text("utf-8", "replace"))[-1].begin
+        history = read_in(self.scratch.data, "pg_wal", f"{number:08X}.history").decode(errors="replace")
+        forked = parse_history(number, history)[-1].begin
         if not (forked == expected or same_position(forked, expected)):
             raise RecoveryFailed(
                 f"The scratch promoted at {format_lsn(forked)}, and the point is {format_lsn(expected)}.",

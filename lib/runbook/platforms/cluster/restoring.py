@@ -72,7 +72,8 @@ def _unpack(backup: Backup, scratch: Path, user: OsUser | None, progress: Progre
     for archive in archives:
         stem = archive.name.split(".tar")[0]
         folder = {"base": scratch / "data", "pg_wal": scratch / "backup_wal"}.get(stem, scratch / "tablespaces" / stem)
-        unpack_tar(archive, folder, user, timeout)
+        # WAL is read from the stage: it stays ours, so that the server cannot alter what the stage leads to.
+        unpack_tar(archive, folder, None if stem == "pg_wal" else user, timeout)
         done += archive.stat().st_size
         progress(done, total)
     manifest = backup.path / "backup_manifest"

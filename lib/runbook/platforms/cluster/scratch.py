@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 import psutil
 
-from runbook import clock, layout
-from runbook.errors import BackupDamaged, CommandFailed, OperatorError, PlatformError, RecoveryFailed, ScratchFull
+from runbook import clock
+from runbook.errors import BackupDamaged, CommandFailed, PlatformError, RecoveryFailed, ScratchFull
 from runbook.outside.commands import OsUser
+from runbook.outside.namespaces import Namespaces
 from runbook.platforms.cluster.copying import remove_tree
+from runbook.platforms.cluster.datafolder import opened, replacing
+from runbook.platforms.cluster.scratchplace import folder_for
 from runbook.platforms.cluster.settings import buffers_for, render_conf, scratch_settings
 from runbook.postgres import server
 from runbook.postgres.connect import Connection, connect, rows
 from runbook.postgres.guard import TABLES_ONLY
-from runbook.postgres.osuser import closed_at, give
+from runbook.postgres.osuser import (
+    closed_at,
+    end_processes_of,
+    ending_strays,
+    give,
+    is_unassigned,
+    owner_of,
+)
 from runbook.postgres.sqlfiles import load_sql
-from runbook.postgres.tools import Tools, read_control, shared_folder
+from runbook.postgres.tools import Tools, read_control
 
 #: What ALTER ROLE or ALTER DATABASE may have set in the restored cluster, and must not be so in a superuser's session of ours, beside
 #: what every session pins: it would hide damage, load libraries, speak another language, or not be possible in recovery.
@@ -40,35 +51,14 @@ _KEEP_HOURS = 24
 _POLLING_LINE = "waiting for WAL to become available"
 
 
-def folder_for(location: Path, run_id: str) -> Path:
-    """Where the scratch of a run stands."""
-    return location / f"scratch-{run_id}"
-
-
-def default_location(user: OsUser | None) -> Path:
-    """Where scratches stand unless told otherwise: in the home, or outside it when it is closed to the server's user."""
-    layout.var().mkdir(parents=True, exist_ok=True)
-    return layout.scratch() if closed_at(layout.var(), user) is None else shared_folder() / "scratch"
-
-
-def require_apart(location: Path, folders: Iterable[Path]) -> None:
-    """The location lies in none of these folders: a scratch there would become part of them.
-
-    Raises:
-        OperatorError: it lies in one.
-    """
-    real = location.resolve()
-    for folder in folders:
-        if real.is_relative_to(folder.resolve()):
-            raise OperatorError(
-                f"The scratch location {location} lies in {folder}, which a restore must not touch.",
-                next="Name another place with -p scratch /path (or verification.scratch in params).",
-            )
-
-
 @dataclass
 class Scratch:
-    """One restored copy. `folder` holds `data/`, `wal/` (the stage), `tablespaces/`, `server.log` and the label."""
+    """One restored copy. `folder` holds `data/`, `wal/` (the stage), `tablespaces/`, `server.log` and the label.
+
+    The folder itself and the stage belong to us: the server's user, `user`, owns only what the server writes to, and cannot put a
+    link in the place of what we read or write. `owns_nothing`: the user owns nothing of production. `hidden`: production's folders.
+    `limitation`: what is to be said of the user.
+    """
 
     folder: Path
     run_id: str
@@ -79,6 +69,10 @@ class Scratch:
     reader_role: str = "runbook_reader"
     socket: Path | None = None
     promoted: bool = False
+    owns_nothing: bool = False
+    hidden: tuple[Path, ...] = ()
+    limitation: str | None = None
+    not_isolated: str | None = None
 
     @property
     def data(self) -> Path:
@@ -103,6 +97,9 @@ class Scratch:
         superuser: str,
         preload_libraries: tuple[str, ...] = (),
         reader_role: str = "runbook_reader",
+        owns_nothing: bool = False,
+        hidden: tuple[Path, ...] = (),
+        limitation: str | None = None,
     ) -> Scratch:
         """An empty, labelled scratch folder below `location`; one of an earlier attempt of the run is replaced.
 
@@ -111,14 +108,13 @@ class Scratch:
         """
         folder = folder_for(location, run_id)
         scratch = cls(folder, run_id, tools, user, superuser, preload_libraries, reader_role)
+        scratch.owns_nothing, scratch.hidden, scratch.limitation = owns_nothing, hidden, limitation
         try:
             location.mkdir(parents=True, exist_ok=True)
             if folder.exists():
-                scratch.remove()
-            folder.mkdir(mode=0o700)
+                scratch._remove_earlier()
             scratch.make_folders()
             scratch.write_label()
-            give(folder, user)
         except OSError as cause:
             raise ScratchFull(
                 f"The scratch location {location} cannot be written: {cause.strerror}.",
@@ -134,11 +130,21 @@ class Scratch:
             )
         return scratch
 
+    def _remove_earlier(self) -> None:
+        """What an earlier attempt left is gone; it may have run as another user."""
+        earlier = Scratch(self.folder, self.run_id, self.tools, self.user, self.superuser)
+        if self.data.exists() and not self.data.is_symlink():
+            earlier.user = owner_of(self.data)
+            earlier.owns_nothing = earlier.user is not None and is_unassigned(earlier.user.uid)
+        earlier.remove()
+
     def make_folders(self) -> None:
-        """The folders for WAL and tablespaces are there."""
-        for name in ("wal", "tablespaces"):
-            (self.folder / name).mkdir(mode=0o700, exist_ok=True)
-            give(self.folder / name, self.user)
+        """The folder is there, with those for WAL and tablespaces: ours, to be entered by the server's user and listed by nobody else."""
+        for path in (self.folder, self.wal, self.folder / "tablespaces"):
+            path.mkdir(mode=0o700, exist_ok=True)
+            if self.user is not None:
+                os.chown(path, 0, 0, follow_symlinks=False)
+                path.chmod(0o711)
 
     def write_label(self) -> None:
         """The folder says whose it is and until when, for whoever finds it after a crash."""
@@ -153,6 +159,7 @@ class Scratch:
             "socket": str(self.socket) if self.socket else None,
         }
         (self.folder / LABEL).write_text(json.dumps(label, indent=1) + "\n", "utf-8")
+        (self.folder / LABEL).chmod(0o600)
 
     def configure(self, timeline: int, raised: Mapping[str, int]) -> dict[str, str]:
         """Own configuration files replace the restored ones; the settings written.
@@ -169,20 +176,28 @@ class Scratch:
         self.socket = server.make_socket_folder(self.user)
         self.write_label()
         settings = self._settings(control, raised, timeline)
-        for name, text in {
-            "postgresql.conf": render_conf(settings),
-            "postgresql.auto.conf": "",
-            "pg_hba.conf": "local all all trust\n",  # the socket stands in a folder that only its owner enters
-            "pg_ident.conf": "",
-            **({"standby.signal": ""} if self._is_standby(control, timeline) else {}),
-        }.items():
-            path = self.data / name
-            path.unlink(missing_ok=True)
-            path.write_text(text, "utf-8")
-            path.chmod(0o600)
-            give(path, self.user)
+        self.write_configuration(settings)
+        with opened(self.data) as data:
+            if self._is_standby(control, timeline):
+                with replacing(data, "standby.signal", self.user):
+                    pass
+            else:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink("standby.signal", dir_fd=data)
         self._lay_histories()
         return settings
+
+    def write_configuration(self, settings: Mapping[str, str]) -> None:
+        """Each configuration file that a server reads is ours, whatever one that ran before has made of it."""
+        with opened(self.data) as data:
+            for name, text in {
+                "postgresql.conf": render_conf(settings),
+                "postgresql.auto.conf": "",
+                "pg_hba.conf": "local all all trust\n",  # the socket stands in a folder that only its owner enters
+                "pg_ident.conf": "",
+            }.items():
+                with replacing(data, name, self.user) as file:
+                    file.write(text.encode())
 
     def _is_standby(self, control: Mapping[str, str], timeline: int) -> bool:
         """Whether the server starts behind its gate; one that was promoted would not start again like that."""
@@ -203,9 +218,10 @@ class Scratch:
 
     def _lay_histories(self) -> None:
         """The lineage's history files lie in pg_wal, so that the explicit timeline is found."""
-        for path in self.wal.glob("*.history"):
-            shutil.copyfile(path, self.data / "pg_wal" / path.name)
-            give(self.data / "pg_wal" / path.name, self.user)
+        with opened(self.data, "pg_wal") as pg_wal:
+            for path in self.wal.glob("*.history"):
+                with replacing(pg_wal, path.name, self.user) as file:
+                    file.write(path.read_bytes())
 
     def start(self) -> None:
         """The server is starting; `Replay` says when it has arrived.
@@ -213,12 +229,49 @@ class Scratch:
         Raises:
             RecoveryFailed: it refuses its data directory.
         """
-        self.log.touch(mode=0o600)
-        give(self.log, self.user)
         try:
-            server.start(self.tools, self.data, log=self.log, user=self.user, wait=False)
+            self.run_server(wait=False)
         except CommandFailed as cause:
             raise RecoveryFailed(f"PostgreSQL refuses to start on the restored files: {cause.message}") from cause
+
+    def run_server(self, *, wait: bool) -> None:
+        """The server starts, in namespaces of its own where this host has them.
+
+        Raises:
+            CommandFailed: it does not.
+        """
+        self.log.touch(mode=0o600)
+        give(self.log, self.user)
+        inside = self.namespaces
+        self.not_isolated = inside.refusal([self.tools.path("postgres"), "--version"], self.user)
+        if self.not_isolated is not None:
+            server.start(self.tools, self.data, log=self.log, user=self.user, wait=wait)
+        else:
+            server.start(self.tools, self.data, log=self.log, user=self.user, wait=wait, inside=inside)
+
+    @property
+    def namespaces(self) -> Namespaces:
+        """What the server sees of the host: its own files, PostgreSQL's programs, and the WAL that it is linked to."""
+        assert self.socket is not None
+        linked = {path.resolve().parent for path in self.wal.rglob("*") if path.is_symlink()}
+        outside = sorted(path for path in linked if not path.is_relative_to(self.folder.resolve()))
+        return Namespaces(
+            programs=self.tools.folders,
+            hidden=self.hidden,
+            readable=(*outside, self.folder),
+            writable=(self.data, self.folder / "tablespaces", self.log, self.socket),
+        )
+
+    @property
+    def limitations(self) -> list[str]:
+        """What keeps the server from being alone on this host, for the top of the report; known once it was started."""
+        found = [self.limitation] if self.limitation else []
+        if self.not_isolated is not None:
+            found.append(
+                f"The restored copy's server ran without namespaces of its own ({self.not_isolated}): a program that it runs "
+                f"reaches the network, and all that its user {self.user.name if self.user else 'on this host'} reaches."
+            )
+        return found
 
     @property
     def session(self) -> dict[str, str]:
@@ -279,7 +332,7 @@ class Scratch:
 
     def control(self) -> dict[str, str]:
         """pg_controldata of the scratch."""
-        return read_control(self.tools, self.data)
+        return read_control(self.tools, self.data, self.user)
 
     def log_tail(self) -> str:
         """The log's last lines without the polling ones."""
@@ -287,9 +340,12 @@ class Scratch:
         return "\n".join([line for line in lines if _POLLING_LINE not in line][-12:])
 
     def stop(self, mode: str = "fast") -> None:
-        """The server is down and its socket folder gone; safe twice."""
+        """The server is down, what it started too, and its socket folder gone; safe twice."""
         if self.data.exists():
-            server.stop(self.tools, self.data, user=self.user, mode=mode)
+            with ending_strays(self.user, self.run_id):
+                server.stop(self.tools, self.data, user=self.user, mode=mode)
+        if self.user is not None and self.owns_nothing:
+            end_processes_of(self.user, self.run_id)
         if self.socket is not None:
             shutil.rmtree(self.socket, ignore_errors=True)
 

@@ -16,7 +16,6 @@ from runbook.platforms.cluster.walarchive import WalArchive, check_user_can_read
 from runbook.platforms.cluster.walscan import scan_to
 from runbook.platforms.cluster.walstage import Stage
 from runbook.platforms.cluster.window import RecoveryPoint, Resolved
-from runbook.postgres.osuser import give
 from runbook.postgres.tools import Tools, find_tools, read_control
 from runbook.postgres.wal import Commit, Timeline, format_lsn
 
@@ -31,6 +30,8 @@ class Selection:
         asked_timeline: 'auto' or a number.
         timeout: seconds for each pass over WAL.
         extra: a folder with WAL that the archive lacks (`tail.secure_tail`).
+        user: who runs the commands of params (fetching WAL).
+        reader: who runs the restored server, and must be able to read the WAL; None: the same user.
 
     Raises:
         ParamsError: the point is naive, in the future, or none.
@@ -44,12 +45,14 @@ class Selection:
         asked_timeline: str,
         timeout: float,
         extra: Path | None = None,
+        reader: OsUser | None = None,
     ) -> None:
         self.cluster, self.user, self.timeout = cluster, user, timeout
+        self.reader = reader or user
         self.asked, self.asked_timeline = asked, asked_timeline
         self.point = window.parse_point(asked)
         self.backup_folder = layout.resolve(cluster.backup_folder)
-        self.archive = WalArchive(cluster.wal_archive, user, extra)
+        self.archive = WalArchive(cluster.wal_archive, user, extra, reader=self.reader)
 
     def describe(self) -> list[TargetError]:
         """Backups are described and the programs of their version found; what is wrong with the other folders.
@@ -99,7 +102,7 @@ class Selection:
                 "Nothing says which major version of PostgreSQL made the backups.",
                 next="Name cluster.data_directory in params.",
             )
-        return find_tools(max(majors), self.cluster.bin_directory, self.user)
+        return find_tools(max(majors), self.cluster.bin_directory, self.reader)
 
     def _identified(self, backup: Backup) -> Backup:
         """With its system, which manifests name since PostgreSQL 17 only; pg_control of a plain backup knows it too."""
@@ -168,7 +171,8 @@ class Selection:
         # newer one's file there, and the older one may be the timeline that is chosen.
         apart = self.wal / f"timeline-{lineage[-1].number}"
         apart.mkdir(mode=0o700, exist_ok=True)
-        give(apart, self.user)
+        if self.user is not None:
+            apart.chmod(0o711)  # who fetches WAL has a folder in it
         stage = Stage(self.archive, apart, lineage, lineage[-1].begin, self.segment_size)
         if not self.archive.has(stage.next_name(), apart):
             return None

@@ -1,22 +1,25 @@
 """Archived WAL: a directory, or a command that fetches one file.
 
 A file is laid ready under its plain name, as a symbolic link where the server's user can read the archived file, else as a
-copy. Never a hard link: a promoted server renames and overwrites segments.
+copy that it may read and not write: a linked segment that cannot be opened is a PANIC. Never a hard link: a promoted server renames
+and overwrites segments.
 """
 
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from runbook import environment, layout
-from runbook.errors import CommandFailed, CommandTimedOut, NotReadable, OperatorError, WalDamaged
+from runbook.errors import BackupDamaged, CommandFailed, CommandTimedOut, NotReadable, OperatorError, WalDamaged
 from runbook.outside import commands
 from runbook.outside.commands import OsUser
 from runbook.params.schema import WalArchive as WalArchiveParams
 from runbook.platforms.cluster import tailnote
+from runbook.platforms.cluster.copying import copy_file, require_room
 from runbook.postgres.osuser import _allowed, closed_at, give
 from runbook.postgres.wal import (
     HISTORY_NAME,
@@ -36,13 +39,19 @@ _NO_SUCH_FILE = 125
 class WalArchive:
     """The archive as params describe it, and `extra`: a folder with WAL that the archive lacks, secured by a lock-down.
 
-    What lies in `extra` counts before the archive's own file, which may have been cut short.
+    What lies in `extra` counts before the archive's own file, which may have been cut short. `user` runs the commands of params;
+    `reader` runs the server that reads the stage, if that is another.
     """
 
     params: WalArchiveParams
     user: OsUser | None
     extra: Path | None = None
     _names: frozenset[str] | None = None
+    reader: OsUser | None = None
+
+    @property
+    def _server_user(self) -> OsUser | None:
+        return self.reader or self.user
 
     @property
     def directory(self) -> Path | None:
@@ -100,21 +109,32 @@ class WalArchive:
         ready = stage / name
         if ready.exists():
             return True
-        if self.extra is not None and link_or_copy(self.extra / name, ready, self.user):
+        if self.extra is not None and link_or_copy(self.extra / name, ready, self._server_user):
             return True
         if self.directory is not None:
-            return link_or_copy(self.directory / name, ready, self.user)
-        part = give(stage, self.user) / f".{name}.part"
+            return link_or_copy(self.directory / name, ready, self._server_user)
+        part = self._inbox(stage) / f"{name}.part"
         try:
             if not self._fetch(name, part):
                 return False
+            if part.is_symlink():
+                return link_or_copy(part, ready, self._server_user)
             part.rename(ready)
+            _let_read(ready, self._server_user)
             return True
         finally:
             part.unlink(missing_ok=True)
 
     def _variables(self) -> dict[str, str | None]:
         return environment.named(self.params.env, "cluster.wal_archive")
+
+    def _inbox(self, stage: Path) -> Path:
+        """Where the user who fetches may write: not the stage itself, which the server reads from."""
+        if self.user is None:
+            return stage
+        inbox = stage / ".fetched"
+        inbox.mkdir(mode=0o700, exist_ok=True)
+        return give(inbox, self.user)
 
     def _fetch(self, name: str, part: Path) -> bool:
         """The fetch command has put the file at `part`; False when it says that there is none."""
@@ -142,7 +162,7 @@ class WalArchive:
         Raises:
             CommandFailed: the command delivers nothing any more, so that the archive's end is not known.
         """
-        part = stage / f".{name}.again"
+        part = self._inbox(stage) / f"{name}.again"
         try:
             if not self._fetch(name, part):
                 raise CommandFailed(
@@ -164,6 +184,7 @@ def link_or_copy(source: Path, ready: Path, user: OsUser | None) -> bool:
 
     Raises:
         NotReadable: we cannot read it.
+        ScratchFull: there is no room for the copy.
     """
     if not source.is_file():
         return False
@@ -171,14 +192,31 @@ def link_or_copy(source: Path, ready: Path, user: OsUser | None) -> bool:
     if closed_at(real, user) is None and (user is None or _allowed(real, user, 4)):
         ready.symlink_to(real)
         return True
+    part = ready.with_name(f".{ready.name}.copied")
+    part.unlink(missing_ok=True)
+    require_room(ready.parent, real.stat().st_size)
     try:
-        shutil.copyfile(real, ready)
-    except PermissionError as cause:
+        for _ in copy_file(real, part, None):
+            continue
+    except BackupDamaged as cause:
         raise NotReadable(
             f"The archived file {source} cannot be read.", next="Open it for the user who runs this."
         ) from cause
-    give(ready, user)
+    part.rename(ready)
+    _let_read(ready, user)
     return True
+
+
+def _let_read(ready: Path, user: OsUser | None) -> None:
+    """The staged file is ours, and the server's user may read it."""
+    if user is None:
+        return
+    handle = os.open(ready, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        os.fchown(handle, 0, user.gid)
+        os.fchmod(handle, 0o640)
+    finally:
+        os.close(handle)
 
 
 def read_timelines(archive: WalArchive, stage: Path) -> dict[int, tuple[Timeline, ...]]:

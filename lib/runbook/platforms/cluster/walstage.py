@@ -64,8 +64,10 @@ class Stage:
             begin = self.start // self.segment_size * self.segment_size + (len(self.laid) + ahead) * self.segment_size
             names.append(segment_name(self._timeline_at(begin), begin, self.segment_size))
         if self.archive.directory is not None:
-            done = [self.archive.lay(name, self.folder) for name in names if name in (self.archive.names() or ())]
             present = [name in (self.archive.names() or ()) for name in names]
+            archived = [name for name, is_there in zip(names, present, strict=True) if is_there]
+            with ThreadPoolExecutor(2) as pool:  # what cannot be linked is copied
+                done = list(pool.map(lambda name: self.archive.lay(name, self.folder), archived))
             assert len(done) == sum(present)
         else:
             with ThreadPoolExecutor(4) as pool:
@@ -131,7 +133,9 @@ class Stage:
         """Asked for once more, since a command may fail now and then; else taken from the backup."""
         if self.archive.directory is None and self.archive.lay(name, self.folder):
             return True
-        if self.fallback is None or not link_or_copy(self.fallback / name, self.folder / name, self.archive.user):
+        if self.fallback is None or not link_or_copy(
+            self.fallback / name, self.folder / name, self.archive.reader or self.archive.user
+        ):
             return False
         self.from_backup.append(name)
         return True
