@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from besides import Besides, digest, killed
 from homes import at_home
 from own_cluster import OwnCluster, own_cluster
-from runbook.errors import PlatformError
+from runbook import layout
+from runbook.errors import PlatformError, RecoveryRefused
 from runbook.postgres import server
 from runbook.postgres.osuser import give
 from shop import Mark, add_mark, fill
@@ -212,3 +215,90 @@ def wait(done: Callable[[], bool], seconds: float = 10) -> None:
     while not done():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def planted_in(scene: Scene) -> dict[str, Callable[[Path, Path], object]]:
+    """What a program of the copy may leave in its files, by kind."""
+    outside = scene.cluster.home / "outside"
+    outside.write_text("theirs")
+    outside.chmod(0o600)
+    return {
+        "a symbolic link": lambda data, place: (data / "base" / "evil").symlink_to(outside),
+        "a link in place of a folder": lambda data, place: (data / "pg_stat" / "in").symlink_to(scene.cluster.home),
+        "hard links": lambda data, place: (data / "global" / "evil").hardlink_to(outside),
+        "a pipe": lambda data, place: os.mkfifo(data / "pg_xact" / "evil"),
+        "a tablespace elsewhere": lambda data, place: (data / "pg_tblspc" / "99999").symlink_to(scene.cluster.home),
+        "a link in a tablespace": lambda data, place: (place / "evil").symlink_to(outside),
+        "a second version": lambda data, place: place.with_name("PG_99_1").mkdir(),
+    }
+
+
+def test_copy_with_planted_files_is_not_swapped_in_and_nothing_has_moved(scene: Scene) -> None:
+    data = scene.one.open().data
+    place = next((data.parent / "tablespaces").glob("*/PG_*"))
+    for kind, plant in planted_in(scene).items():
+        before = {path for top in (data, place.parent) for path in top.rglob("*")}
+        plant(data, place)
+        made = [path for top in (data, place.parent) for path in top.rglob("*") if path not in before]
+        with pytest.raises(RecoveryRefused, match="is not swapped in: it holds") as caught:
+            scene.one.swap().forward()
+        assert caught.value.next is not None and caught.value.next.startswith(f"runbook abort {RUN};"), kind
+        assert scene.one.swap().state() == "before"
+        for path in made:
+            path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+    assert (scene.cluster.home / "outside").read_text() == "theirs"
+    assert scene.state() == scene.before
+    scene.to_production()
+    scene.start()
+    assert scene.marks() == [1]
+
+
+def test_no_configuration_of_the_copy_is_read_in_production(scene: Scene) -> None:
+    """Not by a file that production includes if it exists, nor by one that it names, nor by a script that archives."""
+    conf = scene.cluster.data / "postgresql.conf"
+    named = f"hba_file = '{scene.cluster.data}/my_hba'\ninclude_if_exists = '{scene.cluster.data}/late.conf'\n"
+    named += f"include_if_exists = 'sub/more.conf'\narchive_cleanup_command = '{scene.cluster.data}/bin/clean.sh %r'\n"
+    conf.write_text(conf.read_text() + named)
+    scene.write("my_hba", "local all all trust\n")
+    scene.write("bin/clean.sh", "#!/bin/sh\n# production's\n")
+    data = scene.one.open().data
+    for name in (
+        "late.conf",
+        "sub/more.conf",
+        "conf.d/more.conf",
+        "my_hba",
+        "bin/clean.sh",
+        "pg_ident.conf",
+        "server.key",
+    ):
+        (data / name).parent.mkdir(exist_ok=True)
+        (data / name).write_text("work_mem = '66MB' # evil\n")
+    (data / "postgresql.auto.conf").write_text("work_mem = '66MB' # evil\n")
+    for folder in ("sub", "conf.d", "bin"):
+        give(data / folder, scene.cluster.user)
+    scene.to_production()
+    stays = [path for path in scene.cluster.data.rglob("*") if path.is_file() and b"evil" in path.read_bytes()]
+    assert stays == []
+    assert "# production's" in (scene.cluster.data / "bin" / "clean.sh").read_text()
+    scene.start()
+    assert scene.shown("work_mem") == "7MB"
+    assert scene.shown("hba_file") == str(scene.cluster.data / "my_hba")
+
+
+def test_what_a_program_of_the_copy_has_started_ends_before_the_swap(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It runs as production's user, and could alter files between the look at them and the rename."""
+    monkeypatch.setenv(layout.RUN_MARK, RUN)
+    copy = scene.one.run_promoted(scene.wrong.before)
+    with copy.connect("template1") as connection:
+        connection.execute("COPY (SELECT 1) TO PROGRAM 'cat > /dev/null; env -i setsid sleep 600 > /dev/null 2>&1 &'")
+    own = Path("/proc/self/ns/mnt").stat().st_ino
+    inside = [
+        process
+        for process in psutil.process_iter(["name", "uids"])
+        if process.info["name"] == "sleep" and Path(f"/proc/{process.pid}/ns/mnt").stat().st_ino != own
+    ]
+    assert len(inside) == 1
+    copy.stop()
+    assert not inside[0].is_running() or inside[0].status() == psutil.STATUS_ZOMBIE

@@ -162,7 +162,7 @@ def _enter(given: dict[str, list[str]], uid: int, gid: int) -> None:
     _call("unshare", ctypes.c_int(flags if is_root else flags | _CLONE_NEWUSER))
     if not is_root:
         for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
-            Path(f"/proc/self/{name}").write_text(text)
+            Path(f"/proc/self/{name}").write_text(text, "utf-8")
     _mount(None, Path("/"), None, _REC | _PRIVATE)
     root = Path("/proc")  # is there on every Linux, holds nothing of what is bound, and is not to be seen inside
     _fill(root, given)

@@ -142,7 +142,7 @@ class WayOn:
             self.execution.check_put_off(prove)
             beside.stop("fast")
             removed = beside.free_of_archive()
-            beside.note(ready=True, freed=len(removed))
+            beside.note(ready=True, freed=len(removed), planted=self.swap().find_planted())
         timeline = int(beside.noted("timeline"))
         point = self.recovery.point
         check = Check(
@@ -164,7 +164,11 @@ class WayOn:
             for gid in beside.noted("prepared", [])
         ]
         made_up_for = self.execution.check_put_off(prove)
-        return Seen([check, *made_up_for], rows, {"lifted": self.execution.kept.limits_until_promotion})
+        return Seen(
+            [check, _check_planted(beside.noted("planted", [])), *made_up_for],
+            rows,
+            {"lifted": self.execution.kept.limits_until_promotion},
+        )
 
     def doubts(self, promoted: Seen) -> list[Check]:
         """The checks of the promotion that have not passed: a person decides whether the copy is swapped in."""
@@ -306,6 +310,23 @@ class WayOn:
         self.run.undone(MOVED_FIRST)  # it lasts: the report's top says so where production still stands there
         self.run.effects(None)
         return Seen([judge("recovery-answers", "Production answers at the end", "accepts connections", "accepts them")])
+
+
+def _check_planted(found: list[str]) -> Check:
+    """Nothing in the copy's files leads out of it: it may have run code that a hostile role had left in it."""
+    return Check(
+        id="recovery-copy-files",
+        title="The copy holds only files that PostgreSQL makes",
+        status=Status.FAIL if found else Status.PASS,
+        expected="no link, hard link, device, pipe, socket or setuid file but its own tablespaces",
+        observed=f"{len(found)} such files, first {found[0]}" if found else "none",
+        severity=Severity.CRITICAL,
+        reason=f"What ran in the copy has made {found[0]}: in production's place it would lead out of the data directory."
+        if found
+        else None,
+        next="Answer 'back', then recover again; see who may run programs in this database." if found else None,
+        source="the copy's data directory and tablespaces",
+    )
 
 
 def _discarded(loss: dict[str, Any]) -> str:

@@ -49,7 +49,7 @@ def hold(text: str, held: Mapping[str, str], why: str = HELD) -> str:
 
 
 def included(text: str) -> list[str]:
-    """The relative paths that a configuration file names: they stand beside it, and belong to it.
+    """The relative paths that a configuration file includes: they stand beside it, and belong to it.
 
     >>> included("include_dir 'conf.d'\\ninclude = extra.conf # more\\ninclude '/etc/x.conf'\\nport = 5432\\n")
     ['conf.d', 'extra.conf']
@@ -66,3 +66,17 @@ def included(text: str) -> list[str]:
         elif setting_of(line) is None or "=" not in line:
             found += [quoted or plain for quoted, plain in _LIST.findall(line.partition("#")[0])]
     return [name for name in found if name and not name.startswith("/")]
+
+
+def mentioned(text: str) -> set[str]:
+    """Every word of a configuration file that may be a path: certificates, scripts, files of access rules.
+
+    >>> sorted(mentioned("hba_file = 'my_hba' # no\\narchive_command = 'sh /data/x.sh %p'\\ninclude '/data/my conf'\\n"))
+    ['%p', '/data/my', '/data/my conf', '/data/x.sh', 'archive_command', 'conf', 'hba_file', 'include', 'my_hba', 'sh', 'sh /data/x.sh %p']
+    """
+    found: set[str] = set()
+    for line in text.splitlines():
+        line = re.sub(r"(^|\s)#.*", "", line)
+        found |= set(re.findall(r"'([^']+)'", line)) | set(re.findall(r'"([^"]+)"', line))
+        found |= set(re.findall(r"""[^\s'"=,;|&()<>]+""", line))
+    return found

@@ -7,6 +7,7 @@ postgresql.auto.conf, which wins over postgresql.conf; the lines that it replace
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -14,12 +15,14 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
+from runbook import layout
 from runbook.errors import NotReadable, PlatformError
 from runbook.model import Check, Severity, Status
 from runbook.outside.commands import OsUser
 from runbook.params.schema import Cluster
-from runbook.platforms.cluster.autoconf import AUTO, HELD, hold, included, setting_of
+from runbook.platforms.cluster.autoconf import AUTO, HELD, hold, included, mentioned, setting_of
 from runbook.platforms.cluster.beside import PAST_CONFIG, Beside
+from runbook.platforms.cluster.datafolder import opened, replacing
 from runbook.platforms.cluster.live import LiveServer
 from runbook.platforms.cluster.sealing import original_auto, seal
 from runbook.platforms.cluster.walarchive import WalArchive
@@ -40,6 +43,11 @@ _MAIN = ("postgresql.conf", "pg_hba.conf", "pg_ident.conf")
 #: Certificates and further configuration that stand in the data directory.
 _CERTIFICATES = (".crt", ".key", ".pem", ".crl")
 _TAKEN = (".conf", *_CERTIFICATES)
+#: What a server itself keeps at the top of a data directory: never replaced by production's.
+_POSTGRES = re.compile(
+    r"PG_VERSION|base|global|log|pg_(commit_ts|dynshmem|log|logical|multixact|notify|replslot|serial|snapshots|stat|stat_tmp|subtrans"
+    r"|tblspc|twophase|wal|xact)|postmaster\..*|(backup_label|backup_manifest|tablespace_map|current_logfiles).*|.*\.signal"
+)
 _POLL_SECONDS = 0.2
 
 
@@ -77,6 +85,10 @@ class Handover:
                 is_ours = path.name.startswith("pg_hba.conf.before-") or path.suffix in _TAKEN
                 if is_ours and path.is_file():
                     self._take(path.name, taken)
+            for path in sorted(self.data.iterdir()):
+                if path.suffix in _TAKEN and path.name not in taken and path.name != AUTO:
+                    self._put_away(path)  # of the past, or of what ran in the copy
+            self._take_mentioned(taken)
             for signal in ("standby.signal", "recovery.signal"):
                 (self.data / signal).unlink(missing_ok=True)
             self._write_auto({**self.for_people(), **ARCHIVING, **READ_ONLY})
@@ -101,6 +113,7 @@ class Handover:
         if name in taken or name == AUTO:
             return True
         if not (source.exists() or source.is_symlink()):
+            self._put_away(target)  # or it would be read in place of one that production does not have
             return False
         taken.append(name)
         part = target.with_name(f".{target.name}.part")
@@ -110,14 +123,13 @@ class Handover:
             shutil.copytree(source, part, symlinks=True)
             for path in [part, *part.rglob("*")]:
                 give(path, self.user)
-            if target.is_symlink() or target.is_file():
-                target.unlink()
             self._put_away(target)
         else:
             part.unlink(missing_ok=True)
             shutil.copy2(source, part, follow_symlinks=False)
             give(part, self.user)
-            self._put_away(target)
+            if target.is_dir() and not target.is_symlink():
+                self._put_away(target)
         part.replace(target)
         files = [source] if source.is_file() else sorted(source.rglob("*.conf")) if source.is_dir() else []
         for file in files:
@@ -129,13 +141,31 @@ class Handover:
                     self._take(str(beside), taken)
         return True
 
-    def _put_away(self, folder: Path) -> None:
-        """A configuration folder of the past is not read any more: files removed since would come back with it."""
-        if folder.is_dir() and not folder.is_symlink():
+    def _take_mentioned(self, taken: list[str]) -> None:
+        """Each file of the data directory that production's configuration names is production's of today: a file of access rules, a
+        certificate, a script; what production does not have is not read in the copy either."""
+        files = [self.aside / name for name in taken] + [layout.resolve(path) for path in self.cluster.config_files]
+        text = self._original() + "\n".join(
+            file.read_text(errors="replace")
+            for one in files
+            for file in ([one] if one.is_file() else sorted(one.rglob("*.conf")))
+            if file.is_file() and file.suffix not in _CERTIFICATES
+        )
+        for word in sorted(mentioned(text)):
+            path = Path(os.path.normpath(self.data / word))
+            if not path.is_relative_to(self.data) or path == self.data:
+                continue
+            name = str(path.relative_to(self.data))
+            if not _POSTGRES.fullmatch(Path(name).parts[0]) and (path.is_file() or (self.aside / name).is_file()):
+                self._take(name, taken)
+
+    def _put_away(self, path: Path) -> None:
+        """Configuration of the past is not read any more: files removed since would come back with it."""
+        if os.path.lexists(path):
             past = self.beside.folder / PAST_CONFIG
             past.mkdir(mode=0o700, exist_ok=True)
             number = sum(1 for _ in past.iterdir())
-            folder.rename(past / f"{folder.name}-{number}")
+            path.rename(past / f"{path.name}-{number}")
 
     def _take_auto(self) -> None:
         """postgresql.auto.conf is production's of today; what it was is kept, to put back what is held."""
@@ -145,12 +175,8 @@ class Handover:
             part = kept.with_name(f".{kept.name}.part")
             part.write_text(text, "utf-8", "surrogateescape")
             part.replace(kept)
-        target = self.data / AUTO
-        part = target.with_name(f".{AUTO}.part")
-        part.write_text(text, "utf-8", "surrogateescape")
-        part.chmod(0o600)
-        give(part, self.user)
-        part.replace(target)
+        with opened(self.data) as data, replacing(data, AUTO, self.user) as file:
+            file.write(text.encode("utf-8", "surrogateescape"))
 
     def _original(self) -> str:
         kept = self.beside.folder / f"production-{AUTO}"
@@ -163,13 +189,10 @@ class Handover:
         original = {name: line for line in self._original().splitlines() if (name := setting_of(line)) in _OURS}
         base = [line for line in now.splitlines() if line != f"# {HELD}" and setting_of(line) not in _OURS]
         base += [line for name, line in original.items() if name not in held]
-        part = path.with_name(f".{AUTO}.part")
-        part.write_text(hold("\n".join(base) + "\n", held), "utf-8", "surrogateescape")
-        part.chmod(0o600)
-        give(part, self.user)
-        with part.open(encoding="utf-8", errors="surrogateescape") as file:
+        with opened(self.data) as data, replacing(data, AUTO, self.user) as file:
+            file.write(hold("\n".join(base) + "\n", held).encode("utf-8", "surrogateescape"))
+            file.flush()
             os.fsync(file.fileno())
-        part.replace(path)
 
     # -- while it runs
 

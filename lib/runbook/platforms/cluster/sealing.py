@@ -7,12 +7,11 @@ way back.
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 from runbook.outside.commands import OsUser
 from runbook.platforms.cluster.autoconf import AUTO, hold
-from runbook.postgres.osuser import give
+from runbook.platforms.cluster.datafolder import opened, replacing
 
 #: Nothing archived, nobody let in over a network, no write by default, nothing applied, no job.
 _SEALED = {
@@ -40,27 +39,17 @@ def original_auto(data: Path, run_id: str) -> Path:
 def seal(data: Path, run_id: str, user: OsUser | None) -> None:
     """A server started on these files archives nothing and is alone. Safe again after a crash."""
     auto, kept = data / AUTO, kept_auto(data, run_id)
-    text = (
-        original_auto(data, run_id).read_text("utf-8", "surrogateescape")
-        if original_auto(data, run_id).is_file()
-        else ""
-    )
-    if not kept.is_file():
-        part = kept.with_name(f".{kept.name}.part")
-        if auto.is_file():
-            shutil.copy2(auto, part)
-        else:
-            part.touch(mode=0o600)
-        give(part, user)
-        part.replace(kept)
-    part = auto.with_name(f".{AUTO}.part")
-    with part.open("w", encoding="utf-8", errors="surrogateescape") as file:
-        file.write(hold(text, _SEALED, "sealed: this cluster was moved aside by a recovery"))
-        file.flush()
-        os.fsync(file.fileno())
-    part.chmod(0o600)
-    give(part, user)
-    part.replace(auto)
+    original = original_auto(data, run_id)
+    text = original.read_text("utf-8", "surrogateescape") if original.is_file() else ""
+    with opened(data) as folder:
+        if not kept.is_file():
+            with replacing(folder, kept.name, user) as file:
+                file.write(auto.read_bytes() if auto.is_file() else b"")
+        with replacing(folder, auto.name, user) as file:
+            held = hold(text, _SEALED, "sealed: this cluster was moved aside by a recovery")
+            file.write(held.encode("utf-8", "surrogateescape"))
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def unseal(data: Path, run_id: str) -> None:

@@ -14,11 +14,12 @@ from typing import Literal
 
 from runbook import layout
 from runbook.disk import sync_folder
-from runbook.errors import OperatorError, PlatformError
+from runbook.errors import OperatorError, PlatformError, RecoveryRefused
 from runbook.outside.commands import OsUser
 from runbook.params.schema import Cluster
 from runbook.platforms.cluster.autoconf import AUTO
 from runbook.platforms.cluster.beside import Beside, aside_of
+from runbook.platforms.cluster.datafolder import find_planted
 from runbook.platforms.cluster.movefirst import place_of
 from runbook.platforms.cluster.sealing import kept_auto, unseal
 from runbook.postgres import server
@@ -153,6 +154,50 @@ class Swap:
         moves = self.moves()
         yield from zip(moves[::2], moves[1::2], strict=True)
 
+    def find_planted(self) -> list[str]:
+        """What stands in the stopped copy that PostgreSQL does not make: it may have run hostile code while it was looked at.
+
+        A copy that was swapped in and taken back holds production's configuration, links too: it is looked at before the first swap, and
+        again when a server ran on it since.
+        """
+        beside = self.beside
+        if not beside.data.is_dir() or beside.noted("looked through"):
+            return []
+        own = {path.name: path for path in (beside.folder / "tablespaces").iterdir()}
+        tblspc = beside.data / "pg_tblspc"
+        is_folder = tblspc.is_dir() and not tblspc.is_symlink()
+        links = [
+            f"pg_tblspc/{link.name}"
+            for link in (tblspc.iterdir() if is_folder else ())
+            if link.is_symlink() and link.readlink() == own.get(link.name)
+        ]
+        found = find_planted(beside.data, links)
+        for oid, folder in own.items():
+            found += [f"tablespace {oid}: {one}" for one in find_planted(folder)]
+            versions = sorted(path.name for path in folder.iterdir())
+            if len(versions) > 1 or any(not name.startswith(f"PG_{beside.tools.major}_") for name in versions):
+                found.append(
+                    f"tablespace {oid}: {', '.join(versions)} instead of one folder of version {beside.tools.major}"
+                )
+        return found
+
+    def refuse_planted(self) -> None:
+        """The copy holds nothing but what PostgreSQL makes; nothing was renamed.
+
+        Raises:
+            RecoveryRefused: it does.
+        """
+        found = self.find_planted()
+        if found:
+            raise RecoveryRefused(
+                f"The copy in {self.beside.data} is not swapped in: it holds {found[0]}"
+                + (f" and {len(found) - 1} more such files" if len(found) > 1 else "")
+                + ", which PostgreSQL does not make.",
+                next=f"runbook abort {self.run_id}; then recover again, and see who may run programs in this database.",
+            )
+        if self.beside.data.is_dir():
+            self.beside.note(**{"looked through": True})
+
     def refuse_servers(self) -> None:
         """No server runs on any of the folders.
 
@@ -173,9 +218,11 @@ class Swap:
 
         Raises:
             PlatformError: a server runs there, or a rename failed; calling it again goes on.
+            RecoveryRefused: the copy holds what PostgreSQL does not make; nothing was renamed.
         """
         self.refuse_impossible()
         self.refuse_servers()
+        self.refuse_planted()
         fitting = [one for one in self.tablespaces() if one.fits]
         noted = {one.oid: [str(one.location), str(one.link), one.version] for one in fitting}
         self.beside.note(tablespaces=noted, swapped=True)
