@@ -99,7 +99,7 @@ def require_readable(path: Path, user: OsUser | None, what: str) -> None:
         facts = closed.stat()
         raise NotReadable(
             f"{what} ({path}) cannot be read by user {who}, who runs PostgreSQL: {closed} has mode "
-            f"{stat.S_IMODE(facts.st_mode):04o} and belongs to {_owner(facts.st_uid)}.",
+            f"{stat.S_IMODE(facts.st_mode):04o} and belongs to {owner_name(facts.st_uid)}.",
             next=f"chmod o+rx {closed}, or choose another place or os_user in the params file.",
         )
 
@@ -109,10 +109,11 @@ def owner_of(path: Path) -> OsUser | None:
     facts = path.lstat()
     if os.geteuid() != 0 or facts.st_uid == 0:
         return None
-    return OsUser(_owner(facts.st_uid), facts.st_uid, facts.st_gid)
+    return OsUser(owner_name(facts.st_uid), facts.st_uid, facts.st_gid)
 
 
-def _owner(uid: int) -> str:
+def owner_name(uid: int) -> str:
+    """Return the user's name, or the number of one without an account."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -167,7 +168,7 @@ def scratch_user(
         OperatorError: the named user does not exist, or is root.
     """
     if os.geteuid() != 0:
-        me = pwd.getpwuid(os.geteuid()).pw_name if not is_unassigned(os.geteuid()) else str(os.geteuid())
+        me = owner_name(os.geteuid())
         return None, f"The scratch server ran as user {me}, as this run did: only root can start it as another user."
     if named is not None:
         user = _named(named)

@@ -237,7 +237,7 @@ class Execution:
                 severity=Severity.CRITICAL,
                 source="pg_last_wal_replay_lsn()",
             )
-            return Seen([check], facts={"reached": seen["lsn"], "last commit": at})
+            return Seen([check], facts={"reached": seen["lsn"], "last commit": at, "limits": self.beside.limitations})
 
         return self._show("recover", look)
 

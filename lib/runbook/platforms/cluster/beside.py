@@ -29,7 +29,7 @@ from runbook.platforms.cluster.scratch import Scratch
 from runbook.platforms.cluster.settings import held_settings
 from runbook.postgres import server
 from runbook.postgres.connect import one, rows
-from runbook.postgres.osuser import closed_at
+from runbook.postgres.osuser import closed_at, owner_name
 from runbook.postgres.sqlfiles import load_sql
 from runbook.postgres.tools import Tools
 from runbook.postgres.wal import format_lsn, parse_history, same_position
@@ -66,6 +66,10 @@ class Beside(Scratch):
             OperatorError: the folder is another run's.
         """
         found = cls(folder, run_id, tools, user, cluster.superuser, reader_role=cluster.reader_role)
+        found.limitation = (
+            f"The restored copy's server ran as user {user.name if user else owner_name(os.geteuid())}, since its files become "
+            "production's: a program that it ran could have signalled processes of that user."
+        )
         found.hidden = tuple(layout.resolve(path) for path in (cluster.data_directory, *cluster.tablespaces) if path)
         try:
             found.make_folders()
