@@ -244,3 +244,40 @@ def test_place_that_is_closed_to_the_scratch_user_is_used_by_productions(living:
     outcome = prove(living, living.params(verification={"scratch": str(home / "scratch")}))
     assert outcome.alarms == []
     assert [f"{home} is closed to user" in said for said in outcome.limitations] == [True]
+
+
+@pytest.mark.parametrize("same_user", [False, True])
+def test_socket_that_leads_to_production_is_refused(living: OwnCluster, same_user: bool) -> None:
+    """The server's user may put a link to production's socket in the place of its own: we would check, and alter, production."""
+    assert living.user is not None and living.socket is not None
+    real = living.socket / ".s.PGSQL.5432"
+
+    def look(proof: Any) -> None:
+        own = proof.scratch.socket / ".s.PGSQL.5432"
+        own.rename(own.with_name("away"))
+        own.symlink_to(real)
+        for database in ("template1", "shop"):
+            with pytest.raises(RecoveryRefused, match="Another server than the copy's answers"):
+                proof.scratch.connect(database)
+        own.unlink()
+        own.with_name("away").rename(own)
+
+    verification = {"scratch_user": living.user.name} if same_user else {}
+    assert prove(living, living.params(verification=verification), look=look).alarms == []
+
+
+def test_pipe_in_place_of_a_file_does_not_keep_the_scratch(living: OwnCluster) -> None:
+    held: list[Any] = []
+
+    def look(proof: Any) -> None:
+        run_program(proof, f"cd {proof.scratch.data}; rm postmaster.pid; mkfifo postmaster.pid")
+        postmaster = psutil.process_iter(["uids"])
+        held.extend(one for one in postmaster if one.info["uids"].real == proof.scratch.user.uid)
+        held.append(proof.scratch.folder)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prove(living, look=look)
+    folder = held.pop()
+    assert not folder.exists()
+    assert held and [one for one in held if one.is_running() and one.status() != psutil.STATUS_ZOMBIE] == []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
+import struct
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -84,6 +86,25 @@ def is_running(tools: Tools, data: Path, *, user: OsUser | None) -> bool:
     if not (data / "PG_VERSION").exists():
         return False
     return commands.run([tools.path("pg_ctl"), "-D", str(data), "status"], timeout=20, user=user, check=False).code == 0
+
+
+def listens_in(data: Path, connection: int) -> bool:
+    """True when the other end of an open Unix socket belongs to the postmaster that runs in this data directory.
+
+    The kernel says which process listens; its working folder is its data directory, or, where that is closed to us, its user owns the
+    directory and its number stands in it. True where the system does not say who listens.
+    """
+    peer = getattr(socket, "SO_PEERCRED", None)
+    if peer is None:
+        return True
+    with socket.socket(fileno=os.dup(connection)) as opened:
+        pid, uid, _ = struct.unpack("3i", opened.getsockopt(socket.SOL_SOCKET, peer, struct.calcsize("3i")))
+    try:
+        return Path(f"/proc/{pid}/cwd").samefile(data)
+    except PermissionError:  # root in a container without CAP_SYS_PTRACE
+        return bool(uid == data.stat().st_uid and (data / "postmaster.pid").read_text().split()[0] == str(pid))
+    except OSError:
+        return False
 
 
 def log_tail(log: Path, lines: int = 15) -> str:

@@ -19,6 +19,7 @@ from runbook import clock, layout
 from runbook.errors import ParamsError, PlatformError
 from runbook.params.loading import resolve_secret
 from runbook.params.schema import Params
+from runbook.postgres.osuser import end_processes_of, is_unassigned, owner_of
 
 SCRATCH_LABEL = "scratch.json"
 
@@ -120,6 +121,9 @@ def remove_scratch(run_id: str, paths: Iterable[str], kept: Iterable[str] = ()) 
         if path in keep or label is None or label.get("run") != run_id or label.get("keep") is True:
             continue
         try:
+            owner = owner_of(folder / "data") if (folder / "data").is_dir() else None
+            if owner is not None and is_unassigned(owner.uid):
+                end_processes_of(owner, run_id)
             remove_sockets(label.get("socket"))
             shutil.rmtree(folder)
         except OSError as cause:

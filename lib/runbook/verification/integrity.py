@@ -186,10 +186,11 @@ def check_amcheck(
         "lock_timeout": f"{_LOCK_SECONDS}s",
         "default_transaction_read_only": "off" if parent else "on",  # a missing extension is installed then
     }
+    client, user = scratch.as_client(argv)
     result = commands.run(
-        argv,
+        client,
         timeout=timeout,
-        user=scratch.user,
+        user=user,
         check=False,
         env={
             "PGOPTIONS": session_options(session),

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 
 import psutil
 
-from runbook import clock
-from runbook.errors import BackupDamaged, CommandFailed, PlatformError, RecoveryFailed, ScratchFull
+from runbook.errors import (
+    BackupDamaged,
+    CommandFailed,
+    CommandTimedOut,
+    PlatformError,
+    RecoveryFailed,
+    RecoveryRefused,
+    ScratchFull,
+)
 from runbook.outside.commands import OsUser
 from runbook.outside.namespaces import Namespaces
 from runbook.platforms.cluster.copying import remove_tree
 from runbook.platforms.cluster.datafolder import opened, replacing
-from runbook.platforms.cluster.scratchplace import folder_for
+from runbook.platforms.cluster.scratchlabel import keep, write_label
+from runbook.platforms.cluster.scratchplace import folder_for, linked_folders
 from runbook.platforms.cluster.settings import buffers_for, render_conf, scratch_settings
 from runbook.postgres import server
 from runbook.postgres.connect import Connection, connect, rows
@@ -45,9 +51,7 @@ SESSION = {
     "lc_messages": "C",
 }
 SESSION_17 = {"transaction_timeout": "0", "event_triggers": "off"}
-LABEL = "scratch.json"
 PORT = 5432
-_KEEP_HOURS = 24
 _POLLING_LINE = "waiting for WAL to become available"
 
 
@@ -148,18 +152,14 @@ class Scratch:
 
     def write_label(self) -> None:
         """The folder says whose it is and until when, for whoever finds it after a crash."""
-        label = {
-            "run": self.run_id,
-            "pid": os.getpid(),
-            "created": clock.stamp(clock.now()),
-            "expires": clock.stamp(clock.now() + timedelta(hours=_KEEP_HOURS)),
-            "path": str(self.folder),
-            "data": str(self.data),
-            "bin": str(self.tools.bin),
-            "socket": str(self.socket) if self.socket else None,
-        }
-        (self.folder / LABEL).write_text(json.dumps(label, indent=1) + "\n", "utf-8")
-        (self.folder / LABEL).chmod(0o600)
+        write_label(
+            self.folder,
+            run=self.run_id,
+            path=str(self.folder),
+            data=str(self.data),
+            bin=str(self.tools.bin),
+            socket=str(self.socket) if self.socket else None,
+        )
 
     def configure(self, timeline: int, raised: Mapping[str, int]) -> dict[str, str]:
         """Own configuration files replace the restored ones; the settings written.
@@ -253,12 +253,10 @@ class Scratch:
     def namespaces(self) -> Namespaces:
         """What the server sees of the host: its own files, PostgreSQL's programs, and the WAL that it is linked to."""
         assert self.socket is not None
-        linked = {path.resolve().parent for path in self.wal.rglob("*") if path.is_symlink()}
-        outside = sorted(path for path in linked if not path.is_relative_to(self.folder.resolve()))
         return Namespaces(
             programs=self.tools.folders,
             hidden=self.hidden,
-            readable=(*outside, self.folder),
+            readable=(*linked_folders(self.wal), self.folder),
             writable=(self.data, self.folder / "tablespaces", self.log, self.socket),
         )
 
@@ -289,16 +287,39 @@ class Scratch:
                 f"The copy in {self.folder} was not started by this attempt: its socket is not known.",
                 next=f"runbook resume {self.run_id}",
             )
-        return connect(
-            socket=self.socket,
-            port=PORT,
-            database=database,
-            user=self.superuser,
-            application=self.run_id,
-            read_only=read_only,
-            statement_timeout=statement_timeout,
-            settings=self.session,
+        return self._require_own(
+            connect(
+                socket=self.socket,
+                port=PORT,
+                database=database,
+                user=self.superuser,
+                application=self.run_id,
+                read_only=read_only,
+                statement_timeout=statement_timeout,
+                settings=self.session,
+            )
         )
+
+    def _require_own(self, connection: Connection) -> Connection:
+        """The connection leads to the server of this copy: its user could put a link to production's socket in place of its own.
+
+        Raises:
+            RecoveryRefused: it leads to another.
+        """
+        if server.listens_in(self.data, connection.fileno()):
+            return connection
+        connection.close()
+        raise RecoveryRefused(
+            f"Another server than the copy's answers in {self.socket}: what ran in the copy has replaced its socket.",
+            next="Do not use this copy; see who could run programs in it (superusers, untrusted languages).",
+        )
+
+    def as_client(self, argv: Sequence[str]) -> tuple[list[str], OsUser | None]:
+        """The command of a client of this server, and who starts it: it sees no other server's socket, where the host has namespaces."""
+        assert self.socket is not None
+        if self.not_isolated is not None:
+            return list(argv), self.user
+        return Namespaces(programs=self.tools.folders, readable=(self.socket,)).wrap(argv, self.user), None
 
     @property
     def reader(self) -> str | None:
@@ -320,14 +341,16 @@ class Scratch:
         reader = self.reader
         if reader is None:
             return self.connect(database, statement_timeout=statement_timeout)
-        return connect(
-            socket=self.socket,
-            port=PORT,
-            database=database,
-            user=reader,
-            application=self.run_id,
-            statement_timeout=statement_timeout,
-            settings=TABLES_ONLY,
+        return self._require_own(
+            connect(
+                socket=self.socket,
+                port=PORT,
+                database=database,
+                user=reader,
+                application=self.run_id,
+                statement_timeout=statement_timeout,
+                settings=TABLES_ONLY,
+            )
         )
 
     def control(self) -> dict[str, str]:
@@ -341,18 +364,19 @@ class Scratch:
 
     def stop(self, mode: str = "fast") -> None:
         """The server is down, what it started too, and its socket folder gone; safe twice."""
-        if self.data.exists():
-            with ending_strays(self.user, self.run_id):
-                server.stop(self.tools, self.data, user=self.user, mode=mode)
-        if self.user is not None and self.owns_nothing:
-            end_processes_of(self.user, self.run_id)
-        if self.socket is not None:
-            shutil.rmtree(self.socket, ignore_errors=True)
+        try:
+            if self.data.exists():
+                with ending_strays(self.user, self.run_id):
+                    server.stop(self.tools, self.data, user=self.user, mode=mode)
+        finally:
+            if self.user is not None and self.owns_nothing:
+                end_processes_of(self.user, self.run_id)
+            if self.socket is not None:
+                shutil.rmtree(self.socket, ignore_errors=True)
 
     def keep(self) -> None:
         """The label says that nobody removes the scratch before it expires."""
-        label = json.loads((self.folder / LABEL).read_text("utf-8"))
-        (self.folder / LABEL).write_text(json.dumps({**label, "keep": True}, indent=1) + "\n", "utf-8")
+        keep(self.folder)
 
     def remove(self) -> None:
         """Server down, folder gone; safe twice.
@@ -360,7 +384,13 @@ class Scratch:
         Raises:
             PlatformError: something could not be removed.
         """
-        self.stop("immediate")
+        try:
+            self.stop("immediate")
+        except (CommandFailed, CommandTimedOut):
+            if (
+                not self.owns_nothing
+            ):  # else its processes have been ended without pg_ctl, which a planted file can hold up
+                raise
         try:
             remove_tree(self.folder)
         except FileNotFoundError:

@@ -65,3 +65,10 @@ def server_user(
     owners = owners_of(production, *(layout.resolve(path) for path in named if path))
     user, limitation = scratch_user(verification.scratch_user, production, owners, run_id, location)
     return ServerUser(user, user is not None and user.uid not in owners, limitation)
+
+
+def linked_folders(stage: Path) -> list[Path]:
+    """The folders outside the scratch that links of its stage lead to."""
+    scratch = stage.parent.resolve()
+    found = {path.resolve().parent for path in stage.rglob("*") if path.is_symlink()}
+    return sorted(folder for folder in found if not folder.is_relative_to(scratch))
