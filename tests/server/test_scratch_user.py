@@ -281,3 +281,20 @@ def test_pipe_in_place_of_a_file_does_not_keep_the_scratch(living: OwnCluster) -
     folder = held.pop()
     assert not folder.exists()
     assert held and [one for one in held if one.is_running() and one.status() != psutil.STATUS_ZOMBIE] == []
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("major", [15, 18])
+def test_other_versions_run_isolated_too(major: int) -> None:
+    with own_cluster("--data-checksums", major=major) as cluster:
+        fill(cluster)
+        cluster.backup("first")
+        add_mark(cluster, 1)
+        cluster.switch()
+
+        def look(proof: Any) -> tuple[str | None, bool]:
+            return proof.scratch.not_isolated, run_program(proof, "ls /proc").rstrip().endswith("code 0")
+
+        outcome = prove(cluster, promote=True, look=look)
+        assert (outcome.seen, outcome.limitations) == ((None, False), [])
+        assert outcome.check("promoted").status == "PASS"

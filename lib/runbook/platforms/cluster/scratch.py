@@ -387,9 +387,8 @@ class Scratch:
         try:
             self.stop("immediate")
         except (CommandFailed, CommandTimedOut):
-            if (
-                not self.owns_nothing
-            ):  # else its processes have been ended without pg_ctl, which a planted file can hold up
+            # A planted file can hold pg_ctl up; the processes have been ended without it.
+            if not self.owns_nothing:
                 raise
         try:
             remove_tree(self.folder)
