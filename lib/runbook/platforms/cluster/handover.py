@@ -146,7 +146,7 @@ class Handover:
         certificate, a script; what production does not have is not read in the copy either."""
         files = [self.aside / name for name in taken] + [layout.resolve(path) for path in self.cluster.config_files]
         text = self._original() + "\n".join(
-            file.read_text(errors="replace")
+            file.read_text("utf-8", "replace")
             for one in files
             for file in ([one] if one.is_file() else sorted(one.rglob("*.conf")))
             if file.is_file() and file.suffix not in _CERTIFICATES

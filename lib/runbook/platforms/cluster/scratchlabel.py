@@ -22,11 +22,11 @@ def write_label(folder: Path, **facts: str | None) -> None:
         "created": clock.stamp(now),
         "expires": clock.stamp(now + timedelta(hours=_KEEP_HOURS)),
     }
-    (folder / LABEL).write_text(json.dumps(label, indent=1) + "\n")
+    (folder / LABEL).write_text(json.dumps(label, indent=1) + "\n", "utf-8")
     (folder / LABEL).chmod(0o600)
 
 
 def keep(folder: Path) -> None:
     """Write down that nobody removes the scratch before it expires."""
-    label = json.loads((folder / LABEL).read_text())
-    (folder / LABEL).write_text(json.dumps({**label, "keep": True}, indent=1) + "\n")
+    label = json.loads((folder / LABEL).read_text("utf-8"))
+    (folder / LABEL).write_text(json.dumps({**label, "keep": True}, indent=1) + "\n", "utf-8")
