@@ -183,6 +183,23 @@ def test_what_a_login_trigger_prepares_is_dropped(owned: OwnCluster) -> None:
     owned.sql("DROP ROLE temp_reader")
 
 
+def test_no_variable_of_the_environment_leads_a_session_elsewhere(
+    owned: OwnCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from runbook import environment
+
+    monkeypatch.setattr(environment, "_taken", {})
+    for name, value in {
+        "PGOPTIONS": f"-c role={OWNER} -c search_path=public", "PGHOST": "/nowhere", "PGPORT": "1", "PGUSER": OWNER,
+        "PGDATABASE": "elsewhere", "PGSERVICE": "elsewhere", "PGSSLMODE": "verify-full", "PGTARGETSESSIONATTRS": "read-only",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    conninfo = f"host={owned.socket} port={PORT} user=postgres"
+    with connect(conninfo=conninfo, database=DATABASE, application="test") as connection:
+        found = one(connection, "SELECT current_user::text AS role, pg_catalog.current_setting('search_path') AS path")
+    assert found == {"role": "postgres", "path": "pg_catalog, pg_temp"}
+
+
 # -- poolers
 
 

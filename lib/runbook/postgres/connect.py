@@ -19,7 +19,7 @@ import psycopg.conninfo
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from runbook import clock, redact, sources
+from runbook import clock, environment, redact, sources
 from runbook.errors import NotMeasured, PlatformError
 from runbook.postgres import guard
 from runbook.postgres.guard import GUARDED, OPTIONAL, PINNED, REFUSED, TABLES_ONLY, session_options
@@ -177,6 +177,7 @@ def connect(
     }
     named = {name: value for name, value in given.items() if value is not None}
     named |= {"application_name": application[:63], "connect_timeout": connect_timeout}
+    environment.drop_libpq()  # also in a kernel that somebody else has started
     try:
         connection, sent = _open(conninfo, named, wanted)
     except psycopg.Error as cause:

@@ -102,7 +102,9 @@ def listens_in(data: Path, connection: int) -> bool:
     try:
         return Path(f"/proc/{pid}/cwd").samefile(data)
     except PermissionError:  # root in a container without CAP_SYS_PTRACE
-        return bool(uid == data.stat().st_uid and (data / "postmaster.pid").read_text("utf-8", "replace").split()[0] == str(pid))
+        return bool(
+            uid == data.stat().st_uid and (data / "postmaster.pid").read_text("utf-8", "replace").split()[0] == str(pid)
+        )
     except OSError:
         return False
 

@@ -3,7 +3,7 @@
 It is a scratch in all that keeps it from reaching out. It differs in what lasts: fsync is on, archiving is held and not off
 (a promotion with archive_mode off never archives its history file), nobody reaps it, and what was done to it is written down beside it,
 so that it survives a crash at any moment. It runs as production's user, whose its files must be once they are swapped in; in its
-namespaces it sees neither production's files nor its socket (docs/decisions/0014-scratch-os-user.md).
+namespaces it sees neither production's files nor its socket (docs/decisions/0015-scratch-os-user.md).
 """
 
 from __future__ import annotations
