@@ -1,4 +1,4 @@
--- purpose: a name with a control character in it: a script that makes the object again may not say what it seems to say
+-- purpose: a name with a line break in it: a script that makes the object again may not say what it seems to say
 -- columns: name text
 -- privilege: none
 -- source: PostgreSQL 17, pg_dump writes names into comments of its script
@@ -14,6 +14,6 @@ FROM (
     UNION ALL SELECT n.nspname FROM pg_catalog.pg_namespace AS n
     UNION ALL SELECT r.rolname FROM pg_catalog.pg_roles AS r
 ) AS o (name)
-WHERE o.name::text ~ '[[:cntrl:]]'
+WHERE o.name::text ~ E'[\\n\\r]'
 ORDER BY 1
 LIMIT 1;

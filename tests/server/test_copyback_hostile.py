@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from runbook.recovery.copybackplan import EXISTS, CopyBackPlan
+from runbook.recovery.copybackplan import CHANGED, EXISTS, CopyBackPlan
 from runbook.recovery.writers import role_name
 from traps import READ, witnesses
 from undoing import Undoing, damaged, reasons, table
@@ -92,6 +92,8 @@ DAMAGE = (
     *(f"DELETE FROM {name} WHERE id <= 5" for name in ("deferred", "resetting", "making", "keeping", "becoming", "raising", "lying")),
     "DELETE FROM forced WHERE id <= 10",
     "DELETE FROM computed WHERE id <= 5",
+    "DELETE FROM coloured WHERE n <= 3",
+    "UPDATE coloured SET words = 'x'",
     "DELETE FROM denied",
     "DELETE FROM audited WHERE id > 7",
     "DELETE FROM ruled",
@@ -109,6 +111,8 @@ AFTER = (
     "INSERT INTO graded VALUES ('a', 2)",
     "INSERT INTO indexed VALUES (3, 33)",
     "DELETE FROM parent WHERE id = 2",
+    "INSERT INTO coloured VALUES ('red', 2, 'again')",
+    "UPDATE coloured SET words = 'newer' WHERE n = 5",
     "ALTER DATABASE shop SET search_path = public, pg_catalog",
 )
 
@@ -170,6 +174,12 @@ def test_rows_are_back_whatever_their_triggers_do(done: Done) -> None:
     assert done.at.sql("SELECT n FROM indexed WHERE id > 18 ORDER BY id") == [(19,), (20,)]
     assert done.at.values("SELECT count(*) FROM keyless") == [30]
     assert done.at.sql("SELECT * FROM computed ORDER BY id") == done.at.then("SELECT * FROM computed ORDER BY id")
+
+
+def test_key_of_the_applications_own_type_is_compared_outside(done: Done) -> None:
+    assert reasons(done.result, "public.coloured") == {("red", "2"): EXISTS, ("red", "5"): CHANGED}
+    words = dict(done.at.sql("SELECT n, words FROM coloured"))
+    assert words == {n: "again" if n == 2 else "newer" if n == 5 else f"w{n}" for n in range(1, 11)}
 
 
 def test_refused_row_is_listed_and_the_others_are_in(done: Done) -> None:

@@ -19,8 +19,15 @@ from undoing import damaged
 
 pytestmark = pytest.mark.server
 
-DAMAGE = ("DELETE FROM graded WHERE n <= 4", "DELETE FROM indexed WHERE id <= 5", "DELETE FROM keyless WHERE b = 1")
+DAMAGE = (
+    "DELETE FROM coloured WHERE n <= 2",
+    "UPDATE coloured SET words = 'x' WHERE n = 3",
+    "DELETE FROM graded WHERE n <= 4",
+    "DELETE FROM indexed WHERE id <= 5",
+    "DELETE FROM keyless WHERE b = 1",
+)
 AFTER = (
+    "INSERT INTO coloured VALUES ('blue', 1)",
     "UPDATE graded SET pair = ROW(0, 'new'::text)::pair WHERE n = 10",
     "INSERT INTO graded VALUES ('a', 99)",
     "UPDATE indexed SET n = 0 WHERE id = 10",
@@ -67,7 +74,7 @@ def test_nothing_of_the_owner_runs_even_for_a_superuser(read: Read) -> None:
 
 
 def test_rows_are_told_all_the_same(read: Read) -> None:
-    assert [table.problem for table in read.found.values()] == [None, None, None]
+    assert [table.problem for table in read.found.values()] == [None] * 4
     assert sorted(row["n"] for row in read.rows("graded", "deleted")) == ["1", "2", "3", "4"]
     assert [(row["pair"], row["grades"]) for row in read.rows("graded", "updated_new")] == [("(0,new)", "{a,b}")]
     assert [row["pair"] for row in read.rows("graded", "updated_old")] == ["(10,x)"]
@@ -76,6 +83,19 @@ def test_rows_are_told_all_the_same(read: Read) -> None:
     assert [row["n"] for row in read.rows("indexed", "updated_new")] == ["0"]
     assert len(read.rows("keyless", "deleted")) == 6
     assert [(row["a"], row["b"]) for row in read.rows("keyless", "inserted")] == [("fresh", "7")]
+
+
+def test_writer_is_known_where_only_the_key_is_not_to_be_compared(read: Read) -> None:
+    found = {
+        operation: sorted((row["c"], row["n"], row["_by"]) for row in read.rows("coloured", operation))
+        for operation in ("deleted", "updated_old", "updated_new", "inserted")
+    }
+    assert found == {
+        "deleted": [("red", "1", "damage"), ("red", "2", "damage")],
+        "updated_old": [("red", "3", "damage")],
+        "updated_new": [("red", "3", "damage")],
+        "inserted": [("blue", "1", "other")],
+    }
 
 
 def test_what_was_read_by_copy_says_so(read: Read) -> None:

@@ -36,6 +36,10 @@ READ = (
     "CREATE TABLE indexed (id int PRIMARY KEY, n int, twice int GENERATED ALWAYS AS (id * 2) STORED)",
     "INSERT INTO indexed SELECT g, g FROM generate_series(1, 20) AS g",
     "CREATE INDEX trap ON indexed ((n + fold(1)))",
+    # honest, but no operator of PostgreSQL's own compares its key
+    "CREATE TYPE colour AS ENUM ('red', 'blue', 'green')",
+    "CREATE TABLE coloured (c colour, n int, words text, PRIMARY KEY (c, n))",
+    "INSERT INTO coloured SELECT 'red', g, 'w' || g FROM generate_series(1, 10) AS g",
     function("is_fine", "text", "boolean", "true"),
     "CREATE DOMAIN checked AS text CHECK (is_fine(VALUE))",
     "CREATE TABLE keyless (a checked, b int)",

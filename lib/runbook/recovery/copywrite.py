@@ -128,10 +128,12 @@ class Writing:
         numbers = [
             row.n for page in table.ledger.pages(table.number, f"what = '{what}' AND reason IS NULL") for row in page
         ]
+        is_first = True
         while numbers:
             left: dict[int, str] = {}
             self._refused = 0
-            self._halve(statement, numbers, left)
+            self._halve(statement, numbers, left, is_first)
+            is_first = False
             again = len(left) < len(numbers) and any(link.parent_name == table.now.name for link in table.foreigns)
             if not (left and again):
                 table.ledger.speak(table.number, left.items())
@@ -139,9 +141,10 @@ class Writing:
             numbers = sorted(left)
         return 0
 
-    def _halve(self, statement: str, numbers: list[int], left: dict[int, str]) -> None:
+    def _halve(self, statement: str, numbers: list[int], left: dict[int, str], is_all: bool) -> None:
+        """Rows that are refused are in `left`. `is_all`: these are all that lie between the first and the last."""
         among = f"b.n BETWEEN {numbers[0]} AND {numbers[-1]}"
-        if len(numbers) < numbers[-1] - numbers[0] + 1:
+        if not is_all:
             among += f" AND b.n = ANY ('{{{','.join(map(str, numbers))}}}'::pg_catalog.int8[])"
         said = self._try(statement.replace("{rows}", among))
         if said is None:
@@ -151,8 +154,8 @@ class Writing:
             left.update(dict.fromkeys(numbers, f"the table refuses it: {said}"))
             return
         middle = len(numbers) // 2
-        self._halve(statement, numbers[:middle], left)
-        self._halve(statement, numbers[middle:], left)
+        self._halve(statement, numbers[:middle], left, is_all)
+        self._halve(statement, numbers[middle:], left, is_all)
 
     # -- rows
 

@@ -114,7 +114,7 @@ class Remaking:
         """
         odd = rows(self.restored, load_sql("recovery/find_odd_names").text)
         if odd:
-            return f"the name {odd[0]['name']!r} has a control character, and a script with it cannot be trusted"
+            return f"the name {odd[0]['name']!r} has a line break, and a script with it cannot be trusted"
         then = closure.untrusted(self.restored)
         file = load_sql("recovery/list_run_functions")
         oids = [relation.oid for relation in relations]
