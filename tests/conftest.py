@@ -69,7 +69,8 @@ def damaged_home(shared_sandbox: SharedSandbox) -> Iterator[Path]:
         target.mkdir(parents=True)
         for name in ("archive", "backups", "tablespace-backups", "state.json", "traffic.jsonl"):
             copy_tree(shared_sandbox.stopped / name, target / name)
-        shutil.copy2(shared_sandbox.home / "var" / "sandbox" / "connection", target / "connection")
+        for name in ("connection", "reader"):
+            shutil.copy2(shared_sandbox.home / "var" / "sandbox" / name, target / name)
         with at_home(home):
             yield home
 
