@@ -1,5 +1,6 @@
--- purpose: the casts by a function that any expression over these relations and types may call without naming it
--- params: $1 relations oid[]; $2 types oid[]; $3 functions that may be called oid[]; $4 whether a superuser's are listed, too
+-- purpose: the casts by a function that any expression over these columns and types may call without naming it
+-- params: $1 relations oid[]; $2 types oid[]; $3 functions that may be called oid[]; $4 whether a superuser's are listed, too;
+--   $5 names of the columns that are read text[], NULL for all, and for rows as a whole
 -- columns: cast_name text; function text
 -- privilege: none
 -- source: PostgreSQL 17, pg_cast: a cast has no schema, no search_path hides it; pg_attribute, pg_type, pg_range
@@ -7,8 +8,9 @@ WITH RECURSIVE part (type) AS (
   SELECT s.type
   FROM (
     SELECT a.atttypid AS type FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = ANY ($1::oid[]) AND a.attnum > 0 AND NOT a.attisdropped
+      AND (a.attname = ANY ($5::text[]) OR $5::text[] IS NULL)
     UNION ALL
-    SELECT c.reltype FROM pg_catalog.pg_class AS c WHERE c.oid = ANY ($1::oid[])
+    SELECT c.reltype FROM pg_catalog.pg_class AS c WHERE c.oid = ANY ($1::oid[]) AND $5::text[] IS NULL
     UNION ALL
     SELECT unnest($2::oid[])
   ) AS s

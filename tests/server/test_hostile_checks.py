@@ -226,6 +226,22 @@ def test_cast_that_comes_with_a_range_type_is_nobodys_code(cluster: OwnCluster, 
     assert check.status == "PASS", check
 
 
+@pytest.mark.parametrize("runner", list(Runner))
+def test_cast_of_a_column_that_is_not_read_refuses_nothing(cluster: OwnCluster, tmp_path: Path, runner: Runner) -> None:
+    """A cast of the application's is common and harmless to a check that does not read its column."""
+    cluster.sql(
+        f"SET SESSION AUTHORIZATION {OWNER}",
+        "CREATE TABLE IF NOT EXISTS public.painted AS SELECT 1 AS id, 'red'::public.colour AS colour",
+        database=DATABASE,
+    )
+    way = way_to(cluster, runner)
+    check = judge(tmp_path, way, "SELECT count(*) - 1 AS n FROM public.painted AS p WHERE p.id > 0")
+    assert (check.status, witnesses(cluster)) == ("PASS", []), check
+    for reading in ("p.colour", "p", "*"):
+        text = f"SELECT count(x) AS n FROM (SELECT {reading} FROM public.painted AS p) AS x"
+        assert judge(tmp_path, way, text).status == "UNKNOWN", reading
+
+
 def test_overload_beside_the_named_function_is_not_called(cluster: OwnCluster, tmp_path: Path) -> None:
     overload = witness("public.double", "bigint", "bigint", "RETURN 0")
     cluster.sql(f"SET SESSION AUTHORIZATION {OWNER}", overload, database=DATABASE)

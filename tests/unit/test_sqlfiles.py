@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from runbook import layout
 from runbook.errors import ParamsError
+from runbook.postgres import parse
 from runbook.postgres.sqlfiles import bind_variables, load_sql, parse_sql, require_read_only
 
 
@@ -191,3 +192,28 @@ def test_every_file_is_named_somewhere() -> None:
         and not any(name == path.stem or name.endswith(f"/{path.stem}") for name in names)
     ]
     assert unused == []
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "takes_rows"),
+    [
+        ("SELECT count(*), max(created_at) FROM public.vehicles", {"created_at"}, False),
+        ("SELECT v.id FROM public.vehicles AS v JOIN public.auctions AS a USING (lane) WHERE a.id = v.auction_id", {"v", "a", "id", "auction_id", "lane"}, False),
+        ("SELECT * FROM public.vehicles", set(), True),
+        ("TABLE public.vehicles", set(), True),
+        ("SELECT v.* FROM public.vehicles AS v", {"v"}, True),
+        ("SELECT count(v) FROM public.vehicles AS v", {"v"}, True),
+        ("SELECT pg_catalog.format('%s', vehicles) FROM public.vehicles", {"vehicles"}, True),
+        ("SELECT a FROM public.vehicles AS v (a, b)", {"a"}, True),
+        ("SELECT 1 FROM public.vehicles NATURAL JOIN public.auctions", set(), True),
+        ("WITH w (a) AS (SELECT id FROM public.vehicles) SELECT a FROM w", {"id", "a"}, True),
+        ("WITH w AS (SELECT id FROM public.vehicles) SELECT count(w) FROM w", {"id", "w"}, True),
+        ("SELECT (SELECT count(*) FROM public.users) AS users", set(), False),
+        ("SELECT make_interval(days => n) FROM generate_series(1, 7) AS n", {"n"}, False),
+        ("SELECT x FROM (SELECT id FROM public.users) AS x", {"x", "id"}, True),
+        ("SELECT x FROM (public.users AS u JOIN public.sessions AS s ON u.id = s.user_id) AS x", {"u", "s", "id", "user_id", "x"}, True),
+    ],
+)  # fmt: skip
+def test_which_columns_a_statement_may_read(text: str, columns: set[str], takes_rows: bool) -> None:
+    (statement,) = parse.parse(text)
+    assert (statement.columns, statement.takes_rows) == (columns, takes_rows)

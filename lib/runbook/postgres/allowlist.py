@@ -176,7 +176,8 @@ class Judge:
             return f"there is no relation {'.'.join(next(iter(missing)))}"
         if relations and not has_views:
             self._ask("forbid_views")  # a table may become a view before it is read
-        return (self._unplannable(relations) if relations else None) or self._cast(relations)
+        columns = None if statement.takes_rows else sorted(statement.columns)
+        return (self._unplannable(relations) if relations else None) or self._cast(relations, columns)
 
     def _unplannable(self, relations: Sequence[int]) -> str | None:
         for row in self._ask("list_descendants", list(relations)):
@@ -186,12 +187,15 @@ class Judge:
                 return f"{row['name']} is not planned with these rights, since it reaches {self._untrusted[row['oid']]}"
         return None
 
-    def _cast(self, relations: Sequence[int]) -> str | None:
+    def _cast(self, relations: Sequence[int], columns: list[str] | None) -> str | None:
+        """A cast that the statement may call: of a type that it names, or that a column has which it may read (None: any)."""
         if not relations and not self._named["type"]:
             return None
         is_strict = self.runner is Runner.SUPERUSER
         allowed = set() if is_strict else self._named["function"]
-        found = self._ask("list_casts", list(relations), sorted(self._named["type"]), sorted(allowed), is_strict)
+        found = self._ask(
+            "list_casts", list(relations), sorted(self._named["type"]), sorted(allowed), is_strict, columns
+        )
         if not found:
             return None
         return f"{found[0]['cast_name']} calls {found[0]['function']}, which the header does not name (-- uses: {found[0]['function']})"

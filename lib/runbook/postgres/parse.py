@@ -45,7 +45,8 @@ class Statement:
     """What one statement names. Each name is its parts: `("pg_catalog", "count")`, or one part where the search path decides.
 
     `kind`: 'select' for SELECT, WITH, VALUES and TABLE, else the grammar's word. `writes`: why it is not read only, by the grammar.
-    `fields`: names after a dot, which may be calls, too: `(x).upper` is `upper(x)`.
+    `fields`: names after a dot, which may be calls, too: `(x).upper` is `upper(x)`. `columns`: every name that may be a column's;
+    `takes_rows`: it may read columns that it does not name: by `*`, by a row as a whole, by NATURAL JOIN, or by names of its own for columns.
     """
 
     kind: str
@@ -56,6 +57,10 @@ class Statement:
     types: list[Name] = field(default_factory=list)
     others: list[Name] = field(default_factory=list)
     fields: set[str] = field(default_factory=set)
+    columns: set[str] = field(default_factory=set)
+    takes_rows: bool = False
+    _row_names: set[str] = field(default_factory=set)
+    _single: set[str] = field(default_factory=set)
     _named_by_with: set[str] = field(default_factory=set)
 
 
@@ -128,6 +133,7 @@ def parse(text: str) -> list[Statement]:
         statement.relations = [
             name for name in statement.relations if len(name) > 1 or name[0] not in statement._named_by_with
         ]
+        statement.takes_rows = statement.takes_rows or not statement._single.isdisjoint(statement._row_names)
         found.append(statement)
     return found
 
@@ -175,6 +181,17 @@ def _visit(node: Any, found: Statement) -> None:
 def _note(node: Any, found: Statement) -> None:
     """What this node of the tree names itself."""
     kind = node.DESCRIPTOR.name
+    if kind in (
+        "RangeVar",
+        "RangeSubselect",
+        "JoinExpr",
+        "RangeTableSample",
+    ):  # what a function returns is no row of a table
+        for alias in (
+            getattr(node, name) for name in ("alias", "join_using_alias") if name in node.DESCRIPTOR.fields_by_name
+        ):
+            found._row_names.add(alias.aliasname)
+            found.takes_rows = found.takes_rows or bool(alias.colnames)
     if kind.endswith("Stmt") and kind not in ("SelectStmt", "RawStmt"):
         found.writes.append(kind.removesuffix("Stmt").upper())
     elif kind == "IntoClause":
@@ -183,8 +200,16 @@ def _note(node: Any, found: Statement) -> None:
         found.writes.append("FOR UPDATE, FOR SHARE or their like")
     elif kind == "RangeVar":
         found.relations.append(tuple(filter(None, (node.catalogname, node.schemaname, node.relname))))
+        found._row_names.add(node.relname)
+    elif kind == "A_Star":
+        found.takes_rows = True
+    elif kind == "JoinExpr":
+        found.takes_rows = found.takes_rows or node.is_natural
+        found.columns.update(_words(node.using_clause))
     elif kind == "CommonTableExpr":
         found._named_by_with.add(node.ctename)
+        found._row_names.add(node.ctename)
+        found.takes_rows = found.takes_rows or bool(node.aliascolnames)
     elif kind == "FuncCall":
         found.functions.append(_words(node.funcname))
     elif kind == "A_Expr":
@@ -198,6 +223,10 @@ def _note(node: Any, found: Statement) -> None:
     elif kind == "RangeTableSample":
         found.others.append(_words(node.method))
     elif kind == "ColumnRef":
-        found.fields.update(_words(node.fields)[1:])
+        words = _words(node.fields)
+        found.fields.update(words[1:])
+        found.columns.update(words)
+        if len(words) == 1:
+            found._single.update(words)
     elif kind == "A_Indirection":
         found.fields.update(_words(node.indirection))
