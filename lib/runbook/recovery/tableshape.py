@@ -6,7 +6,8 @@ for types of PostgreSQL's own only. A table that must not be planned on (`postgr
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 from runbook.postgres.connect import Connection, one, quote, rows
@@ -88,7 +89,9 @@ def find_shape(
 def is_empty(connection: Connection, shape: TableShape) -> bool:
     """Return True when the table has no row."""
     if shape.untrusted is not None:
-        return next(all_rows(connection, shape), None) is None
+        # A COPY that is left in the middle is cancelled, and would end the snapshot.
+        with connection.transaction(force_rollback=True), closing(all_rows(connection, shape)) as found:
+            return next(found, None) is None
     return not one(connection, f"SELECT EXISTS (SELECT FROM {shape.source}) AS found")["found"]
 
 
@@ -126,7 +129,7 @@ def rows_query(shape: TableShape, where: str = "true") -> str:
     return f"SELECT {row_columns(shape)} FROM {shape.source} WHERE {where}"
 
 
-def all_rows(connection: Connection, shape: TableShape) -> Iterator[Row]:
+def all_rows(connection: Connection, shape: TableShape) -> Generator[Row]:
     """Yield every row, without its place, by COPY: nothing is planned. Generated columns are NULL there: COPY leaves them out.
 
     Raises:
