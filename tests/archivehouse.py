@@ -100,7 +100,9 @@ class House:
     def kinds(self, **how: object) -> set[str]:
         return {problem.kind for problem in self.verify(**how).problems}
 
-    def stock(self, *args: str, shell: str = "sh") -> subprocess.CompletedProcess[str]:
+    def stock(
+        self, *args: str, shell: str = "sh", seconds: float = 300, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
         """`verify.sh` where only a shell, sha256sum and ssh-keygen are: no Python, none of this project."""
         tools = self.home / "tools"
         if not tools.is_dir():
@@ -111,10 +113,13 @@ class House:
                 (tools / name).symlink_to(found)
         return subprocess.run(
             [str(tools / shell), str(self.reports / "verify.sh"), *args],
-            env={"PATH": str(tools), "HOME": "/nonexistent"},
+            env={"PATH": str(tools), "HOME": "/nonexistent", **environment},
             cwd="/",
             capture_output=True,
             text=True,
+            errors="replace",
+            stdin=subprocess.DEVNULL,
+            timeout=seconds,
         )
 
 

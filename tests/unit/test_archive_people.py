@@ -18,11 +18,11 @@ from runbook.archive.keys import REVIEW
 from runbook.archive.records import commit_record
 from runbook.archive.review import Review
 from runbook.archive.statements import file_statement
-from runbook.archive.sums import sha256_of_file
 from runbook.archive.verify import verify_archive
 from runbook.cli.main import run_cli
 from runbook.controls.evidence import read_evidence
 from runbook.gates import signing
+from runbook.plain import sha256_of_file
 
 
 @pytest.fixture

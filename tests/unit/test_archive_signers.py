@@ -239,6 +239,10 @@ def test_line_of_a_person_put_in_by_hand_counts_for_nothing_and_is_reported(
     key = make_key(house.home / "eve")
     list_line(house, f"eve@example.org {PERSON} {public_of(key)}")
     assert house.kinds() == {"person-not-introduced"}, "also before it has signed anything"
+    assert house.stock().returncode == 1
+    # as VERIFY.md says: the archive's own file by its name is none that was got elsewhere
+    own = subprocess.run(["sh", "verify.sh", "allowed_signers"], cwd=house.reports, capture_output=True, text=True)
+    assert "nothing introduces eve@example.org" in own.stdout
     assert run_cli(["archive", "review", "1", "--key", str(key), "--accept"]) == 2
     assert "nothing introduces the key" in capsys.readouterr().err
     assert run_cli(["archive", "witness", "--key", str(key)]) == 2
@@ -331,6 +335,7 @@ def test_introduction_removed_with_its_line_is_missed_by_the_record_that_counts_
     person_file(house).unlink()
     edit(house.reports / "allowed_signers", lambda text: text.splitlines(True)[0])
     assert house.kinds() == {"people"}
+    assert "some were removed or rewritten" in house.stock().stdout
 
 
 def test_introduction_signed_later_with_a_stolen_key_that_has_ended_is_refused(house: House) -> None:
@@ -355,6 +360,8 @@ def test_introduction_signed_later_with_a_stolen_key_that_has_ended_is_refused(h
     assert house.kinds() == {"people"}
     (told,) = house.verify().problems
     assert "it was dated back" in told.text
+    done = house.stock()
+    assert (done.returncode, "was dated back" in done.stdout) == (1, True)
 
 
 def test_introduction_of_another_archive_is_refused(house: House, tmp_path: Path) -> None:
@@ -370,6 +377,7 @@ def test_introduction_of_another_archive_is_refused(house: House, tmp_path: Path
         shutil.copy2(other / "reports" / "keys" / name, person_file(house).with_name(name.replace("1.", "2.")))
     list_line(house, f"eve@example.org {PERSON} {public_of(eve)}")
     assert {"introduction", "person-not-introduced"} == house.kinds()
+    assert "introduces nobody" in house.stock().stdout
 
 
 def test_people_are_introduced_before_the_first_record_and_after_a_rotation(

@@ -5,8 +5,10 @@
     signer runner@db1
     runs 12 1234 <sha256 of the first 12 lines of RUNS, which are 1234 bytes>
     people 2 <sha256 of keys/person-000001.txt and keys/person-000002.txt, one after the other>
+    record 000005-20261123T021338Z-backup-verification-sandbox
 
-`archive` tells archives apart: a record copied from another one says so. `time` is what the machine's clock said (UTC): a
+`archive` tells archives apart: a record copied from another one says so. `record` is the folder's name, so that the newest record
+cannot be renamed either (records from before this line was added have their name compared with run.json alone). `time` is what the machine's clock said (UTC): a
 claim, as every time is until a witness bounds it.
 """
 
@@ -22,6 +24,7 @@ from runbook.archive.sums import sha256
 from runbook.archive.tree import Tree
 from runbook.gates.signers import read_moment, write_moment
 from runbook.gates.trust import counted_introductions
+from runbook.plain import LARGEST_LEDGER, read_plain
 
 ARCHIVED = "archived.txt"
 #: Who has signed when nobody could.
@@ -29,7 +32,7 @@ NOBODY = "nobody"
 
 _TEXT = re.compile(
     r"archive ([0-9a-f]{16})\ntime (\d{14})\nsigner ([A-Za-z0-9][A-Za-z0-9._@+-]*)\nruns (\d+) (\d+) ([0-9a-f]{64})\n"
-    r"(?:people (\d+) ([0-9a-f]{64})\n)?"
+    r"(?:people (\d+) ([0-9a-f]{64})\n)?(?:record ([0-9A-Za-z-]+)\n)?"
 )
 
 
@@ -48,6 +51,7 @@ class Archived:
     """The moment of archiving, and the runs that had been opened by then: lines, bytes and digest of that part of RUNS.
 
     `people` and `people_digest`: how many people the runner had introduced by then; None in a record from before it introduced any.
+    `record` is the name of the record's folder; None in records from before they said it.
     """
 
     archive: str
@@ -58,13 +62,15 @@ class Archived:
     digest: str
     people: int | None = None
     people_digest: str = ""
+    record: str | None = None
 
     def content(self) -> bytes:
         """The file's bytes."""
         people = f"people {self.people} {self.people_digest}\n" if self.people is not None else ""
+        record = f"record {self.record}\n" if self.record is not None else ""
         return (
             f"archive {self.archive}\ntime {write_time(self.at)}\nsigner {self.signer}\n"
-            f"runs {self.lines} {self.size} {self.digest}\n{people}"
+            f"runs {self.lines} {self.size} {self.digest}\n{people}{record}"
         ).encode("ascii")
 
 
@@ -76,7 +82,7 @@ def read_archived(folder: Path) -> Archived | None:
     """
     path = folder / ARCHIVED
     try:
-        match = _TEXT.fullmatch(path.read_bytes().decode("ascii", "replace"))
+        match = _TEXT.fullmatch(read_plain(path).decode("ascii", "replace"))
     except FileNotFoundError:
         return None
     except OSError as cause:
@@ -84,9 +90,8 @@ def read_archived(folder: Path) -> Archived | None:
     if match is None:
         raise ValueError("is not what a record says about its archiving")
     people = int(match[7]) if match[7] is not None else None
-    return Archived(
-        match[1], read_moment(match[2]), match[3], int(match[4]), int(match[5]), match[6], people, match[8] or ""
-    )
+    runs = int(match[4]), int(match[5]), match[6]
+    return Archived(match[1], read_moment(match[2]), match[3], *runs, people, match[8] or "", match[9])
 
 
 def whole_lines(ledger: Path) -> bytes:
@@ -95,19 +100,19 @@ def whole_lines(ledger: Path) -> bytes:
     Lines are only ever appended, so that what is read here stays the file's beginning.
     """
     try:
-        data = ledger.read_bytes()
+        data = read_plain(ledger, LARGEST_LEDGER)
     except FileNotFoundError:
         return b""
     return data[: data.rfind(b"\n") + 1]
 
 
-def archived_now(archive: str, at: datetime, signer: str, tree: Tree) -> Archived:
+def archived_now(archive: str, at: datetime, signer: str, tree: Tree, record: str) -> Archived:
     """What a record archived at this moment says."""
     runs, people = whole_lines(tree.ledger), counted_introductions(tree.root)
     digest = people_digest(people)
-    return Archived(archive, at, signer, runs.count(b"\n"), len(runs), sha256(runs), len(people), digest)
+    return Archived(archive, at, signer, runs.count(b"\n"), len(runs), sha256(runs), len(people), digest, record)
 
 
 def people_digest(files: Sequence[Path]) -> str:
     """The digest of the introductions, one after the other."""
-    return sha256(b"".join(path.read_bytes() for path in files))
+    return sha256(b"".join(read_plain(path) for path in files))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import html
 import io
+import os
 import shutil
 import tempfile
 import zipfile
@@ -28,6 +29,7 @@ from runbook.archive.sums import SUMS, read_sums
 from runbook.archive.tree import Tree
 from runbook.errors import OperatorError, PlatformError
 from runbook.gates import signing
+from runbook.plain import LARGEST_TEXT, is_plain, read_plain
 
 COLUMNS = (
     "record",
@@ -54,7 +56,7 @@ class Chosen:
 
     def said(self, total: int) -> str:
         """The choice for people, in ASCII."""
-        control = self.control.encode("ascii", "replace").decode()
+        control = " ".join(self.control.encode("ascii", "replace").decode().split())
         span = f"from {clock.stamp(self.begin)} until {clock.stamp(self.end)}"
         return f"{len(self.records)} of {total} records, control {control}, {span}"
 
@@ -86,7 +88,8 @@ def export(chosen: Chosen, to: Path, now: datetime | None = None) -> Path:
         PlatformError: it cannot be written, or the runner's key is not here.
     """
     place = to.expanduser().absolute()
-    if place.exists() and not (place.is_dir() and not any(place.iterdir())):
+    refuse_inside_archive(place)
+    if os.path.lexists(place) and not (place.is_dir() and not any(place.iterdir())):
         raise OperatorError(
             f"{place} is there already: an export never overwrites.", next="Name another folder or file."
         )
@@ -120,21 +123,20 @@ def _fill(tree: Tree, own: Tree, chosen: Chosen, now: datetime) -> None:
     lines = []
     folders = own.folders()
     for _, folder in folders:
-        digests, _ = read_sums((folder / SUMS).read_text("utf-8"))
+        digests, _ = _sums_of(folder)
         lacking = {SUMS, SIGNATURE, TOMBSTONE, TOMBSTONE + ".sig", ARCHIVED if ARCHIVED in digests else RUN_JSON}
         wanted = {*OUTSIDE_SUMS, *digests} if folder.name in whole else lacking
         (tree.records / folder.name).mkdir()
         for name in sorted(wanted):
-            if (folder / name).is_file():
+            if is_plain(folder / name):
                 shutil.copy2(folder / name, tree.records / folder.name / name)
         if folder.name in whole:
-            lines += [f"{digests[name]}  records/{folder.name}/{name}" for name in digests if (folder / name).is_file()]
+            lines += [f"{digests[name]}  records/{folder.name}/{name}" for name in digests if is_plain(folder / name)]
     for path in (own.ledger, own.signers):
-        if path.is_file():
+        if is_plain(path):
             shutil.copy2(path, tree.root / path.name)
     for path in (own.rotations, own.witnesses, own.exceptions):
-        if path.is_dir():
-            shutil.copytree(path, tree.root / path.name)
+        _copy_plain(path, tree.root / path.name)
     _copy_reviews(tree, own, chosen)
     write_stock(tree)
     text = (
@@ -148,12 +150,45 @@ def _fill(tree: Tree, own: Tree, chosen: Chosen, now: datetime) -> None:
     replace_file(tree.root / "index.html", _page(tree, chosen, len(folders)).encode())
 
 
+def _sums_of(folder: Path) -> tuple[dict[str, str], tuple[str, str] | None]:
+    try:
+        return read_sums(read_plain(folder / SUMS).decode("ascii"))
+    except ValueError as cause:
+        raise PlatformError(f"{folder.name}/{SUMS} cannot be read: {cause}.", next="runbook archive verify") from cause
+
+
+def _copy_plain(folder: Path, to: Path) -> None:
+    """Copy what people have signed; a link that was put there would carry another file's content out."""
+    if folder.is_symlink() or not folder.is_dir():
+        return
+    to.mkdir()
+    for path in sorted(folder.iterdir()):
+        if is_plain(path, LARGEST_TEXT) and not path.name.startswith("."):
+            shutil.copy2(path, to / path.name)
+
+
+def refuse_inside_archive(place: Path) -> None:
+    """Refuse a place within an archive, this home's or a copy: what lies there is verified, and nothing may be put in.
+
+    Raises:
+        OperatorError: it is within one.
+    """
+    for folder in (place.resolve(), *place.resolve().parents):
+        if folder == Tree.own().root.resolve() or all(
+            (folder / name).exists() for name in ("records", "VERIFY.md", "verify.sh")
+        ):
+            raise OperatorError(
+                f"{place} lies in the archive {folder}, where nothing may be put in.",
+                next="Name a place outside of it.",
+            )
+
+
 def _copy_reviews(tree: Tree, own: Tree, chosen: Chosen) -> None:
     for one in chosen.records:
         for path, _ in reviews_of(own, one.number):
             tree.reviews.mkdir(exist_ok=True)
             for file in (path, path.with_name(path.name + ".sig")):
-                if file.is_file():
+                if is_plain(file, LARGEST_TEXT):
                     shutil.copy2(file, tree.reviews / file.name)
 
 

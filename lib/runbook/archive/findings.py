@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from runbook.texts import visible_line
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -14,5 +16,4 @@ class Problem:
     text: str
 
     def __str__(self) -> str:
-        """For a terminal: names come from whoever has written the archive, so that nothing in them may steer it."""
-        return "".join(char if char.isprintable() else "\ufffd" for char in f"{self.where}: {self.text}")
+        return visible_line(f"{self.where}: {self.text}")

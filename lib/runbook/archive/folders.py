@@ -1,18 +1,20 @@
-"""One record's folder against its own SHA256SUMS: what is altered, missing, added, or not a plain file."""
+"""One record's folder against its own SHA256SUMS: what is altered, missing, added, renamed, or not a plain file."""
 
 from __future__ import annotations
 
+import json
 import os
-import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from runbook import clock
 from runbook.archive.archived import ARCHIVED, Archived, read_archived
 from runbook.archive.findings import Problem
-from runbook.archive.records import KEPT_FOR_GOOD, OUTSIDE_SUMS, RUN_JSON, SIGNATURE, TOMBSTONE
-from runbook.archive.sums import SUMS, read_sums, sha256, sha256_of_file
+from runbook.archive.records import KEPT_FOR_GOOD, OUTSIDE_SUMS, RUN_JSON, SIGNATURE, TOMBSTONE, suffix_of
+from runbook.archive.sums import SUMS, read_sums, sha256
 from runbook.archive.tombstone import Tombstone, read_tombstone
+from runbook.errors import ParamsError
+from runbook.plain import LARGEST_FILE, kind_problem, read_plain, sha256_of_file
 
 
 @dataclass
@@ -55,24 +57,25 @@ class Looked:
         self.problems.append(Problem(kind, f"{self.name}/{name}" if name else self.name, text))
 
 
-def look_at(folder: Path, *, may_lack: bool = False) -> Looked:
-    """The record's files were compared with its SHA256SUMS.
+def look_at(folder: Path, *, is_bare: bool = False) -> Looked:
+    """Compare the record's files with its SHA256SUMS.
 
     Args:
         folder: the record's.
-        may_lack: payloads may be left out, as in an export; what is there must be right all the same.
+        is_bare: it is a record of an export that was not chosen: its manifest is here, and nothing else may be.
     """
     looked = Looked(int(folder.name[:6]), folder)
     try:
-        entries = {entry.name: entry.stat(follow_symlinks=False).st_mode for entry in os.scandir(folder)}
-        looked.plain = frozenset(name for name, mode in entries.items() if stat.S_ISREG(mode))
+        found = {entry.name: entry.stat(follow_symlinks=False) for entry in os.scandir(folder)}
+        entries = {name: kind_problem(one.st_mode, one.st_size) for name, one in found.items()}
+        looked.plain = frozenset(name for name, problem in entries.items() if problem is None)
         if SUMS not in entries:
             looked.add("sums-missing", "is missing: nothing says what this record held", SUMS)
             return looked
-        if not stat.S_ISREG(entries[SUMS]):
-            looked.add("link", _kind_of(entries[SUMS]), SUMS)
+        if (problem := entries[SUMS]) is not None:
+            looked.add("link", problem, SUMS)
             return looked
-        looked.sums = (folder / SUMS).read_bytes()
+        looked.sums = read_plain(folder / SUMS)
         looked.digests, looked.previous = read_sums(looked.sums.decode("ascii"))
     except (OSError, ValueError) as cause:
         looked.sums = b""
@@ -80,18 +83,40 @@ def look_at(folder: Path, *, may_lack: bool = False) -> Looked:
         return looked
     _read_own_files(looked, entries)
     gone = looked.tombstone.deleted if looked.tombstone is not None else frozenset()
+    manifest = ARCHIVED if looked.says_archived else RUN_JSON
     for name, digest in looked.digests.items():
         if name not in entries:
-            if name not in gone and not (may_lack and name != ARCHIVED):
+            if name not in gone and not (is_bare and name != manifest):
                 looked.add("missing", "is missing", name)
-        elif not stat.S_ISREG(entries[name]):
-            looked.add("link", _kind_of(entries[name]), name)
+        elif (problem := entries[name]) is not None:
+            looked.add("link", problem, name)
+        elif is_bare and name != manifest:
+            looked.add("export", "is here, but EXPORT does not list it: that list belongs to another copy", name)
         else:
             _compare(looked, name, digest)
     _look_for_strangers(looked, entries)
     if RUN_JSON not in looked.digests:
         looked.add("sums-unreadable", f"does not list {RUN_JSON}", SUMS)
+    _compare_name(looked)
     return looked
+
+
+def _compare_name(looked: Looked) -> None:
+    """The folder's name must be the one that the record was archived under: the chain holds it only once another record follows."""
+    said = looked.archived
+    if said is not None and said.record is not None and said.record != looked.name:
+        looked.add("renamed", f"was renamed: {ARCHIVED} says {said.record}")
+    elif RUN_JSON in looked.plain and (due := _name_of_run(looked.folder)) is not None and due != looked.name[7:]:
+        looked.add("renamed", f"was renamed: {RUN_JSON} is that of {due}")
+
+
+def _name_of_run(folder: Path) -> str | None:
+    """What follows the number in the name, by run.json; None when it is no record, which is told where it is read."""
+    try:
+        said = json.loads(read_plain(folder / RUN_JSON, LARGEST_FILE))
+        return suffix_of(clock.parse(said["started_at"]), said["runbook"], said["target"]["name"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, ParamsError):
+        return None
 
 
 def _compare(looked: Looked, name: str, digest: str) -> None:
@@ -102,10 +127,10 @@ def _compare(looked: Looked, name: str, digest: str) -> None:
         looked.add("unreadable", f"cannot be read: {cause.strerror}", name)
 
 
-def _read_own_files(looked: Looked, entries: dict[str, int]) -> None:
+def _read_own_files(looked: Looked, entries: dict[str, str | None]) -> None:
     for name in (TOMBSTONE, TOMBSTONE + ".sig", SIGNATURE):
-        if name in entries and not stat.S_ISREG(entries[name]):
-            looked.add("link", _kind_of(entries[name]), name)
+        if (problem := entries.get(name)) is not None:
+            looked.add("link", problem, name)
     if looked.says_archived and ARCHIVED in looked.plain:
         try:
             looked.archived = read_archived(looked.folder)
@@ -127,7 +152,7 @@ def _read_own_files(looked: Looked, entries: dict[str, int]) -> None:
                 looked.add("tombstone", f"deleted {', '.join(sorted(kept))}, which is kept for good", TOMBSTONE)
 
 
-def _look_for_strangers(looked: Looked, entries: dict[str, int]) -> None:
+def _look_for_strangers(looked: Looked, entries: dict[str, str | None]) -> None:
     known = looked.digests.keys() | OUTSIDE_SUMS
     folded = {name.casefold(): name for name in known}
     for name in sorted(entries.keys() - known):
@@ -140,10 +165,6 @@ def _look_for_strangers(looked: Looked, entries: dict[str, int]) -> None:
         looked.add("half-pruned", "has no tombstone: runbook archive prune finishes what it began", TOMBSTONE + ".sig")
     if len({name.casefold() for name in looked.digests}) != len(looked.digests):
         looked.add("case", "lists two files that differ in upper and lower case only", SUMS)
-
-
-def _kind_of(mode: int) -> str:
-    return "is a symbolic link, which may lead anywhere" if stat.S_ISLNK(mode) else "is not a regular file"
 
 
 def chain_problem(looked: Looked, before: Looked | None) -> Problem | None:

@@ -10,7 +10,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from runbook.gates.decision import NAMESPACE, Decision, Kind, read_decision
 from runbook.gates.folder import COUNTERSIGNERS, SIGNERS
 from runbook.model import RunRecord, Verdict
 from runbook.params.names import plain_name
+from runbook.plain import LARGEST_FILE, LARGEST_TEXT, is_plain, read_plain, sha256_of_file
 
 _SKEW = timedelta(minutes=5)
 
@@ -62,7 +62,7 @@ def check_gates(looked: Sequence[Looked], *, partial: bool) -> Iterator[Problem]
     """
     by_name = {one.name: one for one in looked}
     for one in looked:
-        data = (one.folder / RUN_JSON).read_bytes() if RUN_JSON in one.plain else b"{}"
+        data = read_plain(one.folder / RUN_JSON, LARGEST_FILE) if RUN_JSON in one.plain else b"{}"
         if not _has_gates(data):
             continue
         try:
@@ -84,7 +84,7 @@ def check_gates(looked: Sequence[Looked], *, partial: bool) -> Iterator[Problem]
 def _has_gates(data: bytes) -> bool:
     try:
         said = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False  # altered, or from elsewhere: its digest says so
     return isinstance(said, dict) and bool(said.get("gates"))
 
@@ -121,7 +121,7 @@ def _check_plan(claim: _Claim) -> None:
     if any(claim.is_deleted(name) for name in names):
         return
     files = [claim.path(name) for name in names]
-    if not any(path.is_file() and sha256(path.read_bytes()).hexdigest() == plan for path in files):
+    if not any(is_plain(path) and sha256_of_file(path) == plan for path in files):
         raise _Wrong(f"no plan with the hash {plan[:12]}… is in the record")
 
 
@@ -143,9 +143,9 @@ def _decision(claim: _Claim, kind: Kind, said: Mapping[str, Any]) -> Decision | 
     if claim.is_deleted(name):
         return None
     path, what = claim.path(name), f"the {kind} of {said['principal']}"
-    if "/" in name or path.is_symlink() or not path.is_file():
+    if "/" in name or not is_plain(path, LARGEST_TEXT):
         raise _Wrong(f"{what} has no file {name} in the record")
-    data = path.read_bytes()
+    data = read_plain(path)
     decision = read_decision(data)
     if decision is None or decision.decision is not kind:
         raise _Wrong(f"{name} is no {kind}")
@@ -195,18 +195,20 @@ def _signers_name(decision: Decision) -> str:
 
 
 def _signer_lines(claim: _Claim, name: str) -> tuple[signers.Signer, ...]:
-    return tuple(signers.read_signers(claim.path(name)))
+    path = claim.path(name)
+    return tuple(signers.read_signers(path)) if is_plain(path, LARGEST_TEXT) else ()
 
 
 def _refuse_unsigned(claim: _Claim, decision: Decision, data: bytes, path: Path, what: str) -> None:
     signature = path.with_name(path.name + ".sig")
-    read = signing.read_signature(signature.read_text("ascii", "replace")) if signature.is_file() else None
-    if read is None or signature.is_symlink():
+    text = read_plain(signature).decode("ascii", "replace") if is_plain(signature, LARGEST_TEXT) else ""
+    read = signing.read_signature(text)
+    if read is None:
         raise _Wrong(f"{what} is not signed")
     if read.namespace != NAMESPACE or read.fingerprint != decision.key:
         raise _Wrong(f"{what} is not signed with the key {decision.key} for {NAMESPACE}")
     listed = claim.path(_signers_name(decision))
-    if not listed.is_file():  # a record from before the signers were kept with it
+    if not is_plain(listed, LARGEST_TEXT):  # a record from before the signers were kept with it
         said = None if data.isascii() and signing.is_over(data, NAMESPACE, signature) else "is not over these bytes"
     else:
         said = signing.verify(data, listed, decision.principal, NAMESPACE, signature, decision.at)
@@ -221,8 +223,8 @@ def _refuse_other_record(claim: _Claim, decision: Decision, what: str) -> None:
     if about.sums_sha256 != decision.record_sums:
         raise _Wrong(f"{what} is about another {decision.record} than the one here")
     try:
-        run = json.loads((about.folder / RUN_JSON).read_bytes())["run"]
-    except (OSError, ValueError, KeyError, TypeError):
+        run = json.loads(read_plain(about.folder / RUN_JSON, LARGEST_FILE))["run"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         run = None
     if run != claim.record.run or about.number >= claim.looked.number:
         raise _Wrong(f"{what} is about {decision.record}, which is no earlier record of this run")

@@ -22,7 +22,7 @@ def read_names(tree: Tree) -> list[str]:
     except (FileNotFoundError, UnicodeDecodeError):
         pass
     listed = os.listdir(tree.records) if tree.records.is_dir() else []  # noqa: PTH208 - names, no paths
-    return sorted(name for name in listed if FOLDER.match(name))
+    return sorted(name for name in listed if FOLDER.fullmatch(name))
 
 
 def remember_names(tree: Tree, names: list[str]) -> None:

@@ -14,6 +14,7 @@ from runbook.archive.signatures import Signers
 from runbook.archive.tree import Tree
 from runbook.gates.decision import NAMESPACE as APPROVAL
 from runbook.gates.trust import NEW, Introduction, introduction_files
+from runbook.plain import LARGEST_FILE, LARGEST_TEXT, is_plain, read_plain
 
 
 def people_problems(tree: Tree, looked: Sequence[Looked], signers: Signers) -> Iterator[Problem]:
@@ -38,7 +39,7 @@ def _counted(tree: Tree, looked: Sequence[Looked]) -> Iterator[Problem]:
             yield Problem("people", "keys", text)
             return
         elif (
-            people_digest([path for path in files[:people] if path.is_file() and not path.is_symlink()])
+            people_digest([path for path in files[:people] if is_plain(path, LARGEST_TEXT)])
             != one.archived.people_digest
         ):
             text = f"the first {people} introductions of people are not what {one.name} saw: they were rewritten"
@@ -79,7 +80,7 @@ def _approvers(record: Looked, signers: Signers) -> Iterator[Problem]:
 def _approvals(record: Looked) -> list[tuple[str, str, str]]:
     """Gate, name and key of every approval and countersignature that counted, as run.json says."""
     try:
-        said = json.loads((record.folder / RUN_JSON).read_bytes())
+        said = json.loads(read_plain(record.folder / RUN_JSON, LARGEST_FILE))
         if said["target"]["environment"] == "sandbox":
             return []
         return [
@@ -87,5 +88,5 @@ def _approvals(record: Looked) -> list[tuple[str, str, str]]:
             for gate in said.get("gates", ())
             for one in [*(gate.get("approvals") or ()), *(gate.get("countersigned") or ())]
         ]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return []  # a run.json that cannot be read is a problem of its own

@@ -3,7 +3,7 @@
     reports/records/000005-20261123T021338Z-backup-verification-sandbox/
         report.html executed.ipynb source.ipynb run.json
         statements.jsonl  what the run asked of servers, by step
-        archived.txt    which archive, when, by whom, and what RUNS held by then
+        archived.txt    which archive, when, by whom, what RUNS held by then, and the folder's name
         SHA256SUMS      those files, and the previous record's SHA256SUMS (the chain)
         SHA256SUMS.sig  by the runner's key, for `ssh-keygen -Y verify -n runbook-evidence`
 
@@ -25,12 +25,13 @@ from runbook.archive.keys import EVIDENCE, RunnerKey, signing_key
 from runbook.archive.listing import newest, read_names, remember_names
 from runbook.archive.staging import archive_lock, staging_folder, write_file
 from runbook.archive.stock import write_stock
-from runbook.archive.sums import SUMS, is_plain_name, sha256, sha256_of_file, write_sums
+from runbook.archive.sums import SUMS, is_plain_name, sha256, write_sums
 from runbook.archive.tree import FOLDER, Tree
 from runbook.disk import sync_folder
 from runbook.errors import PlatformError
 from runbook.gates import signing
 from runbook.model import RunRecord
+from runbook.plain import LARGEST_FILE, read_plain, sha256_of_file
 
 RUN_JSON = "run.json"
 SIGNATURE = SUMS + ".sig"
@@ -56,7 +57,12 @@ class ListedRecord:
 
 def folder_suffix(record: RunRecord) -> str:
     """What follows the number in the folder's name: `<utc compact>-<runbook>-<target>`."""
-    return f"{clock.compact(record.started_at)}-{record.runbook}-{record.target.name}"
+    return suffix_of(record.started_at, record.runbook, record.target.name)
+
+
+def suffix_of(started_at: datetime, runbook: str, target: str) -> str:
+    """What follows the number in a record's name."""
+    return f"{clock.compact(started_at)}-{runbook}-{target}"
 
 
 def run_json(record: RunRecord) -> bytes:
@@ -71,7 +77,7 @@ def read_record(folder: Path) -> RunRecord:
         PlatformError: `run.json` is missing, unreadable, or no record of this schema.
     """
     try:
-        return RunRecord.model_validate_json((folder / RUN_JSON).read_bytes())
+        return RunRecord.model_validate_json(read_plain(folder / RUN_JSON, LARGEST_FILE))
     except (OSError, ValueError) as cause:
         raise PlatformError(
             f"{layout.short(folder / RUN_JSON)} cannot be read as a run record: {cause}",
@@ -105,7 +111,7 @@ def commit_record(files: dict[str, bytes], record: RunRecord) -> Path:
 
     Raises:
         ValueError: a file name with a path or a blank in it, one that the archive writes itself, two that differ in case
-            only, or another `run.json`.
+            only, one that is too large, or another `run.json`.
         PlatformError: the archive cannot be written (full, read-only, another file system), or cannot be signed.
     """
     contents = _checked(files, record)
@@ -124,11 +130,14 @@ def commit_record(files: dict[str, bytes], record: RunRecord) -> Path:
 
 
 def _checked(files: dict[str, bytes], record: RunRecord) -> dict[str, bytes]:
-    if FOLDER.match("000000-" + folder_suffix(record)) is None:
+    if FOLDER.fullmatch("000000-" + folder_suffix(record)) is None:
         raise ValueError(f"'{folder_suffix(record)}' is no name for a record: runbook and target are slugs")
     for name in files:
         if not is_plain_name(name) or name.upper() in _RESERVED:
             raise ValueError(f"'{name}' cannot be a record's file: give a plain file name other than {SUMS}")
+    for name, content in files.items():
+        if len(content) > LARGEST_FILE:
+            raise ValueError(f"'{name}' has {len(content)} bytes: a record's file has at most {LARGEST_FILE}")
     if len({name.casefold() for name in files}) != len(files):
         raise ValueError("two of the record's files differ in upper and lower case only")
     if RUN_JSON in files and RunRecord.model_validate_json(files[RUN_JSON]) != record:
@@ -167,7 +176,8 @@ def _publish(staged: Path, contents: dict[str, bytes], record: RunRecord) -> Pat
     key = signing_key(tree, clock.now().replace(microsecond=0))
     moment = _moment(before, key)
     archive = before.archive if before is not None else secrets.token_hex(8)
-    archived = archived_now(archive, moment, key.principal if key is not None else NOBODY, tree)
+    name = f"{number:06d}-{folder_suffix(record)}"
+    archived = archived_now(archive, moment, key.principal if key is not None else NOBODY, tree, name)
     write_file(staged / ARCHIVED, archived.content())
     digests = {name: sha256(content) for name, content in {**contents, ARCHIVED: archived.content()}.items()}
     sums = write_sums(digests, previous)
@@ -176,7 +186,7 @@ def _publish(staged: Path, contents: dict[str, bytes], record: RunRecord) -> Pat
         write_file(staged / SIGNATURE, _signature(sums, key))
     sync_folder(staged)
     write_stock(tree)
-    published = tree.records / f"{number:06d}-{folder_suffix(record)}"
+    published = tree.records / name
     staged.rename(published)
     sync_folder(tree.records)
     remember_names(tree, [*names, published.name])

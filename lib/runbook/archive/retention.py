@@ -27,6 +27,7 @@ from runbook.errors import OperatorError
 from runbook.gates import signing
 from runbook.model import RunRecord
 from runbook.params.controls import RetentionRule, load_controls
+from runbook.plain import read_plain
 
 #: What does not make a record doubtful: it is about the archive, and would stop every pruning for good, or a crash of our own.
 _BEARABLE = frozenset({"clock", "run-missing", "key-not-introduced", "half-pruned"})
@@ -77,7 +78,7 @@ def plan_pruning(now: datetime | None = None, rules: Sequence[RetentionRule] | N
 
 def _line(number: int, folder: Path, rules: Sequence[RetentionRule], now: datetime) -> Line:
     record, archived = read_record(folder), read_archived(folder)
-    digests, _ = read_sums((folder / SUMS).read_text("utf-8"))
+    digests, _ = read_sums(read_plain(folder / SUMS).decode("ascii"))
     payload = tuple(sorted(name for name in digests if name not in KEPT_FOR_GOOD and (folder / name).is_file()))
     size = sum((folder / name).stat().st_size for name in payload)
     rule = max(rules_for(record, rules), key=lambda one: one.keep, default=None)
@@ -155,7 +156,7 @@ def _prune_one(line: Line, asked_by: str, now: datetime) -> None:
             rule=f"{line.rule.id}, {human_days(line.rule.keep)}, asked for by {line.rule.asked_by}, {line.rule.source}",
             kept_until=line.until,
             deleted=frozenset(line.payload),
-            sums=sha256((folder / SUMS).read_bytes()),
+            sums=sha256(read_plain(folder / SUMS)),
         )
         signature = path.with_name(TOMBSTONE + ".sig")
         signature.unlink(missing_ok=True)  # of a pruning that died before its tombstone was there

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,10 +13,13 @@ from runbook import clock
 from runbook.archive.findings import Problem
 from runbook.archive.folders import Looked
 from runbook.archive.records import RUN_JSON
+from runbook.archive.sums import lines_of
 from runbook.errors import ParamsError
+from runbook.plain import LARGEST_FILE, read_plain
 
 #: A run that has no record may still be at work for so long.
 AT_WORK = timedelta(hours=24)
+_NUMBER = re.compile(r"[0-9]{1,12}")
 
 
 def ledger_problems(data: bytes, looked: Sequence[Looked]) -> Iterator[Problem]:
@@ -50,9 +54,9 @@ def ledger_problems(data: bytes, looked: Sequence[Looked]) -> Iterator[Problem]:
 def opened_runs(data: bytes) -> dict[str, tuple[int, str]]:
     """Run id → line number and time of opening; torn lines are left out."""
     runs = {}
-    for line in data.decode("utf-8", "replace").splitlines():
+    for line in lines_of(data.decode("utf-8", "replace")):
         fields = line.split(" ")
-        if len(fields) == 6 and fields[0].isdigit():
+        if len(fields) == 6 and _NUMBER.fullmatch(fields[0]):
             runs[fields[2]] = (int(fields[0]), fields[1])
     return runs
 
@@ -60,9 +64,9 @@ def opened_runs(data: bytes) -> dict[str, tuple[int, str]]:
 def run_of(folder: Path) -> tuple[str, int | None, int] | None:
     """The run id, the ledger line and the attempt that a record names; None when it cannot be read."""
     try:
-        said = json.loads((folder / RUN_JSON).read_bytes())
+        said = json.loads(read_plain(folder / RUN_JSON, LARGEST_FILE))
         return str(said["run"]), said.get("ledger_line"), int(said["attempt"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

@@ -17,6 +17,7 @@ from runbook.gates.signerlines import Refused, lines_for, verify_line
 from runbook.gates.signers import Signer, read_signers
 from runbook.gates.signing import Signature
 from runbook.gates.trust import Introduction, Trust
+from runbook.plain import NotPlain, read_plain
 
 
 @dataclass(frozen=True)
@@ -71,12 +72,12 @@ def judge(
     Args:
         principal: who must have signed; None: whoever allowed_signers lists with the key.
     """
-    if signature.exists() and not signature.is_file():
-        return Judged(principal, None, "signature-missing", "is no regular file")
     try:
-        text = signature.read_bytes().decode("ascii", "replace")
+        text = read_plain(signature).decode("ascii", "replace")
     except FileNotFoundError:
         return Judged(principal, None, "signature-missing", "is missing: the signature was removed")
+    except NotPlain as cause:
+        return Judged(principal, None, "signature-missing", cause.reason)
     except OSError as cause:
         return Judged(principal, None, "signature-missing", f"cannot be read: {cause.strerror}")
     read = signing.read_signature(text)

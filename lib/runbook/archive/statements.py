@@ -22,8 +22,9 @@ from runbook.archive.tree import Tree
 from runbook.errors import OperatorError
 from runbook.gates import signing
 from runbook.model import Frozen
+from runbook.plain import read_plain
 
-_FILE = re.compile(r"([a-z0-9][a-z0-9-]*)-(\d+)\.json")
+_FILE = re.compile(r"([a-z0-9][a-z0-9-]*)-([0-9]+)\.json")
 
 
 class Statement(Frozen):
@@ -89,10 +90,8 @@ def statement_files(folder: Path) -> list[tuple[Path, str, int]]:
 
 def read_statement(path: Path, kind: type[S]) -> S | None:
     """The statement in a file; None when it is none: a link, another schema, or not as it was written."""
-    if path.is_symlink() or not path.is_file():
-        return None
     try:
-        data = path.read_bytes()
+        data = read_plain(path)
         read = kind.model_validate_json(data)
     except (OSError, ValidationError):
         return None

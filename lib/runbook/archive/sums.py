@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from pathlib import Path
 
 SUMS = "SHA256SUMS"
 
-_LINE = re.compile(r"^([0-9a-f]{64})  (.+)$")
-_PLAIN = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-_PREVIOUS = re.compile(r"^\.\./([^/]+)/" + SUMS + "$")
+_LINE = re.compile(r"([0-9a-f]{64})  (.+)")
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_PREVIOUS = re.compile(r"\.\./([^/]+)/" + SUMS)
 
 
 def sha256(content: bytes) -> str:
@@ -18,19 +17,23 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def sha256_of_file(path: Path) -> str:
-    """The digest of a file's bytes; memory stays small whatever its size."""
-    with path.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
 def is_plain_name(name: str) -> bool:
     """True for a name that every tool takes as it stands: no path, no blank, nothing sha256sum would escape.
 
-    >>> is_plain_name("run.json"), is_plain_name("../x"), is_plain_name("a b")
-    (True, False, False)
+    >>> is_plain_name("run.json"), is_plain_name("../x"), is_plain_name("a b"), is_plain_name("run.json\\n")
+    (True, False, False, False)
     """
-    return _PLAIN.match(name) is not None
+    return _PLAIN.fullmatch(name) is not None
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines as sha256sum and a shell part them: at a newline, and at no other character.
+
+    >>> lines_of("a\\x0cb\\nc\\n")
+    ['a\\x0cb', 'c']
+    """
+    lines = text.split("\n")
+    return lines if lines[-1] else lines[:-1]
 
 
 def write_sums(digests: dict[str, str], previous: tuple[str, str] | None) -> bytes:
@@ -54,16 +57,18 @@ def read_sums(text: str) -> tuple[dict[str, str], tuple[str, str] | None]:
     """What a SHA256SUMS says: file name → digest, and the previous record's folder and digest.
 
     Raises:
-        ValueError: a line that is neither; it names the line.
+        ValueError: a line that is neither, or one without its end; it names the line.
     """
+    if not text.endswith("\n"):
+        raise ValueError("the last line has no end")
     digests: dict[str, str] = {}
     previous: tuple[str, str] | None = None
-    for number, line in enumerate(text.splitlines(), start=1):
-        match = _LINE.match(line)
+    for number, line in enumerate(lines_of(text), start=1):
+        match = _LINE.fullmatch(line)
         if match is None:
             raise ValueError(f"line {number} is no line of sha256sum: {line[:80]!r}")
         digest, name = match[1], match[2]
-        link = _PREVIOUS.match(name)
+        link = _PREVIOUS.fullmatch(name)
         if link is not None and previous is None:
             previous = (link[1], digest)
         elif is_plain_name(name) and name not in digests:

@@ -20,8 +20,9 @@ from datetime import datetime
 from pathlib import Path
 
 from runbook.archive.archived import write_time
-from runbook.archive.sums import SUMS, is_plain_name
+from runbook.archive.sums import SUMS, is_plain_name, lines_of
 from runbook.gates.signers import read_moment
+from runbook.plain import read_plain
 
 _FIRST = re.compile(r"# pruned (\d{14}) ([A-Za-z0-9][A-Za-z0-9._@+-]*)")
 _LAST = re.compile(rf"([0-9a-f]{{64}})  {SUMS}")
@@ -58,7 +59,7 @@ def read_tombstone(path: Path) -> Tombstone:
         ValueError: it is no tombstone.
     """
     try:
-        lines = path.read_bytes().decode("ascii").splitlines()
+        lines = lines_of(read_plain(path).decode("ascii"))
     except (OSError, UnicodeDecodeError) as cause:
         raise ValueError(f"cannot be read: {cause}") from cause
     first, last = _FIRST.fullmatch(lines[0] if lines else ""), _LAST.fullmatch(lines[-1] if lines else "")

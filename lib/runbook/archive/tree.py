@@ -8,6 +8,7 @@ reviews/ witnesses/ what people have signed about records
 exceptions/         what people have signed about controls
 EXPORT              only in an export: which payloads were chosen
 VERIFY.md verify.sh how to check all of it with sha256sum and ssh-keygen
+.gitattributes      that git may not change a byte of it
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 
 from runbook import layout
 
-FOLDER = re.compile(r"^(\d{6})-(\d{8}T\d{6}Z-[a-z0-9-]+)$")
+FOLDER = re.compile(r"([0-9]{6})-([0-9]{8}T[0-9]{6}Z-[a-z0-9-]+)")
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Tree:
             return []
         root = self.records
         with os.scandir(root) as entries:
-            named = [one.name for one in entries if FOLDER.match(one.name) and one.is_dir(follow_symlinks=False)]
+            named = [one.name for one in entries if FOLDER.fullmatch(one.name) and one.is_dir(follow_symlinks=False)]
         return [(int(name[:6]), root / name) for name in sorted(named)]
 
     def strangers(self) -> list[str]:
@@ -80,3 +81,28 @@ class Tree:
             return []
         known = {folder.name for _, folder in self.folders()}
         return sorted(path.name for path in self.records.iterdir() if path.name not in known)
+
+    def unproven(self) -> list[str]:
+        """What lies beside the records and belongs to no archive: nothing says who made it."""
+        found = [name for name in _names(self.root) if name not in _KNOWN]
+        for folder, fitting in _FITTING.items():
+            found += [f"{folder}/{name}" for name in _names(self.root / folder) if not fitting.fullmatch(name)]
+        return sorted(found)
+
+
+def _names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()] if folder.is_dir() else []
+
+
+_KNOWN = frozenset(
+    {
+        "RUNS", "records", "allowed_signers", "keys", "reviews", "witnesses", "exceptions", "EXPORT", "EXPORT.sig", "VERIFY.md",
+        "verify.sh", ".gitattributes", "index.html", "index", "chosen.csv", ".staging", ".lock", ".names", ".index.lock",
+    }
+)  # fmt: skip
+_FITTING = {
+    "keys": re.compile(r"(?:person-)?[0-9]{6}\.txt(?:\.sig)?"),
+    "reviews": re.compile(r"[0-9]{6}-[0-9]+\.json(?:\.sig)?"),
+    "exceptions": re.compile(r"[a-z0-9][a-z0-9-]*-[0-9]+\.json(?:\.sig)?"),
+    "witnesses": re.compile(r"[0-9]{6}\.txt(?:\.sig)?"),
+}

@@ -8,6 +8,7 @@ proves that), and any time (a clock's claim).
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from pathlib import Path
 from runbook import clock
 from runbook.archive.archived import NOBODY
 from runbook.archive.exceptions import check_exceptions
-from runbook.archive.exported import check_export
+from runbook.archive.exported import Exported, check_export
 from runbook.archive.findings import Problem
 from runbook.archive.folders import Looked, chain_problem, look_at
 from runbook.archive.gateclaims import check_gates
@@ -30,6 +31,10 @@ from runbook.archive.tree import Tree
 from runbook.archive.verified import Verified
 from runbook.archive.witness import check_witness, kept_witnesses
 from runbook.errors import OperatorError
+from runbook.plain import LARGEST_LEDGER, LARGEST_TEXT, kind_problem, read_plain
+
+#: So many names of files that are no part of the archive are shown.
+_NAMED = 20
 
 
 def verify_archive(
@@ -57,27 +62,18 @@ def verify_archive(
     if not tree.records.is_dir():
         raise OperatorError(f"There is no archive in {tree.root}: it has no folder records.", next="runbook runs")
     found = Verified(tree.root)
-    for path in (
-        tree.records,
-        tree.ledger,
-        tree.signers,
-        tree.rotations,
-        tree.reviews,
-        tree.witnesses,
-        tree.exceptions,
-    ):
-        if path.is_symlink():
-            found.problems.append(Problem("link", path.name, "is a symbolic link, which may lead anywhere"))
+    found.problems += [*_odd(tree.ledger, LARGEST_LEDGER), *_odd(tree.signers, LARGEST_TEXT)]
+    for path in (tree.records, tree.rotations, tree.reviews, tree.witnesses, tree.exceptions):
+        found.problems += _odd(path)
     for name in tree.strangers():
         found.problems.append(Problem("stranger", f"records/{name}", _stranger(tree.records / name)))
     believed = Signers.of_archive(tree, signers, handed_over) if signatures else Signers(tree.signers, ())
-    listed = _export(tree, believed, found) if signatures else None
-    partial = tree.export.exists()
+    listed = _export(tree, believed, found) if signatures else Exported()
     folders = [folder for _, folder in tree.folders()]
     with ThreadPoolExecutor(max(2, os.cpu_count() or 2)) as pool:
         # RUNS is read after the folders were listed: it may have grown since, and never shrinks.
-        ledger = tree.ledger.read_bytes() if tree.ledger.is_file() else b""
-        looked = list(pool.map(lambda folder: look_at(folder, may_lack=partial), folders))
+        ledger = _read_ledger(tree.ledger)
+        looked = list(pool.map(lambda folder: look_at(folder, is_bare=listed.leaves_out(folder.name)), folders))
         found.looked = looked
         _sequence(found)
         if signatures:
@@ -85,15 +81,42 @@ def verify_archive(
             _signatures(found, judged, believed, tree)
             found.problems += _unknown_fingerprints(found.keys, handed_over)
     if signatures:
-        found.problems += check_gates(looked, partial=partial)
+        found.problems += check_gates(looked, partial=listed.chosen is not None)
         found.problems += [Problem(one.kind, one.where, one.text) for one in believed.refused]
         if signers is None:
             found.problems += people_problems(tree, looked, believed)
         _people(found, tree, believed, witnesses)
-    problems, notes = population(ledger, looked, complete=not partial)
+    problems, notes = population(ledger, looked, complete=listed.chosen is None)
     found.problems += [*ledger_problems(ledger, looked), *problems]
-    found.notes += [*([listed] if listed else []), *notes]
+    found.notes += [*([listed.said] if listed.said else []), *notes, *_unproven(tree)]
     return found
+
+
+def _odd(path: Path, most: int | None = None) -> Iterator[Problem]:
+    """A part of the archive that is a link, or (with a largest size) no file that can be read to its end."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return
+    if stat.S_ISLNK(found.st_mode):
+        yield Problem("link", path.name, "is a symbolic link, which may lead anywhere")
+    elif most is not None and (problem := kind_problem(found.st_mode, found.st_size, most)) is not None:
+        yield Problem("link", path.name, problem)
+
+
+def _read_ledger(path: Path) -> bytes:
+    try:
+        return read_plain(path, LARGEST_LEDGER)
+    except OSError:
+        return b""  # what it held is missed by the records that saw it
+
+
+def _unproven(tree: Tree) -> list[str]:
+    names = tree.unproven()
+    if not names:
+        return []
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return [f"No part of the archive, and proven by nothing: {', '.join(map(repr, names[:_NAMED]))}{more}."]
 
 
 def _stranger(path: Path) -> str:
@@ -153,7 +176,7 @@ def _signature(one: Looked, signers: Signers) -> _Signed:
     if one.tombstone is not None:
         path = one.folder / TOMBSTONE
         judged = judge(
-            path.read_bytes(),
+            read_plain(path),
             path.with_name(TOMBSTONE + ".sig"),
             EVIDENCE,
             one.tombstone.at,
@@ -188,7 +211,7 @@ def _signatures(found: Verified, judged: list[_Signed], signers: Signers, tree: 
             f"UNSIGNED: none of the {len(found.looked)} records is signed. Files and chain fit together, but nothing proves who "
             "made them: anybody could have written all of it."
         )
-        if tree.signers.is_file() and runner_keys(tree.signers):
+        if runner_keys(tree.signers):
             text = "names a key of the runner, but no record is signed with one: the signatures were taken away"
             found.problems.append(Problem("unsigned", "allowed_signers", text))
     elif before_signing:
@@ -232,10 +255,14 @@ def _people(found: Verified, tree: Tree, signers: Signers, witnesses: Sequence[P
             found.witnessed = max(found.witnessed, seen.number)
 
 
-def _export(tree: Tree, signers: Signers, found: Verified) -> str | None:
-    """An export's own list was checked. Returns what it says of itself; None when this is no export."""
-    if not tree.export.exists() and not tree.export.is_symlink():
-        return None
-    problems, said = check_export(tree, signers)
-    found.problems += problems
-    return said
+def _export(tree: Tree, signers: Signers, found: Verified) -> Exported:
+    """What the list of an export says; an empty one when this is no export."""
+    if not os.path.lexists(tree.export):
+        return Exported()
+    if tree.root.resolve() == Tree.own().root.resolve():
+        text = "lies in this home's own archive, which is no export: it excuses no missing file"
+        found.problems.append(Problem("export", tree.export.name, text))
+        return Exported()
+    listed = check_export(tree, signers)
+    found.problems += listed.problems
+    return listed

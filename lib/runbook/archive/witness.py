@@ -11,6 +11,7 @@ that nothing up to there was removed or rewritten. Signed by a second person (`r
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from runbook.archive.verified import Verified
 from runbook.errors import OperatorError
 from runbook.gates import signing
 from runbook.gates.signers import read_moment
+from runbook.plain import read_plain
 
 _TEXT = re.compile(
     r"# witness of archive ([0-9a-f]{16}) up to record (\d{6})\n# written (\d{14}) by ([^\n]+)\n"
@@ -128,7 +130,7 @@ def check_witness(path: Path, looked: Sequence[Looked], signers: Signers) -> See
         OperatorError: the file cannot be read, or is no witness's.
     """
     try:
-        data = path.read_bytes()
+        data = read_plain(path, follow=True)
     except OSError as cause:
         raise OperatorError(
             f"{layout.short(path)} cannot be read: {cause.strerror}.", next="Give a witness's file."
@@ -152,7 +154,7 @@ def check_witness(path: Path, looked: Sequence[Looked], signers: Signers) -> See
         return Seen(0, "", Problem("witness-rewritten", where, text))
     signature = path.with_name(path.name + ".sig")
     judged = Judged(None, None)
-    if signature.is_file():
+    if os.path.lexists(signature):
         judged = judge(data, signature, WITNESS, clock.now(), signers)
         if judged.problem is not None:
             problem = Problem("witness-signature", signature.name, f"{judged.problem} ({judged.kind})")

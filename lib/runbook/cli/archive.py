@@ -48,7 +48,7 @@ def verify(
 
 
 def show_verified(found: Verified) -> int:
-    """Problems, notes and the sum of it are printed. Returns the exit code."""
+    """Print problems, notes, and last what was proven and what was not. Returns the exit code."""
     for problem in found.problems[:_SHOWN]:
         say(f"BAD   [{problem.kind}] {problem}")
     if len(found.problems) > _SHOWN:
@@ -76,9 +76,20 @@ def show_verified(found: Verified) -> int:
         say("Next: the next run is signed; runbook doctor says whether it can be.")
         return 4
     head = found.looked[-1]
-    say(f"OK: {count} records, {len(found.signed)} of them signed, up to {head.name}.")
+    say(
+        f"OK: {count} records, {len(found.signed)} of them signed, up to {head.name}. Proven: without the runner's key "
+        f"nothing from the first to the newest of them was altered, removed, reordered or put in. Not proven: {unproven(found)}."
+    )
     say("Next: runbook archive witness")
     return 0
+
+
+def unproven(found: Verified) -> str:
+    """What no look at the archive's files can prove."""
+    after = f"after {found.witnessed:06d} " if found.witnessed else ""
+    newest = f"that the newest records {after}are all here"
+    everything = [newest] if found.looked[-1].number > found.witnessed else []
+    return ", ".join([*everything, "that the key is the runner's", "any time"])
 
 
 @app.command()
@@ -89,9 +100,11 @@ def witness(
     out: Annotated[Path | None, typer.Option(help="A folder outside the archive that gets a copy.")] = None,
 ) -> None:
     """Write down the newest record, for a second person to sign and for keeping where nobody here can reach it."""
+    import shlex
     import shutil
 
     from runbook.archive import witness as witnesses
+    from runbook.archive.export import refuse_inside_archive
     from runbook.archive.keys import WITNESS
     from runbook.archive.review import refuse_operator
     from runbook.archive.statements import person_of
@@ -99,8 +112,10 @@ def witness(
     from runbook.archive.verify import verify_archive
     from runbook.session import identity
 
-    if out is not None and not out.expanduser().is_dir():
-        raise OperatorError(f"{out} is no folder.", next="Make it, or name another one.")
+    if out is not None:
+        if not out.expanduser().is_dir():
+            raise OperatorError(f"{out} is no folder.", next=f"mkdir -p {shlex.quote(str(out))}")
+        refuse_inside_archive(out.expanduser())
     found = verify_archive()
     path = witnesses.write_witness(found, f"{identity.operator()} on {identity.host()}")
     files = [path]

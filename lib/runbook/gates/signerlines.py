@@ -9,6 +9,7 @@ Source: ssh-keygen(1), ALLOWED SIGNERS; OpenSSH 9.2.
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from runbook.gates import signing
 from runbook.gates.signers import Signer, parse_signers, write_moment
+from runbook.plain import NotPlain, read_plain
 
 #: What each key is for. A person's signature can never pass for the runner's.
 EVIDENCE, WITNESS, REVIEW = "runbook-evidence", "runbook-witness", "runbook-review"
@@ -52,11 +54,14 @@ def read_lines(path: Path) -> tuple[list[Signer], list[Refused]]:
 
     Lines end where ssh-keygen ends them: at a newline and nowhere else.
     """
-    if not path.exists() and not path.is_symlink():
+    if not os.path.lexists(path):
         return [], []
-    if not path.is_file():
-        return [], [Refused("signers-line", path.name, "is not a regular file")]
-    data = path.read_bytes()
+    try:
+        data = read_plain(path, follow=True)
+    except NotPlain as cause:
+        return [], [Refused("signers-line", path.name, cause.reason)]
+    except FileNotFoundError:
+        return [], [Refused("signers-line", path.name, "is a symbolic link to nothing")]
     found, refused = [], []
     for number, line in enumerate(data.decode("latin-1").split("\n"), start=1):
         if not line.strip(" \t") or re.fullmatch(r"#[\t -~]*", line):
@@ -137,8 +142,8 @@ def lines_for(lines: Sequence[Signer], fingerprint: str, namespace: str) -> Iter
 
 
 def plain_bytes(path: Path) -> bytes | None:
-    """A regular file's content; None for anything else: a pipe would never end, a link may lead anywhere."""
+    """A regular file's content; None for anything else, and for what is not there: whoever asks says "missing or cannot be read"."""
     try:
-        return path.read_bytes() if path.is_file() and not path.is_symlink() else None
-    except PermissionError:
-        return None  # whoever asks for it says "missing or cannot be read"
+        return read_plain(path)
+    except OSError:
+        return None

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from runbook import layout
-from runbook.archive.sums import SUMS, sha256_of_file
+from runbook.archive.sums import SUMS
 from runbook.errors import OperatorError
 from runbook.gates.decision import Kind
+from runbook.plain import sha256_of_file
 from runbook.runner.anew import archive_anew
 from runbook.runner.closing import read_state
 from runbook.session.deciding import Decided, decide
