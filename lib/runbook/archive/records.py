@@ -224,7 +224,8 @@ def _moment(before: Archived | None, key: RunnerKey | None) -> datetime:
         raise PlatformError(
             f"This machine's clock says {clock.stamp(now)}, which is before the runner's key began "
             f"({clock.stamp(begun)}): the record's signature would not verify.",
-            next="Correct the clock, then give the command again.",
+            next="Correct the clock and give the command again; if the key began while the clock ran ahead: "
+            "runbook keys rotate --reason 'the clock ran ahead'",
         )
     return moment
 

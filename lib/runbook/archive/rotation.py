@@ -1,17 +1,17 @@
 """`runbook keys rotate`: the next key of the runner, introduced by the one before it.
 
-`keys/000002.txt` says which key follows which, and why; `keys/000002.txt.sig` is signed with the key that ends. Without that
+`keys/000002.txt` says which key follows which, when and why; `keys/000002.txt.sig` is signed with the key that ends. Without that
 signature anybody could add a key of their own: `runbook archive verify` refuses a key that was not introduced.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from runbook import clock, layout
-from runbook.archive.archived import write_time
+from runbook.archive.archived import read_archived, write_time
 from runbook.archive.keys import (
     EVIDENCE,
     current_line,
@@ -24,6 +24,7 @@ from runbook.archive.keys import (
     signer_line,
     signing_key,
 )
+from runbook.archive.listing import newest, read_names
 from runbook.archive.staging import archive_lock
 from runbook.archive.tree import Tree
 from runbook.errors import OperatorError, PlatformError
@@ -65,11 +66,7 @@ def rotate(reason: str, *, lost: bool = False, new: Path | None = None, now: dat
                 "No record was ever signed here: the first one makes the key.", next="runbook run backup-verification"
             )
         moment = (now or clock.now()).replace(microsecond=0)
-        if line.valid_after is not None and moment <= line.valid_after:
-            raise OperatorError(
-                f"The current key began at {clock.stamp(line.valid_after)}, which is now or later: see this machine's clock.",
-                next="Wait a second, or correct the clock, then give the command again.",
-            )
+        ends = _end_of(tree, line, moment)
         old = _old_key(tree, line, moment, lost)
         number = len(runner_keys(tree.signers)) + 1
         path = new.expanduser().absolute() if new is not None else make_own_key(number)
@@ -78,8 +75,9 @@ def rotate(reason: str, *, lost: bool = False, new: Path | None = None, now: dat
         if any(one.fingerprint == fingerprint for one in runner_keys(tree.signers)):
             raise OperatorError(f"The key {fingerprint} has signed here before.", next="Make another one.")
         word = "lost" if old is None else "reason"
+        begins = f"begins {write_time(moment)}\n" if moment != ends else ""
         text = (
-            f"runbook key {number}\ntime {write_time(moment)}\nfrom {line.fingerprint}\nto {fingerprint}\n{word} {said}\n"
+            f"runbook key {number}\ntime {write_time(ends)}\n{begins}from {line.fingerprint}\nto {fingerprint}\n{word} {said}\n"
         ).encode("ascii")
         statement = tree.rotations / f"{number:06d}.txt"
         signature = statement.with_name(statement.name + ".sig")
@@ -87,10 +85,21 @@ def rotate(reason: str, *, lost: bool = False, new: Path | None = None, now: dat
         if old is not None:
             replace_file(signature, signing.sign(text, old, EVIDENCE).encode("ascii"))
         replace_file(statement, text)
-        end_and_add(tree, line, signer_line(line.principal, public, (EVIDENCE,), moment), moment)
+        end_and_add(tree, line, signer_line(line.principal, public, (EVIDENCE,), moment), ends)
         if old is not None and is_own(old):
             old.unlink()  # it has no use any more but to forge; its public half stays
         return Rotation(number, line.principal, line.fingerprint, fingerprint, old is not None)
+
+
+def _end_of(tree: Tree, line: Signer, now: datetime) -> datetime:
+    """When the current key ends: now, or after what it has signed where a clock ran ahead; else that would never verify again."""
+    last = newest(tree, read_names(tree))
+    try:
+        said = read_archived(last) if last is not None else None
+    except ValueError:
+        said = None  # `runbook archive verify` reports it; it must not keep a key in use
+    claimed = [one for one in (line.valid_after, said.at if said is not None else None) if one is not None]
+    return max(now, *(one + timedelta(seconds=1) for one in claimed)) if claimed else now
 
 
 def _old_key(tree: Tree, line: Signer, now: datetime, lost: bool) -> Path | None:

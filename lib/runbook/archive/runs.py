@@ -89,6 +89,9 @@ def population(data: bytes, looked: Sequence[Looked], *, complete: bool) -> tupl
         if named[1] is not None and named[0] not in opened:
             problems.append(Problem("run-unlisted", one.name, f"is of the run {named[0]}, which RUNS does not list"))
     head = next((one.archived.at for one in reversed(looked) if one.archived is not None), None)
+    head = (
+        min(head, clock.now()) if head is not None else None
+    )  # one that is dated ahead says nothing about runs at work
     for run, (number, when) in opened.items() if complete else ():
         if run in archived:
             continue

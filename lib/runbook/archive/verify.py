@@ -27,6 +27,7 @@ from runbook.archive.records import SIGNATURE, TOMBSTONE
 from runbook.archive.review import check_reviews
 from runbook.archive.runs import ledger_problems, population
 from runbook.archive.signatures import Signers, judge
+from runbook.archive.times import settle_times
 from runbook.archive.tree import Tree
 from runbook.archive.verified import Verified
 from runbook.archive.witness import check_witness, kept_witnesses
@@ -194,6 +195,7 @@ def _signature(one: Looked, signers: Signers) -> _Signed:
 
 def _signatures(found: Verified, judged: list[_Signed], signers: Signers, tree: Tree) -> None:
     before_signing = []
+    found.problems += _keys_in_order(judged)
     for one in judged:
         found.problems += [problem for problem in (one.problem, one.tombstone) if problem is not None]
         if one.is_unsigned:
@@ -221,6 +223,21 @@ def _signatures(found: Verified, judged: list[_Signed], signers: Signers, tree: 
         )
 
 
+def _keys_in_order(judged: list[_Signed]) -> Iterator[Problem]:
+    """A key that another one has replaced signs nothing more, whatever time it claims."""
+    order: list[str] = []
+    for one in judged:
+        key = one.fingerprint if one.problem is None else None
+        if key is None or order[-1:] == [key]:
+            continue
+        if key in order:
+            yield Problem(
+                "key-ended", f"{one.looked.name}/{SIGNATURE}", f"is by the key {key}, which had been replaced before"
+            )
+        else:
+            order.append(key)
+
+
 def _unknown_fingerprints(used: Sequence[str], handed_over: Sequence[str]) -> Iterator[Problem]:
     """Each fingerprint that was handed over is one of this archive's."""
     for fingerprint in handed_over:
@@ -230,12 +247,9 @@ def _unknown_fingerprints(used: Sequence[str], handed_over: Sequence[str]) -> It
 
 
 def _people(found: Verified, tree: Tree, signers: Signers, witnesses: Sequence[Path]) -> None:
-    """What people have signed about the records. An accepted review of a record answers for its clock."""
+    """What people have signed about the records. An accepted review of a record answers for its time."""
     problems, reviews = check_reviews(tree, found.looked, signers)
-    accepted = {review.record: review for review in reviews if review.accepted}
-    for problem in [one for one in found.problems if one.kind == "clock" and one.where in accepted]:
-        found.problems.remove(problem)
-        found.notes.append(f"{problem} Accepted by {accepted[problem.where].reviewer} in a signed review.")
+    settle_times(found, reviews, signers)
     found.problems += [*problems, *check_exceptions(tree, signers)[0]]
     for path in kept_witnesses(tree):
         try:

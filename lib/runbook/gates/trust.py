@@ -1,6 +1,7 @@
 """Whose keys count for an archive: the runner's keys, each introduced by the one before, and the people whom the runner has introduced.
 
-keys/000002.txt          one key of the runner follows another; signed by the one that ends
+keys/000002.txt          one key of the runner follows another; signed by the one that ends. `time` is when that one ends; `begins` is there
+                         only if the other began before that, since a clock had run ahead
 keys/person-000001.txt   a person's key may sign; signed by the runner. `runbook keys add` writes it
 """
 
@@ -22,7 +23,7 @@ from runbook.gates.signers import Signer, read_moment, write_moment
 NEW = "new"
 
 _ROTATION = re.compile(
-    r"runbook key (\d+)\ntime (\d{14})\nfrom (SHA256:\S+)\nto (SHA256:\S+)\n(reason|lost) ([ -~]+)\n"
+    r"runbook key (\d+)\ntime (\d{14})\n(?:begins (\d{14})\n)?from (SHA256:\S+)\nto (SHA256:\S+)\n(reason|lost) ([ -~]+)\n"
 )
 _PERSON_FILE = re.compile(r"person-(\d{6})\.txt")
 _PERSON = re.compile(
@@ -144,20 +145,21 @@ def _rotation_problem(root: Path, before: Signer, key: Signer, number: int) -> s
     match = _ROTATION.fullmatch(data.decode("ascii", "replace"))
     if match is None or int(match[1]) != number:
         return f"{name} is not a statement about key {number}"
-    if (match[3], match[4]) != (before.fingerprint, key.fingerprint):
-        return f"{name} speaks of other keys ({match[3]} and {match[4]})"
-    if match[5] == "lost":
-        return f"the key before it could not introduce it, since it was lost ({match[6]}): somebody must vouch for it"
+    if (match[4], match[5]) != (before.fingerprint, key.fingerprint):
+        return f"{name} speaks of other keys ({match[4]} and {match[5]})"
+    if match[6] == "lost":
+        return f"the key before it could not introduce it, since it was lost ({match[7]}): somebody must vouch for it"
     try:
-        moment = read_moment(match[2])
+        moment, begun = read_moment(match[2]), read_moment(match[3] or match[2])
     except ValueError:
         return f"{name} is not a statement about key {number}"
     said = verify_line(data, plain_bytes(statement.with_name(statement.name + ".sig")), before, EVIDENCE, moment)
     if said is not None:
         return f"{name} is not signed by the key before it: {said}"
-    if before.valid_before != moment or key.valid_after != moment:
+    if before.valid_before != moment or key.valid_after != begun:
         return (
-            f"{name} says that one key ended and the other began at {clock.stamp(moment)}, but allowed_signers does not"
+            f"{name} says that one key ended at {clock.stamp(moment)} and the other began at {clock.stamp(begun)}, "
+            "but allowed_signers does not"
         )
     return None
 

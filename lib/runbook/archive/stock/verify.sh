@@ -6,7 +6,7 @@ unset CDPATH
 case $0 in */*) here=${0%/*} ;; *) here=. ;; esac
 keys=${1:-$here/allowed_signers} witness=${2-} seconds=${SECONDS_A_FILE:-30}
 nl=$(printf '\nx') nl=${nl%x}
-code=0 n=0 have=0 then=0 plain=0 name='' first='' last='' before='' text='' used='' chosen='' total='' ahead=''
+code=0 n=0 have=0 then=0 plain=0 name='' first='' last='' before='' text='' used='' chosen='' total='' ahead='' order=''
 own='' runner='' prints='' introduced='' people='' folk='' folk_sum='' some=0 born=''
 
 # say WORD TEXT prints a line. Names come from whoever wrote the archive: what is not printable ASCII is shown as '?'.
@@ -127,7 +127,8 @@ signer() {
   done
 }
 
-# signers reads $keys: the runner's keys in $prints, those that count in $introduced, and the lines of people in $people.
+# signers reads $keys. A key of the runner begins when the one before it ended (or as the statement in keys/ says, if a clock had run
+# ahead when that was made). The runner's keys are in $prints, those that count in $introduced, and the lines of people in $people.
 signers() {
   number=0 print='' ended=''
   while IFS= read -r row || [ -n "$row" ]; do
@@ -140,7 +141,9 @@ signers() {
     case "$prints " in *" $print "*) bad "$keys lists the key $print again" ;; esac
     if [ "$number" = 1 ]; then introduced=" $print"
     else
-      [ "${after%Z}" = "$ended" ] || bad "$keys: the key $print of the runner does not begin when the one before it ended"
+      one=$here/keys/$(printf %06d "$number").txt begins=''
+      ! is_plain "$one" || statement "$one"
+      [ "${after%Z}" = "${begins:-$ended}" ] || bad "$keys: the key $print of the runner does not begin when the one before it ended"
       [ -z "$own" ] || follows || bad "the key $print was not introduced by the one before it (keys/)"
     fi
     prints="$prints $print" ended=${until%Z} runner=$who
@@ -149,11 +152,12 @@ signers() {
 
 # statement FILE reads a file of keys/, each line by its first word.
 statement() {
-  title='' at='' from='' to='' reason='' made_for='' person='' public='' purposes=''
+  title='' at='' begins='' from='' to='' reason='' made_for='' person='' public='' purposes=''
   while IFS= read -r row; do
     case $row in
       'runbook '*) title=${row#runbook } ;;
       'time '*) at=${row#time } ;;
+      'begins '*) begins=${row#begins } ;;
       'from '*) from=${row#from } ;;
       'to '*) to=${row#to } ;;
       'reason '*) reason=${row#reason } ;;
@@ -165,11 +169,9 @@ statement() {
   done < "$1"
 }
 
-# follows: keys/NNNNNN.txt says that $older ended and $print began, and is signed with $older. A key that was lost has no reason there.
+# follows: the statement $one, keys/NNNNNN.txt, says that $older ended and $print began, and is signed with $older. A key that was lost has no reason there.
 follows() {
-  one=$here/keys/$(printf %06d "$number").txt
   is_plain "$one" || return 1
-  statement "$one"
   [ "$title $at $from $to" = "key $number $ended $older $print" ] && [ -n "$reason" ] || return 1
   verified "$one" "$runner" "$at" evidence && [ "${said##* }" = "$older" ] || return 1
   case "$introduced " in *" $older "*) introduced="$introduced $print" ;; *) return 1 ;; esac
@@ -289,6 +291,15 @@ manifest() {
   [ -n "$fine" ]
 }
 
+# in_order KEY: no record is signed with a key after another one has replaced it.
+in_order() {
+  case "$order " in
+    *" $1 ") ;;
+    *" $1 "*) bad "$name/SHA256SUMS.sig: its key $1 had been replaced before" ;;
+    *) order="$order $1" ;;
+  esac
+}
+
 # archived FOLDER: its archive, its signature as of its time, the order of time, and what it saw of RUNS. The name is in $due.
 archived() {
   id='' at='' who='' rows='' sum='' due='' why='' folks=''
@@ -305,7 +316,7 @@ archived() {
   case $at:$rows in :* | *: | *[!0-9:]*) bad "$1/archived.txt is missing, or none"; return ;; esac
   [ "$id" = "${first:=$id}" ] || bad "$name is of another archive"
   if [ "$who$used" = nobody ]; then plain=$n
-  elif verified "$1/SHA256SUMS" "$who" "$at" evidence; then use; ahead=''
+  elif verified "$1/SHA256SUMS" "$who" "$at" evidence; then use; in_order "${said##* }"; ahead=''
   elif why=$said; [ "$then" -gt 0 ] && verified "$1/SHA256SUMS" "$who" "$then" evidence && accepted "$name"; then ahead=$name
   else bad "$1/SHA256SUMS.sig: $why"; fi
   [ "$at" -ge "$then" ] || accepted "$name" || accepted "$before" || bad "$name: the clock ran backwards"
