@@ -283,3 +283,22 @@ def forge(house: House, run: str, *events: dict[str, Any]) -> None:
     with path.open("a") as file:
         for number, event in enumerate(events, start=count + 1):
             file.write(json.dumps({"n": number, "at": "2026-11-30T09:00:00.000000Z", **event}) + "\n")
+
+
+def test_approval_that_is_killed_while_it_is_judged_leaves_no_decision_behind(house: House) -> None:
+    house.add_notebook("swap", OBSERVE, GATE, ACT, CONCLUDE)
+    run = house.runbook("run", "swap").last["run"]
+    tools, temporary = house.home / "tools", house.home / "temporary"
+    for folder in (tools, temporary):
+        folder.mkdir()
+    program = tools / "ssh-keygen"
+    program.write_text(
+        f'#!/bin/sh\ncase $* in *check-novalidate*) kill -9 $PPID ;; esac\nexec "{signing.program()}" "$@"\n'
+    )
+    program.chmod(0o755)
+    house.env.update(PATH=f"{tools}:{house.environment['PATH']}", TMPDIR=str(temporary))
+    argv = ["approve", run, "approve-the-swap", "--key", "var/keys/practice-one", "--yes"]
+    assert house.runbook(*argv).code == -9
+    assert list(temporary.iterdir()) == []
+    left = sorted(path.name for path in (house.home / "var" / "runs" / run / "gates" / "approve-the-swap").iterdir())
+    assert left == ["plan.json", "plan.md"]

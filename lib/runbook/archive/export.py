@@ -6,12 +6,12 @@ have signed about the chosen, VERIFY.md and verify.sh, an index of the chosen, a
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import html
 import io
 import os
 import shutil
-import tempfile
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from runbook.archive.archived import ARCHIVED, write_time
 from runbook.archive.keys import EVIDENCE, replace_file, signing_key
 from runbook.archive.records import OUTSIDE_SUMS, RUN_JSON, SIGNATURE, TOMBSTONE, ListedRecord, list_records
 from runbook.archive.review import reviews_of
-from runbook.archive.staging import archive_lock
+from runbook.archive.staging import archive_lock, staging_folder
 from runbook.archive.stock import write_stock
 from runbook.archive.sums import SUMS, read_sums
 from runbook.archive.tree import Tree
@@ -95,18 +95,21 @@ def export(chosen: Chosen, to: Path, now: datetime | None = None) -> Path:
         )
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{place.name}.", dir=place.parent) as staging:
-            tree = Tree(Path(staging) / place.name.removesuffix(".zip"))
+        root = place.parent / f".{place.name}.staging"
+        with staging_folder(root) as staging:
+            tree = Tree(staging / place.name.removesuffix(".zip"))
             tree.records.mkdir(parents=True)
             with archive_lock():
                 _fill(tree, Tree.own(), chosen, (now or clock.now()).replace(microsecond=0))
             if place.suffix == ".zip":
-                _zip(tree.root, Path(staging) / place.name, now or clock.now())
-                (Path(staging) / place.name).rename(place)
+                _zip(tree.root, staging / place.name, now or clock.now())
+                (staging / place.name).rename(place)
             else:
                 if place.is_dir():
                     place.rmdir()
                 tree.root.rename(place)
+        with contextlib.suppress(OSError):  # somebody else exports to the same place: the folder is theirs by now
+            root.rmdir()
     except OSError as cause:
         raise PlatformError(
             f"The export could not be written to {place}: {cause.strerror or cause}.",

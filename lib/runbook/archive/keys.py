@@ -92,6 +92,7 @@ def signing_key(tree: Tree, now: datetime) -> RunnerKey | None:
         PlatformError: the archive is signed by a key that is not here: a second writer, or a lost key.
     """
     evidence = load_controls().evidence
+    _remove_half_made()
     line = current_line(tree)
     if line is None:
         if shutil.which("ssh-keygen") is None:
@@ -315,8 +316,7 @@ def make_own_key(number: int) -> Path:
     folder = layout.keys()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = folder / f"runner-{number}"
-    for half_made in folder.glob(".new-*"):  # by a process that died; we hold the archive's lock
-        shutil.rmtree(half_made)
+    _remove_half_made()
     with tempfile.TemporaryDirectory(prefix=".new-", dir=folder) as new:
         made = Path(new) / path.name
         signing.make_key(made, f"runner-{number}")
@@ -324,6 +324,12 @@ def make_own_key(number: int) -> Path:
         made.rename(path)  # last: a private key is never without its public one
     sync_folder(folder)
     return path
+
+
+def _remove_half_made() -> None:
+    """Remove the keys that a process was making when it died. Call under the archive's lock."""
+    for half_made in layout.keys().glob(".new-*"):
+        shutil.rmtree(half_made)
 
 
 def is_own(path: Path) -> bool:

@@ -9,12 +9,15 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import shlex
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from runbook import layout
+from runbook.errors import PlatformError
 
 _WRITER = ".writer"
 
@@ -43,13 +46,23 @@ def archive_lock() -> Iterator[None]:
 
 
 @contextmanager
-def staging_folder() -> Iterator[Path]:
-    """A folder of one's own on the records' file system; gone afterwards, unless it was renamed away."""
-    root = layout.reports() / ".staging"
+def staging_folder(root: Path | None = None) -> Iterator[Path]:
+    """A folder of one's own; gone afterwards, unless it was renamed away. What a killed writer left is removed by the next one.
+
+    Args:
+        root: where it is made; default: on the records' file system.
+
+    Raises:
+        PlatformError: somebody else has put something in its place.
+    """
+    root = root or layout.reports() / ".staging"
     name = f"{os.getpid()}-{secrets.token_hex(4)}"
     folder, mark = root / name, root / (name + _WRITER)
     with archive_lock():
         root.mkdir(exist_ok=True)
+        found = root.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+            raise PlatformError(f"{root} is no folder of this user.", next=f"ls -ld {shlex.quote(str(root))}")
         remove_dead(root)
         descriptor = os.open(mark, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         try:

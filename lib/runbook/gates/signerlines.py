@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -119,10 +118,7 @@ def verify_line(data: bytes, signature: bytes | None, line: Signer, namespace: s
 def _verify(data: bytes, signature: bytes, line: str, principal: str, namespace: str, at: datetime) -> str | None:
     if not signing.is_canonical(signature.decode("latin-1")):
         return "its signature is truncated or altered"
-    with tempfile.TemporaryDirectory(prefix="runbook-verify-") as folder:
-        signers, signed = Path(folder) / "allowed_signers", Path(folder) / "signature"
-        signers.write_text(line + "\n", "ascii")
-        signed.write_bytes(signature)
+    with signing.without_name(line + "\n") as signers, signing.without_name(signature.decode("ascii")) as signed:
         return signing.verify(data, signers, principal, namespace, signed, at)
 
 

@@ -11,9 +11,12 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,9 +48,9 @@ def program() -> str:
     return found
 
 
-def sign_argv(keygen: str, key: Path, namespace: str, file: Path) -> list[str]:
-    """The command that leaves `<file>.sig` beside the file."""
-    return [keygen, "-q", "-Y", "sign", "-n", namespace, "-f", str(key), str(file)]
+def sign_argv(keygen: str, key: Path, namespace: str) -> list[str]:
+    """The command that signs what it reads on standard input, and prints the signature."""
+    return [keygen, "-q", "-Y", "sign", "-n", namespace, "-f", str(key)]
 
 
 def verify_argv(keygen: str, signers: Path, principal: str, namespace: str, signature: Path, at: datetime) -> list[str]:
@@ -168,28 +171,37 @@ def public_key_of(key: Path) -> str:
 def sign(data: bytes, key: Path, namespace: str) -> str:
     """The armoured signature over the data.
 
-    At a terminal ssh-keygen may ask there for a passphrase, a PIN or a touch; without one it asks nobody.
+    At a terminal ssh-keygen may ask there for a passphrase, a PIN or a touch; without one it asks nobody. What is signed and the
+    signature are never in a file: a process that is killed leaves none.
 
     Raises:
         OperatorError: the key cannot sign; ssh-keygen's own words say why.
     """
     attended = sys.stdin is not None and sys.stdin.isatty()
-    with tempfile.TemporaryDirectory(prefix="runbook-sign-") as folder:
-        file = Path(folder) / "decision.json"
-        file.write_bytes(data)
-        argv = sign_argv(program(), key, namespace, file)
-        seconds = _ATTENDED_SECONDS if attended else _SIGN_SECONDS
-        try:
-            result = run(argv, timeout=seconds, check=False, attended=attended, env=environment.for_signing())
-        except CommandFailed as cause:
-            raise OperatorError(f"{key} could not sign: {cause.message}", next=cause.next) from cause
-        signed = file.with_name(file.name + ".sig")
-        if result.code != 0 or not signed.is_file():
-            raise OperatorError(
-                f"{key} could not sign: {_last_line(result)}",
-                next=f"Try it alone: ssh-keygen -Y sign -n {namespace} -f {key} /etc/hostname",
-            )
-        return signed.read_text("utf-8")
+    seconds = _ATTENDED_SECONDS if attended else _SIGN_SECONDS
+    # Standard input is no terminal then, and ssh-keygen would open a window to ask in, where there is a display.
+    at_terminal = {"SSH_ASKPASS_REQUIRE": "never"} if attended else {}
+    env = {**at_terminal, **environment.for_signing()}
+    argv = sign_argv(program(), key, namespace)
+    try:
+        result = run(argv, timeout=seconds, check=False, attended=attended, stdin=data, env=env)
+    except CommandFailed as cause:
+        raise OperatorError(f"{key} could not sign: {cause.message}", next=cause.next) from cause
+    if result.code != 0 or read_signature(result.stdout) is None:
+        raise OperatorError(
+            f"{key} could not sign: {_last_line(result)}",
+            next=f"Try it alone: ssh-keygen -Y sign -n {namespace} -f {key} /etc/hostname",
+        )
+    return result.stdout
+
+
+@contextmanager
+def without_name(text: str) -> Iterator[Path]:
+    """A path that ssh-keygen can open, of a file that has no name: a signature or a list of keys ends with this process, however that ends."""
+    with tempfile.TemporaryFile() as file:
+        file.write(text.encode("ascii"))
+        file.flush()
+        yield Path(f"/proc/{os.getpid()}/fd/{file.fileno()}")
 
 
 def is_over(data: bytes, namespace: str, signature: Path) -> bool:

@@ -7,7 +7,6 @@ filed: nobody leaves with an approval that does not count.
 from __future__ import annotations
 
 import json
-import tempfile
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from hashlib import sha256
@@ -17,8 +16,8 @@ from typing import Any
 from runbook import clock, layout
 from runbook.errors import OperatorError
 from runbook.gates import rules, signers, signing
-from runbook.gates.decision import NAMESPACE, Decision, Kind
-from runbook.gates.folder import COUNTERSIGNERS, Filed, GateFolder
+from runbook.gates.decision import NAMESPACE, Decision, Kind, read_decision
+from runbook.gates.folder import COUNTERSIGNERS, Filed
 from runbook.gates.rules import Rules
 from runbook.params.people import principal_of
 from runbook.params.schema import Params
@@ -175,12 +174,13 @@ def _refusal(gate: OpenGate, decision: Decision, why: str) -> OperatorError:
 
 def _rehearse(gate: OpenGate, decision: Decision, signature: str | None, checked: Rules) -> None:
     """The decision with its signature passes the whole judgement, files and all."""
-    with tempfile.TemporaryDirectory(prefix="runbook-gate-") as folder:
-        place = GateFolder(Path(folder), gate.book.id)
-        file = place.write_decision(decision, signature)
-        if signature is None:
-            checked = replace(checked, journaled=frozenset({sha256(file.read_bytes()).hexdigest()}))
-        why = rules.why_void(place.decisions()[0], checked)
+    data = decision.canonical()
+    if signature is None:
+        checked = replace(checked, journaled=frozenset({sha256(data).hexdigest()}))
+        why = rules.why_void(Filed(Path(), data, read_decision(data), None), checked)
+    else:
+        with signing.without_name(signature) as path:
+            why = rules.why_void(Filed(Path(), data, read_decision(data), path), checked)
     if why is None and decision.decision in (Kind.APPROVAL, Kind.COUNTERSIGN):
         why = _doubled(gate, decision, checked)
     if why is not None:
