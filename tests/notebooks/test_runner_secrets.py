@@ -136,3 +136,44 @@ def test_no_process_of_a_run_listens_on_tcp(house: House) -> None:
     assert finish(runner).code == 0
     assert sockets == []
     assert any("/rb-" in str(connection.laddr) for connection in unix)
+
+
+def test_password_in_the_query_of_a_connection_and_its_halves_are_found_nowhere(house: House) -> None:
+    """Halves in two cells, around standard error, and as shown values: no single message holds the whole."""
+    house.add_params(cluster="  connection: {env: RB_CANARY}\n")
+    password = "Qx7%2Fw" + "8Rt5Kp9Z"
+    house.env["RB_CANARY"] = f"postgresql://db.example/app?user=u&password={password}&port=1"
+    house.add_notebook(
+        "leaks",
+        f'import sys\nhalf, rest = "Qx7/" + "w8R", "{password[-6:]}"\nprint(half, end="")',
+        "print(rest)",
+        'print(half, end="", flush=True)\nprint("between", file=sys.stderr, flush=True)\nprint(rest, flush=True)',
+        "half",
+        "print(rest)\nprint(half + rest)\nprint((half + rest).encode().hex().upper())",
+        'run.fact("a", half + rest)',
+        CONCLUDE,
+    )
+    result = house.runbook("run", "leaks")
+    record = house.home / result.last["record"]
+    whole = "Qx7/w8Rt5Kp9Z"
+    texts = [*forms(whole), whole.encode().hex().upper(), password]
+    assert found_in(house.home, texts) == []
+    for name in ("executed.ipynb", "report.html"):
+        assert (record / name).read_text().count("secret RB_CANARY") >= 5, name
+
+
+def test_secret_that_others_saved_in_halves_is_scrubbed_in_their_file_when_the_run_is_closed(house: House) -> None:
+    house.add_params(cluster="  connection: {env: RB_CANARY}\n")
+    house.env["RB_CANARY"] = CANARY
+    house.add_notebook(
+        "leaks",
+        'import os\nsecret = os.environ["RB_CANARY"]\nprint(secret[:7], end="")',
+        "print(secret[7:])",
+        'raise ValueError("stop")',
+    )
+    house.runbook("notebooks/01_leaks.ipynb", "out.ipynb", program=papermill())
+    assert house.runbook("close", house.runs()[0]).code == 4
+    assert (
+        found_in(house.home, [CANARY[:7], CANARY[7:], *(json.dumps(one)[1:-1] for one in (CANARY[:7], CANARY[7:]))])
+        == []
+    )

@@ -154,6 +154,8 @@ def test_aware_time_is_accepted() -> None:
     [
         "postgres://app:hunter2hunter2@db.example/x",
         "host=db password=hunter2hunter2",
+        "host=db password='hunter2hunter2'",
+        "postgresql://db/x?sslpassword=hunter2hunter2",
         "sbp_0123456789abcdef0123456789abcdef01234567",
         "AKIAIOSFODNN7EXAMPLE",
     ],

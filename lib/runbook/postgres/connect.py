@@ -8,6 +8,7 @@ startup packet, which wins over ALTER DATABASE and ALTER ROLE, set back by DISCA
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -175,6 +176,7 @@ def connect(
         "user": user,
         "password": password,
     }
+    conninfo_parts(conninfo)
     named = {name: value for name, value in given.items() if value is not None}
     named |= {"application_name": application[:63], "connect_timeout": connect_timeout}
     environment.drop_libpq()  # also in a kernel that somebody else has started
@@ -276,18 +278,32 @@ def is_accepting(conninfo: str, timeout: int = 5) -> bool:
 
 
 def conninfo_parts(conninfo: str) -> dict[str, str]:
-    """What a connection string says of the way: host, port, user, dbname and the like. It may hold a password.
+    """Return what a connection string says: host, port, user, dbname and the like. It may hold a password.
+
+    What libpq reads as a password is scrubbed from now on, however the string writes it. One that is too short was refused where the
+    secret was resolved.
 
     Raises:
         PlatformError: it cannot be understood.
     """
     try:
-        return {name: str(value) for name, value in psycopg.conninfo.conninfo_to_dict(conninfo).items()}
+        parts = {name: str(value) for name, value in psycopg.conninfo.conninfo_to_dict(conninfo).items()}
     except psycopg.Error as cause:
+        # libpq quotes what it stumbled over, which may be one half of a password with a blank in it.
+        said = re.sub(r'"[^"]*"', '"…"', redact.scrubber.text(str(cause).strip()))
         raise PlatformError(
-            f"The connection string cannot be understood: {redact.scrubber.text(str(cause).strip())}",
+            f"The connection string cannot be understood: {said}",
             next="Correct the secret that cluster.connection names.",
         ) from None
+    for name, value in parts.items():
+        if re.search("password|secret|scram", name) and len(value) >= redact.SHORTEST:
+            redact.scrubber.register(name, value)
+    if "@" in parts.get("host", ""):
+        raise PlatformError(
+            "The connection string has an @ in its password: libpq takes what follows the first one for the host.",
+            next="Write it as %40 in the secret that cluster.connection names.",
+        )
+    return parts
 
 
 def rows(

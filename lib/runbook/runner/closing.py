@@ -19,7 +19,7 @@ from runbook import layout
 from runbook.archive.records import archived_folder, commit_record
 from runbook.errors import ParamsError, PlatformError, RunbookError
 from runbook.gates.folder import gate_files
-from runbook.model import Verdict
+from runbook.model import RunRecord, Verdict
 from runbook.params import load_params
 from runbook.params.schema import Params
 from runbook.redact import scrubber
@@ -194,13 +194,17 @@ def _archive(folder: Path, state: RunState, executed: Path | None, upto: int) ->
 
     source, changed = _source_bytes(folder, state)
     notebook, limitations = _executed_notebook(folder, state, executed, source)
-    record = record_of(state, (*changed, *limitations), operators=_people(state), journal=journal_facts(folder, upto))
-    # Once more: a secret may have become known after a statement was written down.
+    # Once more: a secret may have become known after it was written down, or may stand in the whole that no part of it shows.
+    record = _without_secrets(
+        record_of(state, (*changed, *limitations), operators=_people(state), journal=journal_facts(folder, upto))
+    )
     statements = scrubber.value([line for line in read_statements(folder) if line["attempt"] <= state.attempt])
+    lines = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in statements)
+    (page,) = scrubber.texts([scrubber.text(render_report(record, notebook, statements))], is_html=True)
     path = commit_record(
         {
-            "report.html": scrubber.text(render_report(record, notebook, statements)).encode(),
-            STATEMENTS: "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in statements).encode(),
+            "report.html": page.encode(),
+            STATEMENTS: scrubber.text(lines).encode(),
             "executed.ipynb": notebook_bytes(notebook),
             "source.ipynb": scrubber.value(source),
             **gate_files(folder),  # as they were signed: they were found free of secrets before that
@@ -208,6 +212,12 @@ def _archive(folder: Path, state: RunState, executed: Path | None, upto: int) ->
         record,
     )
     return layout.short(path)
+
+
+def _without_secrets(record: RunRecord) -> RunRecord:
+    said = json.loads(record.model_dump_json(by_alias=True))
+    clean = scrubber.value(said)
+    return record if clean == said else RunRecord.model_validate_json(json.dumps(clean))
 
 
 def _people(state: RunState) -> frozenset[str]:

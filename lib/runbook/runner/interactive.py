@@ -14,7 +14,7 @@ from runbook import environment
 from runbook.params.variables import target_variables
 from runbook.runner.closing import clean_up, close_attempt
 from runbook.runner.execute import Outcome, Request, outcome_of
-from runbook.runner.kernel import make_folder
+from runbook.runner.kernel import kernel_argv, make_folder
 from runbook.runner.signals import Signals, Stopped
 from runbook.runner.stamps import save_notebook
 from runbook.session.journal import Journal
@@ -48,8 +48,7 @@ def _write_kernelspec(folder: Path) -> None:
     """JupyterLab starts our kernel program, which opens no TCP port."""
     spec = folder / "kernels" / "python3"
     spec.mkdir(parents=True)
-    argv = environment.python_argv("runbook.runner.kernelapp", "-f", "{connection_file}")
-    content = {"argv": argv, "display_name": "Runbook", "language": "python"}
+    content = {"argv": kernel_argv(Path("{connection_file}")), "display_name": "Runbook", "language": "python"}
     (spec / "kernel.json").write_text(json.dumps(content), "utf-8")
 
 

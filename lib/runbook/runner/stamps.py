@@ -6,6 +6,7 @@ cell follows from what the kernel answered: no start → not run; no execute rep
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -75,9 +76,33 @@ def join_streams(notebook: Any) -> None:
 
 
 def clean_copy(notebook: Any) -> Any:
-    """The notebook with joined streams and without secrets."""
+    """The notebook with joined streams and without secrets, also those whose parts are shown one after the other."""
     join_streams(notebook)
-    return nbformat.from_dict(scrubber.value(notebook))  # type: ignore[no-untyped-call]  # nbformat is untyped
+    clean = nbformat.from_dict(scrubber.value(notebook))  # type: ignore[no-untyped-call]  # nbformat is untyped
+    for track, is_html in _tracks(clean):
+        texts = scrubber.texts([holder[key] for holder, key in track], is_html=is_html)
+        for (holder, key), text in zip(track, texts, strict=True):
+            holder[key] = text
+    return clean
+
+
+def _tracks(notebook: Any) -> Iterator[tuple[list[tuple[Any, Any]], bool]]:
+    """Texts that a reader, or whoever joins the outputs of one kind, sees one after the other over all cells; and whether as HTML."""
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    for name in ("stdout", "stderr"):
+        yield [(one, "text") for one in outputs if one.output_type == "stream" and one.name == name], False
+    yield [place for one in outputs for place in _shown(one)], False
+    displayed = [one.data for one in outputs if "data" in one]
+    for kind in ("text/html", "text/markdown", "text/latex"):
+        yield [(data, kind) for data in displayed if isinstance(data.get(kind), str)], True
+
+
+def _shown(output: Any) -> list[tuple[Any, Any]]:
+    if output.output_type == "stream":
+        return [(output, "text")]
+    if output.output_type == "error":
+        return [(output, "evalue"), *((output.traceback, number) for number in range(len(output.traceback)))]
+    return [(output.data, "text/plain")] if isinstance(output.data.get("text/plain"), str) else []
 
 
 def notebook_bytes(notebook: Any) -> bytes:
@@ -92,12 +117,20 @@ def save_notebook(notebook: Any, path: Path) -> None:
 
 
 def read_executed(path: Path) -> Any:
-    """A notebook from a file, upgraded to version 4, scrubbed."""
-    return read_source_text(path.read_bytes())
+    """A notebook from a file, upgraded to version 4, scrubbed. A secret in the file itself, which others have saved, is scrubbed there."""
+    notebook = _read(path.read_bytes())
+    clean = clean_copy(notebook)
+    if clean != notebook:
+        save_notebook(clean, path)
+    return clean
 
 
 def read_source_text(data: bytes) -> Any:
     """A notebook in these bytes, upgraded to version 4, scrubbed; one without cells when there is none."""
+    return clean_copy(_read(data))
+
+
+def _read(data: bytes) -> Any:
     if not data:
         return nbformat.v4.new_notebook()  # type: ignore[no-untyped-call]  # nbformat is untyped
-    return clean_copy(nbformat.reads(data.decode("utf-8"), as_version=4))  # type: ignore[no-untyped-call]
+    return nbformat.reads(data.decode("utf-8"), as_version=4)  # type: ignore[no-untyped-call]
