@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import re
 import shutil
@@ -30,6 +32,9 @@ from homes import at_home
 from runbook.archive.records import commit_record
 from runbook.archive.sums import read_sums
 from runbook.cli.main import run_cli
+from runbook.controls.evidence import read_evidence
+from runbook.errors import PlatformError
+from runbook.gates.signing import sign
 
 FEW = 6
 
@@ -376,3 +381,77 @@ def test_line_of_runs_with_digits_that_are_none_is_passed_over(house: House) -> 
     with (house.reports / "RUNS").open("a") as ledger:
         ledger.write("² 2026-01-01T00:00:00Z a b c d\n" + "9" * 5000 + " 2026-01-01T00:00:00Z a b c d\n")
     assert house.kinds() == set()
+
+
+# -- further attacks
+
+
+@pytest.mark.parametrize("make", [_pipe, _device, _sparse])
+@pytest.mark.parametrize("name", ["run.json", "SHA256SUMS", "SHA256SUMS.sig", ".names"])
+def test_no_pipe_device_or_sparse_file_makes_the_index_the_population_or_the_next_record_wait(
+    house: House, name: str, make: Callable[[Path], None]
+) -> None:
+    path = house.reports / name if name == ".names" else house.record(3) / name
+    path.unlink(missing_ok=True)
+    make(path)
+    edit(house.reports / "allowed_signers", lambda text: text.replace("ssh-ed25519 AAAA", "ssh-ed25519 AAAB", 1))
+    run_cli(["archive", "index"])
+    assert all(one.doubt is not None for one in read_evidence() if one.number == 3 or name == ".names")
+    with contextlib.suppress(PlatformError):  # the key is not the listed one any more
+        commit_record(FILES, a_record(FEW + 1))
+
+
+@pytest.mark.parametrize("name", ["a b", "x[*]?", "-n", "new\nline", "$(touch pwned)`touch pwned`", "..x"])
+def test_archive_below_a_folder_of_any_name_is_checked_by_stock_tools(house: House, tmp_path: Path, name: str) -> None:
+    copy = Exported(shutil.copytree(house.reports, tmp_path / name / "reports"))
+    done = copy.stock()
+    assert (done.returncode, done.stderr) == (0, "")
+    (copy.record(3) / "report.html").unlink()
+    assert copy.stock().returncode == 1
+    assert not (tmp_path / "pwned").exists() and not Path("/pwned").exists()
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["records/../../../../../dev/zero", "/dev/zero", "records/{3}/../{4}/report.html", "records//report.html", "RUNS"],
+)
+def test_list_of_an_export_leads_nowhere_else_though_the_runner_has_signed_it(
+    house: House, tmp_path: Path, line: str
+) -> None:
+    exported = export(tmp_path / "q1")
+    names = {f"{{{number}}}": house.record(number).name for number in (3, 4)}
+    place = exported.reports / "EXPORT"
+    edit(
+        place,
+        lambda text: text + f"{'0' * 64}  " + functools.reduce(lambda t, n: t.replace(*n), names.items(), line) + "\n",
+    )
+    (exported.reports / "EXPORT.sig").write_text(sign(place.read_bytes(), house.key, "runbook-evidence"))
+    assert exported.kinds() & {"export", "altered", "missing"}
+    assert exported.stock(seconds=60).returncode == 1
+
+
+def test_export_says_in_its_last_line_that_not_all_is_here(
+    house: House, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exported = export(tmp_path / "q1")
+    assert "what was not exported" in capsys.readouterr().out
+    assert "what was not exported" in exported.stock().stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize("make", [_pipe, _device, lambda path: path.mkdir()])
+def test_record_that_is_no_folder_and_keys_that_are_no_file_are_told(
+    house: House, make: Callable[[Path], None]
+) -> None:
+    keys = house.home / "their-keys"
+    make(keys)
+    assert run_cli(["archive", "verify", "--signers", str(keys)]) == 2
+    assert house.stock(str(keys), seconds=30).returncode == 1
+    make(house.reports / "records" / "000007-20260804T020000Z-backup-verification-billing")
+    assert house.kinds() & {"stranger", "sums-missing"}
+    assert house.stock(seconds=30).returncode == 1
+
+
+def test_json_that_is_nested_without_end_is_no_record_and_stops_nothing(house: House) -> None:
+    overwrite(house.record(3) / "run.json", b"[" * 200_000)
+    assert "altered" in house.kinds()
+    assert house.stock().returncode == 1

@@ -11,15 +11,16 @@ import os
 from pathlib import Path
 
 from runbook.archive.tree import FOLDER, Tree
+from runbook.plain import NotPlain, is_plain, read_plain
 
 
 def read_names(tree: Tree) -> list[str]:
     """The names of records, ascending. Whether each is a folder is for the reader to see."""
     try:
-        head, _, rest = (tree.root / ".names").read_bytes().partition(b"\n")
+        head, _, rest = read_plain(tree.root / ".names").partition(b"\n")
         if head == _state(tree, rest):
             return rest.decode("ascii").splitlines()
-    except (FileNotFoundError, UnicodeDecodeError):
+    except (FileNotFoundError, NotPlain, UnicodeDecodeError):
         pass
     listed = os.listdir(tree.records) if tree.records.is_dir() else []  # noqa: PTH208 - names, no paths
     return sorted(name for name in listed if FOLDER.fullmatch(name))
@@ -29,6 +30,8 @@ def remember_names(tree: Tree, names: list[str]) -> None:
     """The next reader need not list the folder. A failure to write costs time, nothing else."""
     rest = "".join(f"{name}\n" for name in names).encode("ascii")
     with contextlib.suppress(OSError):
+        if os.path.lexists(tree.root / ".names") and not is_plain(tree.root / ".names"):
+            return  # writing would wait for a reader
         (tree.root / ".names").write_bytes(_state(tree, rest) + b"\n" + rest)
 
 

@@ -14,7 +14,7 @@ class Verified:
     """What was found out.
 
     `keys` are the fingerprints that have signed records, in order of their first one. `witnessed` is the number up to which a
-    witness from elsewhere proves that nothing was removed or rewritten.
+    witness from elsewhere proves that nothing was removed or rewritten. `is_export`: only the payloads that EXPORT lists are here.
     """
 
     root: Path
@@ -24,6 +24,7 @@ class Verified:
     notes: list[str] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     witnessed: int = 0
+    is_export: bool = False
 
     @property
     def is_proven(self) -> bool:

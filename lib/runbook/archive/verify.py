@@ -32,7 +32,7 @@ from runbook.archive.tree import Tree
 from runbook.archive.verified import Verified
 from runbook.archive.witness import check_witness, kept_witnesses
 from runbook.errors import OperatorError
-from runbook.plain import LARGEST_LEDGER, LARGEST_TEXT, kind_problem, read_plain
+from runbook.plain import LARGEST_LEDGER, LARGEST_TEXT, is_plain, kind_problem, read_plain
 
 #: So many names of files that are no part of the archive are shown.
 _NAMED = 20
@@ -62,6 +62,8 @@ def verify_archive(
     tree = Tree(root) if root is not None else Tree.own()
     if not tree.records.is_dir():
         raise OperatorError(f"There is no archive in {tree.root}: it has no folder records.", next="runbook runs")
+    if signers is not None and not is_plain(signers.resolve(), LARGEST_TEXT):
+        raise OperatorError(f"{signers} is no allowed_signers file.", next="Name the file that you got on another way.")
     found = Verified(tree.root)
     found.problems += [*_odd(tree.ledger, LARGEST_LEDGER), *_odd(tree.signers, LARGEST_TEXT)]
     for path in (tree.records, tree.rotations, tree.reviews, tree.witnesses, tree.exceptions):
@@ -216,7 +218,7 @@ def _signatures(found: Verified, judged: list[_Signed], signers: Signers, tree: 
         if runner_keys(tree.signers):
             text = "names a key of the runner, but no record is signed with one: the signatures were taken away"
             found.problems.append(Problem("unsigned", "allowed_signers", text))
-    elif before_signing:
+    elif before_signing and found.signed:
         found.notes.append(
             f"Unsigned are {before_signing[0].name[:6]} to {before_signing[-1].name[:6]}: they were made before this archive "
             f"signed its records. {found.signed[0].name[:6]}, which is signed, holds them as they were by then."
@@ -279,4 +281,5 @@ def _export(tree: Tree, signers: Signers, found: Verified) -> Exported:
         return Exported()
     listed = check_export(tree, signers)
     found.problems += listed.problems
+    found.is_export = listed.chosen is not None
     return listed

@@ -89,6 +89,7 @@ def unproven(found: Verified) -> str:
     after = f"after {found.witnessed:06d} " if found.witnessed else ""
     newest = f"that the newest records {after}are all here"
     everything = [newest] if found.looked[-1].number > found.witnessed else []
+    everything += ["what was not exported"] if found.is_export else []
     return ", ".join([*everything, "that the key is the runner's", "any time"])
 
 

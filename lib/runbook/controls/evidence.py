@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from runbook import layout
 from runbook.archive.findings import Problem
@@ -16,6 +17,7 @@ from runbook.archive.verify import verify_archive
 from runbook.errors import PlatformError
 from runbook.gates import signing
 from runbook.model import RunRecord, Verdict
+from runbook.plain import read_plain
 
 #: Problems that name a record and say nothing against it: others were removed before it, or its payload is half deleted.
 _NOT_ITS_OWN = frozenset({"gap", "half-pruned", "run-missing"})
@@ -70,8 +72,15 @@ def record_doubt(looked: Looked, problems: Sequence[Problem], *, is_signed: bool
     if not is_signed:
         return f"{looked.name} is not signed: nothing proves who made it"
     doubtful = [one for one in problems if one.kind in ("key-not-introduced", "key-unknown")]
-    read = signing.read_signature(looked.signature.read_text("utf-8")) if doubtful else None
+    read = signing.read_signature(_text(looked.signature)) if doubtful else None
     return next((str(one) for one in doubtful if read is not None and read.fingerprint in one.text), None)
+
+
+def _text(path: Path) -> str:
+    try:
+        return read_plain(path).decode("ascii", "replace")
+    except OSError:
+        return ""  # no signature of anybody's
 
 
 def shortfall(evidence: Evidence) -> str | None:

@@ -13,10 +13,11 @@ from typing import Any
 
 from runbook import clock
 from runbook.archive.records import RUN_JSON
-from runbook.archive.sums import SUMS, sha256
+from runbook.archive.sums import SUMS, lines_of, sha256
 from runbook.archive.tree import Tree
 from runbook.errors import ParamsError
 from runbook.model import Verdict
+from runbook.plain import LARGEST_FILE, read_plain
 from runbook.report.values import visible
 
 #: The word for a record whose run.json is missing, damaged, altered, or not that of its folder.
@@ -87,8 +88,8 @@ def read_row(number: int, folder: Path) -> Row:
     run.json is compared with its digest in SHA256SUMS and with the folder's name. Chain and signatures are for `archive verify`.
     """
     try:
-        content = (folder / RUN_JSON).read_bytes()
-        if f"{sha256(content)}  {RUN_JSON}" not in (folder / SUMS).read_text("ascii", "replace").splitlines():
+        content = read_plain(folder / RUN_JSON, LARGEST_FILE)
+        if f"{sha256(content)}  {RUN_JSON}" not in lines_of(read_plain(folder / SUMS).decode("ascii", "replace")):
             return _unreadable(number, folder, f"{RUN_JSON} is not what {SUMS} says: it was altered.")
         record = json.loads(content)
         row = _row(number, folder, record)
