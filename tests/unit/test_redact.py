@@ -83,6 +83,7 @@ def test_what_libpq_stumbles_over_is_not_repeated() -> None:
         with pytest.raises(PlatformError) as refused:
             connect(conninfo=conninfo, application="x")
         assert "secondhalf" not in str(refused.value)
+    assert conninfo_parts("host=@abstract")["host"] == "@abstract"
     with pytest.raises(PlatformError, match="an @ in its password") as refused:
         connect(conninfo="postgresql://u:hunter2@secondhalf@h/db", application="x")
     assert "secondhalf" not in str(refused.value) and "%40" in str(refused.value.next)

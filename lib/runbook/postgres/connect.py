@@ -298,7 +298,8 @@ def conninfo_parts(conninfo: str) -> dict[str, str]:
     for name, value in parts.items():
         if re.search("password|secret|scram", name) and len(value) >= redact.SHORTEST:
             redact.scrubber.register(name, value)
-    if "@" in parts.get("host", ""):
+    hosts = parts.get("host", "").split(",")
+    if any("@" in host[1:] for host in hosts):  # one that begins with @ is an abstract Unix socket
         raise PlatformError(
             "The connection string has an @ in its password: libpq takes what follows the first one for the host.",
             next="Write it as %40 in the secret that cluster.connection names.",
