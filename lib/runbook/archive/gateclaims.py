@@ -130,9 +130,9 @@ def _refuse_too_few(claim: _Claim, signed: Sequence[Decision], what: str) -> Non
     people: set[str] = set()
     count = 0
     for one in signed:
-        if one.principal not in people:
-            count += 1
-        people |= rules.names_of_person(one.principal, lines)
+        names = rules.names_of_person(one.principal, lines)
+        count += not names & people
+        people |= names
     if count < int(claim.gate["needed"]):
         raise _Wrong(f"needs {claim.gate['needed']} {what} of different people, and {count} are signed")
 
