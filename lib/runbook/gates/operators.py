@@ -99,7 +99,8 @@ def at_work() -> Operator:
 
     In a namespace of user ids other than the kernel's first one, every user is a claim: anybody can be root in one of their own.
     """
-    found = who(os.getuid(), login_uid(), _ancestors(), os.environ, user_name)
+    said = {name: value for name in (*_CLAIMS, *_CLAIMED_UIDS) if (value := os.environ.get(name))}
+    found = who(os.getuid(), login_uid(), _ancestors(), said, user_name)
     if _namespace() == _FIRST_NAMESPACE:
         return found
     real, outside = os.getuid(), _outside(os.getuid())

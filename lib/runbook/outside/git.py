@@ -86,10 +86,8 @@ def compare(top: Path, roots: Iterable[Path]) -> Checkout:
 
 def _git(program: str, top: Path, *words: str) -> str:
     config = [part for setting in _CONFIG for part in ("-c", setting)]
-    environment: dict[str, str | None] = {name: None for name in os.environ if name.startswith("GIT_")}
-    environment |= _ENVIRONMENT
     argv = [program, "-C", str(top), "--no-pager", "--literal-pathspecs", *config, *words]
-    return run(argv, timeout=_SECONDS, env=environment).stdout
+    return run(argv, timeout=_SECONDS, env=_ENVIRONMENT).stdout
 
 
 @dataclass(frozen=True)
