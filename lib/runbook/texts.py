@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 import stat
 from pathlib import Path
@@ -89,7 +90,9 @@ def read_utf8(path: Path, limit: int) -> str:
     if len(data) > limit:
         raise ParamsError(f"{where} is larger than {clock.human_bytes(limit)} and was not read.", next=f"ls -l {path}")
     try:
-        return data.decode("utf-8-sig")
+        return data.removeprefix(codecs.BOM_UTF8).decode(
+            "utf-8"
+        )  # not utf-8-sig: that codec is one more module to load
     except UnicodeDecodeError as cause:
         line = data.count(b"\n", 0, cause.start) + 1
         raise ParamsError(

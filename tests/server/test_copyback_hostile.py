@@ -11,7 +11,7 @@ from runbook.recovery.writers import role_name
 from traps import READ, witnesses
 from undoing import Undoing, damaged, reasons, table
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.faults]
 
 WRITER = role_name("test")
 TRIGGER = "CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN {body} RAISE LOG 'WITNESS {name} % %', current_user, session_user; RETURN NEW; END$$"

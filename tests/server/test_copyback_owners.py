@@ -12,7 +12,7 @@ from runbook.recovery.writers import role_name
 from traps import function, witnesses
 from undoing import Undoing, damaged, table
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.faults]
 
 WRITER = role_name("test")
 TRAP = (

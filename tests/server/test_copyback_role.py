@@ -19,7 +19,7 @@ from runbook.runner.closing import clean_up, read_state
 from runbook.session.journal import Journal
 from runbook.session.request import JOURNAL
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.faults]
 
 ROLE = role_name("r1")
 TASK = Task("shop", "owner", False, (), (), ())

@@ -17,7 +17,7 @@ from runbook.recovery.minimising import Minimiser
 from traps import READ, witnesses
 from undoing import damaged
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.faults]
 
 DAMAGE = (
     "DELETE FROM coloured WHERE n <= 2",

@@ -59,7 +59,7 @@ def test_check_that_was_put_off_and_is_not_made_after_the_promotion_is_unknown(t
 def test_reading_the_closed_production_may_take_as_long_as_any_check_of_whole_tables() -> None:
     one, asked = object.__new__(Execution), []
     one.verification = cast("Any", SimpleNamespace(check_timeout=4321.0))
-    one.live = cast("Any", SimpleNamespace(connect=lambda database, **given: asked.append((database, given))))
+    one.live = cast("Any", SimpleNamespace(connect_reader=lambda database, **given: asked.append((database, given))))
     one.open_damaged("shop")
     assert asked == [("shop", {"statement_timeout": 4321.0})]
 
