@@ -12,6 +12,7 @@ from runbook.clock import human_bytes
 from runbook.errors import OperatorError
 from runbook.params import load_params
 from runbook.postgres.wal import format_lsn
+from runbook.verification.content import COPY
 from runbook.verification.fence import take_fence
 from runbook.verification.fencefile import list_fences
 
@@ -38,6 +39,10 @@ def take(
         for relation in item.relations:
             if relation.problem:
                 say(f"  not recorded: {relation.title}: {relation.problem}")
+        copied = [relation.title for relation in item.relations if relation.method == COPY]
+        if copied:
+            shown = ", ".join(copied[:5]) + (f" and {len(copied) - 5} more" if len(copied) > 5 else "")
+            say(f"  read by COPY, since a query's plan would run a function that the application made: {shown}")
     say(f"Fence: {layout.short(taken.path)}")
     say(f"Next: runbook run backup-verification --target {target}")
 
