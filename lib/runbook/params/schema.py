@@ -262,7 +262,7 @@ class Threshold(Strict):
 class Inspection(Strict):
     """How a living server is looked at.
 
-    `connection`: a role of its own, at best with pg_monitor alone; without it `cluster.connection`. `databases`: those that are looked
+    `connection`: a role of its own, at best with pg_monitor alone; without it `cluster.reader`, then `cluster.connection`. `databases`: those that are looked
     at, by default all that accept connections. `statement_timeout`: of each check. `thresholds`: by name, over those that the check
     files state.
     """
