@@ -61,6 +61,14 @@ def test_a_constant_cast_does_not_blind_the_fence(hostile: OwnCluster) -> None:
     assert {name: item.rows for name, item in before.items()} == {name: item.rows for name, item in after.items()}
 
 
+def test_a_template_that_an_owner_has_made_is_read_as_any_database(hostile: OwnCluster) -> None:
+    hostile.sql("CREATE DATABASE set_aside TEMPLATE template0", "ALTER DATABASE set_aside IS_TEMPLATE true")
+    hostile.sql("CREATE TABLE public.kept AS SELECT 1 AS i", database="set_aside")
+    found = {one.database: [item.title for item in one.relations] for one in hostile.fence().databases}
+    assert "public.kept" in found["set_aside"]
+    assert not {"template0", "template1"} & set(found)
+
+
 def test_the_owner_s_functions_are_found_wherever_planning_reaches_them(hostile: OwnCluster) -> None:
     with (
         at_home(hostile.home),
