@@ -15,7 +15,7 @@ from runbook.postgres.connect import is_lock_timeout, quote, rows
 from runbook.postgres.guard import GUARDED, PINNED, session_options
 from runbook.postgres.sqlfiles import load_sql
 from runbook.postgres.tools import Tools
-from runbook.verification.content import says_nothing
+from runbook.verification.content import NO_WAY, says_nothing
 
 _MOST_FINDINGS = 50
 _AMCHECK_CORRUPT = 2
@@ -262,6 +262,8 @@ def relations_not_seen(check: Check) -> frozenset[str] | None:
 
 
 def _next(words: str) -> str:
+    if words.startswith(NO_WAY):
+        return "Give the copy its reader (runbook doctor prints how): it queries such a view there."
     return _HELD if is_lock_timeout(words) else _INSTALL
 
 
