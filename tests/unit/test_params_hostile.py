@@ -58,6 +58,7 @@ HOSTILE = {
     "one long value": (SOUND + "hooks: " + "a-" * 50_000 + "\n", 8, "a value of more than"),
     "many unknown keys": (SOUND + "".join(f"k{n}: 1\n" for n in range(20_000)), 8, "unknown key 'k0'"),
     "long number": (SOUND + "hooks: " + "9" * 6000 + "\n", 8, "is not a value of its type"),
+    "long hexadecimal number": (SOUND + "hooks: 0x" + "f" * 6000 + "\n", 8, "is not a value of its type"),
     "endless number": (SOUND.replace("30 min", ".inf"), 7, "is not a finite number"),
     "tag of Python": (SOUND + "hooks: !!python/object/apply:os.system [id]\n", 8, "is not allowed"),
     "tag of a time": (SOUND + "hooks: !!timestamp x\n", 8, "is not allowed"),

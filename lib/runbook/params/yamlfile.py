@@ -180,6 +180,7 @@ class _Builder:
     def _scalar(self, node: yaml.Node, line: int) -> Any:
         try:
             value = self._loader.construct_object(node)
+            str(value)  # an int in another base than ten may have more digits than can be printed
         except (ValueError, KeyError, IndexError):
             # An explicit tag on what is none (`!!int x`), or a number of thousands of digits.
             _refuse(self._where, line, f"'{texts.cut(str(node.value), 60)}' is not a value of its type", "Correct it.")
