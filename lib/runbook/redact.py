@@ -48,6 +48,8 @@ _CREDENTIALS = re.compile(
     r"(?:\w+_)?secret|(?:\w+_)?token|api_?key|access_?key|scram_\w+_key|sig(?:nature)?", re.IGNORECASE
 )
 _KEY_VALUE = re.compile(r"""([\w%]+)["']?\s*[=:]\s*('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|(?:\\.|[^\s\\])+)""", re.DOTALL)
+#: To libpq a double quote is a letter like any other.
+_BARE = re.compile(r"""(\w+)\s*=\s*("(?:\\.|[^\s\\])*)""", re.DOTALL)
 _QUERY = re.compile(r"[?&]([^=&\s]+)=([^&\s]*)")
 _ARMOUR = re.compile(r"-----(?:BEGIN|END) [A-Z0-9 ]+-----")
 
@@ -81,6 +83,7 @@ def _passwords(value: str) -> list[str]:
         found += [one for one in read if len(one) >= SHORTEST] or read[-1:]
     pairs = [(unquote(name), text) for name, text in _QUERY.findall(value)]
     pairs += [(name, _unquoted(text)) for name, text in _KEY_VALUE.findall(value) if "://" not in text]
+    pairs += _BARE.findall(value)
     for name, text in pairs:
         if _PASSWORDS.fullmatch(name) or (_CREDENTIALS.fullmatch(name) and len(text) >= SHORTEST):
             found.append(text)
@@ -133,9 +136,14 @@ def base64_forms(text: str) -> list[str]:
     return list(dict.fromkeys(forms))
 
 
+#: What bash's `printf %q` and its like put a backslash before.
+_SHELL = re.compile(r"[\t !\"$&'()*,;<>?\[\\\]^`{|}]")
+
+
 def forms_of(part: str) -> set[str]:
-    """What the text looks like in a URL, in JSON, in Python, SQL, a shell or HTML, in hexadecimal and in base64."""
+    """What the text looks like in a URL, in JSON, in Python, SQL, CSV, a shell or HTML, in hexadecimal and in base64."""
     data = part.encode("utf-8", "surrogateescape")
+    slashed = part.replace("\\", "\\\\")
     quoted = [quote(data, safe=safe) for safe in ("", "/", "!'()*")] + [quote_plus(data)]
     return {
         part,
@@ -148,6 +156,19 @@ def forms_of(part: str) -> set[str]:
         part.replace("\\", "\\\\").replace("'", "\\'"),
         part.replace("'", "''"),
         part.replace("'", "'\"'\"'"),
+        part.replace("'", r"'\''"),
+        _SHELL.sub(r"\\\g<0>", part),
+        "".join(
+            chr(byte) if byte < 128 else rf"\{byte:03o}"
+            for byte in slashed.replace("'", r"\'").encode("utf-8", "surrogateescape")
+        ),
+        slashed.replace("'", "''"),
+        slashed.replace(":", r"\:"),
+        part.replace('"', '""'),
+        quote(quote(data, safe=""), safe=""),
+        ascii(part)[1:-1],
+        repr(data)[2:-1],
+        part.encode("ascii", "backslashreplace").decode(),
         html.escape(part),
         html.escape(part, quote=False),
         html.escape(part).replace("&#x27;", "&#39;").replace("&quot;", "&#34;"),

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import nbformat
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from runbook.errors import ParamsError, PlatformError
 from runbook.params.loading import resolve_secret
@@ -61,6 +61,7 @@ PRINTABLE = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size
 
 
 @given(PRINTABLE, st.sampled_from(["password", "sslpassword"]))
+@example('"half"andmore', "password")
 def test_no_password_that_libpq_reads_is_missed(password: str, name: str) -> None:
     quoted = "'" + password.replace("\\", "\\\\").replace("'", "\\'") + "'"
     bare = password.replace("\\", "\\\\").replace("'", "\\'")
@@ -103,6 +104,31 @@ def test_every_way_to_write_it_is_scrubbed(shown: str) -> None:
     made.register("DB", CANARY)
     assert "«secret DB»" in made.text(f"a {shown} b")
     assert not made.holds(made.text(f"a {shown} b"))
+
+
+LONG = "it's\"a\\long one$"
+
+
+@pytest.mark.parametrize(
+    ("password", "shown"),
+    [
+        (LONG, "'it'\\''s\"a\\long one$'"),
+        (LONG, "it\\'s\\\"a\\\\long\\ one\\$"),
+        (LONG, "E'it''s\"a\\\\long one$'"),
+        (LONG, '"it\'s""a\\long one$"'),
+        ("two:halves\\of one", "h:5432:*:u:two\\:halves\\\\of one"),
+        ("pass word/one", "https%3A%2F%2Fh%2F%3Fp%3Dpass%2520word%252Fone"),
+        ("pässword-one", "'p\\xe4ssword-one'"),
+        ("pässword-one", "b'p\\xc3\\xa4ssword-one'"),
+        ("pässword's", "$'p\\303\\244ssword\\'s'"),
+        ("päss'\"word\\", "p\\xe4ss'\"word\\"),
+    ],
+    ids=["traced", "escaped", "SQL", "CSV", "pgpass", "URL in a URL", "ascii", "bytes", "octal", "C locale"],
+)
+def test_password_is_scrubbed_as_shells_and_tracebacks_show_it(password: str, shown: str) -> None:
+    made = Scrubber()
+    made.register("DB", password)
+    assert "«secret DB»" in made.text(f"+ true {shown}")
 
 
 def test_each_line_of_a_secret_file_is_scrubbed_alone(tmp_path: Path) -> None:
