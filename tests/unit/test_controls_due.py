@@ -16,6 +16,7 @@ from runbook.archive.exceptions import excepted_findings
 from runbook.cli.main import run_cli
 from runbook.controls.counting import count_controls
 from runbook.controls.population import State
+from runbook.gates.trust import archive_id
 from runbook.model import Check, Finding, Severity, Status
 from runbook.runner.indexing import index_archive
 from runbook.session.identity import operator
@@ -233,6 +234,7 @@ def test_exception_that_says_too_little_is_refused(
         ({"expires": date(2999, 1, 1)}, "lasts longer than a year"),
         ({"owner": "ANN@example.org"}, "cannot answer for it and sign it too"),
         ({"reason": " "}, "names no owner or no reason"),
+        ({"archive": "0123456789abcdef"}, "was made for the archive 0123456789abcdef"),
     ],
 )
 def test_exception_that_was_signed_past_the_command_excepts_nothing(
@@ -326,6 +328,8 @@ def test_exception_that_was_tampered_with_excepts_nothing_and_is_told(
 ) -> None:
     assert except_it(house, add_person(house)) == 0
     assert house.kinds() == set()
+    made = json.loads((house.reports / "exceptions" / "backup-verification-1.json").read_text())
+    assert made["archive"] == archive_id(house.reports), "it counts in no other archive"
     attack(house.reports / "exceptions" / "backup-verification-1.json")
     assert house.kinds() == {"exception"}, "archive verify tells it too"
     monkeypatch.setattr(clock, "now", lambda: at("2027-03-20T00:00:00"))

@@ -28,6 +28,7 @@ from runbook.archive.statements import (
 from runbook.archive.tree import Tree
 from runbook.errors import OperatorError
 from runbook.gates.rules import names_of_person
+from runbook.gates.trust import archive_id
 from runbook.params.names import is_same_person
 
 SCHEMA: Literal["runbook.exception/1"] = "runbook.exception/1"
@@ -40,9 +41,11 @@ class AuditException(Statement):
 
     `finding` names one finding of the control's runbook; then it excepts that finding alone, never the control, and while it is no worse
     than `worst`: not measured, warning or critical, as it was when it was signed; None: nobody had seen it then.
+    `archive` None: it was signed before the archive had a signed record, or before exceptions named theirs.
     """
 
     schema_version: Literal["runbook.exception/1"] = Field(default=SCHEMA, alias="schema", serialization_alias="schema")
+    archive: str | None = None
     control: str
     target: str | None = None
     finding: str | None = None
@@ -60,7 +63,11 @@ class AuditException(Statement):
     def _content(self) -> dict[str, Any]:
         """Without what is not there, as it was signed before there were findings and their states."""
         content = super()._content()
-        return {name: value for name, value in content.items() if name not in ("finding", "worst") or value is not None}
+        return {
+            name: value
+            for name, value in content.items()
+            if name not in ("archive", "finding", "worst") or value is not None
+        }
 
     def refusal(self, signers: Signers) -> str | None:
         """Why it excepts nothing, though it is signed; None when nothing is wrong with it."""
@@ -102,7 +109,7 @@ def sign_exception(
         raise OperatorError("An exception names an owner and a reason.", next="Give --owner and --reason.")
     person, fingerprint = person_of(tree, key, EXCEPTION)
     made = AuditException(
-        control=control, target=target, finding=finding, worst=worst, owner=owner.strip(), reason=reason.strip(), expires=expires,
+        archive=archive_id(tree.root), control=control, target=target, finding=finding, worst=worst, owner=owner.strip(), reason=reason.strip(), expires=expires,
         signer=person, key=fingerprint, at=now, user=user,
     )  # fmt: skip
     if made.end <= now:
@@ -121,7 +128,7 @@ def check_exceptions(
     """What is wrong with the exceptions, and those that count, oldest first."""
     tree = tree or Tree.own()
     signers = signers or Signers.of_archive(tree)
-    problems, good = [], []
+    problems, good, here = [], [], archive_id(tree.root)
     for path, control, _ in statement_files(tree.exceptions):
         made = read_statement(path, AuditException)
         if made is None:
@@ -132,6 +139,10 @@ def check_exceptions(
             problems.append(wrong)
         elif (why := made.refusal(signers)) is not None:
             problems.append(Problem("exception", place_of(path), why))
+        elif made.archive is not None and made.archive != here:
+            problems.append(
+                Problem("exception", place_of(path), f"was made for the archive {made.archive}, not for {here}")
+            )
         elif made.control != control:
             problems.append(Problem("exception", place_of(path), f"is about {made.control}: it was renamed"))
         else:
