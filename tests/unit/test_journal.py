@@ -113,3 +113,9 @@ def test_names_in_other_bytes_than_utf8_are_journaled_as_text(tmp_path: Path) ->
     journal.append("chosen", backup=name, half="\ud800")
     (event,) = read_events(journal.path)
     assert (event["backup"], event["half"]) == ('m\\xe4rz "\\"', "\ufffd")
+
+
+def test_pipe_in_a_journals_place_is_none_and_waits_for_nobody(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "journal.jsonl")
+    assert read_last_event(tmp_path / "journal.jsonl") is None
+    assert read_events(tmp_path / "journal.jsonl") == []

@@ -90,7 +90,9 @@ def is_rewritten(path: Path) -> bool:
 
 
 def read_last_event(path: Path) -> Event | None:
-    """The last whole event, from the end of the file: cheap with thousands of runs."""
+    """The last whole event, from the end of the file: cheap with thousands of runs. None when there is no such file: a pipe is none."""
+    if not path.is_file():
+        return None
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
