@@ -2,7 +2,7 @@
 --   Foreign tables are left out, since reading them reaches out; partitioned parents hold nothing themselves.
 -- columns: oid bigint; schema text; name text; kind text; persistence text; populated bool; is_catalog bool; size_bytes bigint;
 --   hashed text[], the columns of an ordinary table as expressions that can be hashed without loss; printed text[], its other
---   columns: their hash would take 1.0 for 1.00, so their text is hashed. The size of a relation that somebody holds exclusively is
+--   columns: their hash would take 1.0 for 1.00, so their text is hashed; generated text[], stored generated columns, which COPY leaves out. The size of a relation that somebody holds exclusively is
 --   that of its statistics: asking for the real one would wait for the lock
 -- privilege: none
 -- source: PostgreSQL 17, pg_class
@@ -32,7 +32,11 @@ SELECT c.oid::bigint AS oid,
        ARRAY(SELECT pg_catalog.format('r.%I', a.attname)
              FROM pg_catalog.pg_attribute AS a
              WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND NOT e.hashable @> ARRAY[a.atttypid]
-             ORDER BY a.attnum) AS printed
+             ORDER BY a.attnum) AS printed,
+       ARRAY(SELECT a.attname::text
+             FROM pg_catalog.pg_attribute AS a
+             WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = 's'
+             ORDER BY a.attnum) AS generated
 FROM pg_catalog.pg_class AS c
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 CROSS JOIN (SELECT ARRAY['bool', 'int2', 'int4', 'int8', 'oid', 'date', 'time', 'timestamp', 'timestamptz', 'uuid',

@@ -68,6 +68,9 @@ def test_a_copy_with_a_reader_lends_no_right(hostile: OwnCluster, promote: bool)
     assert proven.superusers == set()
     assert proven.outcome.alarms == []
     assert proven.outcome.check(f"fence@{DATABASE}").status == "PASS"
+    assert [one for one in proven.outcome.limitations if "hostile.public.computed.g" in one], (
+        "what COPY leaves out is named"
+    )
 
 
 def test_a_copy_without_a_reader_lends_no_right_either(hostile: OwnCluster) -> None:

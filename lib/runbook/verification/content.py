@@ -69,6 +69,7 @@ class Relation:
     size_bytes: int
     hashed: tuple[str, ...] = ()
     printed: tuple[str, ...] = ()
+    generated: tuple[str, ...] = ()
     untrusted: str | None = None
 
     @property

@@ -25,7 +25,7 @@ _AMCHECK_JOBS = 2
 
 @dataclass
 class Contents:
-    """The databases of a scratch. `unread` names what a server in recovery cannot read."""
+    """The databases of a scratch. `unread` names what a server in recovery cannot read, `left_out` columns that COPY left out."""
 
     scratch: Scratch
     progress: Progress
@@ -33,6 +33,7 @@ class Contents:
     wanted: tuple[str, ...] | None = None
     unread: list[str] = field(default_factory=list)
     without_amcheck: list[str] = field(default_factory=list)
+    left_out: set[str] = field(default_factory=set)
     seconds: dict[str, float] = field(default_factory=dict)
 
     def databases(self) -> list[str]:
@@ -92,6 +93,9 @@ class Contents:
                     f"The catalogs of database {database} cannot be read: {str(problem).strip()}",
                     next="Do not trust this backup: take a new one, and look at the catalogs of production.",
                 ) from problem
+            self.left_out |= {
+                f"{database}.{item.title}.{name}" for item in relations if item.untrusted for name in item.generated
+            }
             open_to_us, closed = content.readable(relations, in_recovery=in_recovery)
             self.unread = sorted({*self.unread, *(f"{database}.{item.title}" for item in closed)})
             found = content.read_contents(

@@ -75,6 +75,9 @@ class RestoredChecks:
         if self.contents.unread:
             names = ", ".join(self.contents.unread[:5])
             said.append(f"Not readable while in recovery (unlogged or not populated): {names}.")
+        if self.contents.left_out:
+            names = ", ".join(sorted(self.contents.left_out)[:5])
+            said.append(f"Not compared: stored generated columns of tables that may only be read by COPY: {names}.")
         closed = self.contents.closed_databases()
         if closed:
             said.append(f"Databases that nobody can look into: {', '.join(closed)}.")
