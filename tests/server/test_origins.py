@@ -22,7 +22,7 @@ TABLES = {
     ),
     "escalation": ("On call now", "step «Show who is on call now», "),
     "compliance": ("What must be kept", "step «Name the rules», "),
-    "access-audit": ("Who looks at what", "statements 1 to 2 of step «Say who looks», snapshot "),
+    "access-audit": ("Who looks at what", "statements 1 to 2 of step «Say who looks», snapshot"),
 }
 
 

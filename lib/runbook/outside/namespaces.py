@@ -185,6 +185,10 @@ def main(given: str, *argv: str) -> None:
     try:
         _enter(spec, spec.get("uid", os.geteuid()), spec.get("gid", os.getegid()))
         os.umask(umask)
+        # The loader learns $ORIGIN from /proc, which is not here: the libraries that a wheel keeps beside its package are named.
+        libraries = ":".join(path for path in spec["programs"] if path.endswith(".libs"))
+        if libraries:
+            os.environ["LD_LIBRARY_PATH"] = libraries
         os.execv(argv[0], argv)  # noqa: S606 - this is what the script is for
     except (OSError, KeyError) as cause:
         where = f" ({cause.filename})" if isinstance(cause, OSError) and cause.filename else ""

@@ -44,9 +44,13 @@ class Tools:
 
     @property
     def folders(self) -> tuple[Path, ...]:
-        """The installation: the programs with their libraries and their data."""
+        """The installation: the programs with their libraries and their data; a wheel keeps further libraries beside its package."""
         prefix = self.bin.resolve().parent
-        return (prefix,) if prefix.parent != prefix else ()
+        package = prefix.parent
+        if package == prefix:
+            return ()
+        beside = package.with_name(f"{package.name}.libs") if package.name else package
+        return (prefix, beside) if beside.is_dir() and beside != package else (prefix,)
 
     @cached_property
     def version(self) -> str:

@@ -175,7 +175,7 @@ class Handover:
             part = kept.with_name(f".{kept.name}.part")
             part.write_text(text, "utf-8", "surrogateescape")
             part.replace(kept)
-        with opened(self.data) as data, replacing(data, AUTO, self.user) as file:
+        with opened(self.data.resolve()) as data, replacing(data, AUTO, self.user) as file:
             file.write(text.encode("utf-8", "surrogateescape"))
 
     def _original(self) -> str:
@@ -189,7 +189,7 @@ class Handover:
         original = {name: line for line in self._original().splitlines() if (name := setting_of(line)) in _OURS}
         base = [line for line in now.splitlines() if line != f"# {HELD}" and setting_of(line) not in _OURS]
         base += [line for name, line in original.items() if name not in held]
-        with opened(self.data) as data, replacing(data, AUTO, self.user) as file:
+        with opened(self.data.resolve()) as data, replacing(data, AUTO, self.user) as file:
             file.write(hold("\n".join(base) + "\n", held).encode("utf-8", "surrogateescape"))
             file.flush()
             os.fsync(file.fileno())

@@ -41,7 +41,7 @@ def seal(data: Path, run_id: str, user: OsUser | None) -> None:
     auto, kept = data / AUTO, kept_auto(data, run_id)
     original = original_auto(data, run_id)
     text = original.read_text("utf-8", "surrogateescape") if original.is_file() else ""
-    with opened(data) as folder:
+    with opened(data.resolve()) as folder:  # the place may be a link of ours to another disk
         if not kept.is_file():
             with replacing(folder, kept.name, user) as file:
                 file.write(auto.read_bytes() if auto.is_file() else b"")
