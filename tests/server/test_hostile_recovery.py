@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
+from hostile import function, witnesses_in
 from recovering import ANSWERS, Recovering, suffer
 from runbook.sandbox.backup import take_backup
 from runbook.sandbox.place import need_sandbox
@@ -13,15 +13,6 @@ from runbook.sandbox.place import need_sandbox
 pytestmark = [pytest.mark.server, pytest.mark.faults]
 
 OWNER = "dealerscope_owner"
-_WITNESS = "BEGIN RAISE LOG 'WITNESS {kind} % %', current_user, session_user; RETURN {value}; END"
-_FOUND = re.compile(r"WITNESS (\S+) (\S+) (\S+)")
-
-
-def function(name: str, kind: str, arguments: str, returns: str, value: str, more: str = "IMMUTABLE") -> str:
-    body = _WITNESS.format(kind=kind, value=value)
-    return f"CREATE FUNCTION public.{name}({arguments}) RETURNS {returns} LANGUAGE plpgsql {more} AS $$ {body}; $$"
-
-
 ATTACKS = (
     # Checks, figures and files of rows read these tables; a recovery restores them.
     function("step", "aggregate", "bigint", "bigint", "$1 + 1", ""),
@@ -39,10 +30,6 @@ ATTACKS = (
     "CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON public.sessions DEFERRABLE INITIALLY DEFERRED "
     "FOR EACH ROW EXECUTE FUNCTION public.at_commit()",
 )
-
-
-def witnesses(*logs: bytes) -> set[tuple[str, str, str]]:
-    return {found for log in logs for found in _FOUND.findall(log.decode(errors="replace"))}
 
 
 @pytest.mark.parametrize("way", ["promote", "copy-back"])
@@ -68,8 +55,10 @@ def test_a_recovery_of_a_hostile_application_lends_it_no_right(live_home: Path, 
         waiting = recovery.go_on(recovery.resume())
     wrong = [check for check in waiting.record["checks"] if check["status"] != "PASS"]
     assert (waiting.code, waiting.last["verdict"], wrong) == (0, "PASS", []), waiting.stderr
-    seen = witnesses(sandbox.log.read_bytes()[began:], *logs)
-    assert {one for one in seen if one[1] == "postgres"} == set(), "nothing of the application's runs as a superuser"
-    assert {one[1] for one in seen} <= {OWNER, "dealerscope_app"} | {
-        one[1] for one in seen if one[1].startswith("runbook_")
+    seen = witnesses_in(b"".join([sandbox.log.read_bytes()[began:], *logs]))
+    assert {one for one in seen if one.current == "postgres"} == set(), (
+        "nothing of the application's runs as a superuser"
+    )
+    assert {one.current for one in seen} <= {OWNER, "dealerscope_app"} | {
+        one.current for one in seen if one.current.startswith("runbook_")
     }

@@ -107,7 +107,7 @@ def test_a_setting_that_nobody_has_thought_of_is_refused_by_its_name(owned: OwnC
 
 @contextmanager
 def with_login_trigger(cluster: OwnCluster, body: str) -> Iterator[None]:
-    """A superuser's trigger that calls a function of the owner's: the owner may write it anew at any time."""
+    """A superuser's trigger that calls a function of the owner's: the owner may replace it at any time."""
     cluster.sql(
         f"SET ROLE {OWNER}",
         f"CREATE FUNCTION public.at_login() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN {body} END $$",
