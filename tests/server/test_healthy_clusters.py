@@ -111,7 +111,7 @@ def test_other_encodings_and_closed_databases_pass() -> None:
             "CREATE DATABASE half_dropped",
             "UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'half_dropped'",
         )
-        for name in ("latin", "ascii", "lonely"):
+        for name in ("latin", "ascii", "lonely", "mould"):
             cluster.sql("CREATE EXTENSION amcheck", "CREATE TABLE t (a text)", database=name)
             cluster.sql("INSERT INTO t SELECT chr(g) FROM generate_series(160, 255) AS g", database=name)
         cluster.backup("first")
