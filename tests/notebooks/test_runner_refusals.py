@@ -25,6 +25,7 @@ def fine(house: House) -> House:
         (["run", "fine", "--tagret", "sandbox"], ["--tagret", "--target"]),
         (["run", "fine", "--timeout", "soon"], ["--timeout"]),
         (["run", "fine", "--scheduled-for", "2026-01-01T00:00:00"], ["time zone"]),
+        (["run", "fine", "--scheduled-for", "2999-01-01T00:00:00Z"], ["later than now", "2999-01-01"]),
         (["run", "fine", "-p", "rows"], ["-p takes a name and a value"]),
         (["rum", "fine"], ["did you mean 'run'?"]),
         (["resume", "20990101"], ["20990101"]),

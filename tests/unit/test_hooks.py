@@ -182,3 +182,8 @@ def test_token_that_cannot_be_sent_or_found_is_a_failed_hook_and_is_not_told(
     result = call_hook("status_page", http_hook(station.url("/200")), FACTS)
     assert not result.ok and "STATUS_TOKEN" in result.said
     assert station.seen == []
+
+
+def test_endless_output_ends_the_hook_before_it_fills_a_disk() -> None:
+    result = call_hook("maintenance_on", Hook(command=("/usr/bin/yes",), timeout=60.0), FACTS)
+    assert not result.ok and "printed more than 64 MiB and was stopped" in result.said

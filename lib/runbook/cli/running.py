@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated
 
 import typer
@@ -19,6 +20,8 @@ def register(app: typer.Typer) -> None:
 
 
 _LONGEST_TIMEOUT = 365 * 86400.0
+#: A scheduler's clock may run ahead of this one by so much.
+_CLOCK_SKEW = timedelta(hours=1)
 #: Between name and value of a joined pair: a character that no shell lets through in an argument by accident.
 _JOINT = "\x1f"
 
@@ -87,6 +90,11 @@ def run(
 
     seconds = timeout_seconds(timeout)
     due = clock.parse(scheduled_for) if scheduled_for else None
+    if due is not None and due > clock.now() + _CLOCK_SKEW:
+        raise ParamsError(
+            f"--scheduled-for {clock.stamp(due)} is later than now ({clock.stamp(clock.now())}): a run cannot be due before it is.",
+            next=f"runbook run {runbook}",
+        )
     request = validate(runbook, target, split_pairs(parameter or []))
     close_dead_runs()
     if interactive:

@@ -27,6 +27,8 @@ from runbook.redact import scrubber
 _TAIL = 4000
 #: Seconds that poll(2) can wait, a little less: it counts milliseconds in 31 bits.
 _LONGEST_WAIT = 2e6
+#: Bytes that a command may print into the temporary file from which its last lines are read, and seconds between two looks at it.
+_MOST_OUTPUT, _OUTPUT_LOOK = 64 << 20, 0.5
 
 
 @dataclass(frozen=True)
@@ -204,14 +206,7 @@ def run_and_leave(
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         process = _popen(argv, user, env, out.fileno(), err.fileno())
         try:
-            code = process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            _end(process)
-            raise CommandTimedOut(
-                f"{Path(argv[0]).name} did not end within {timeout:.0f} s and was stopped.",
-                next="Look at what it waits for; raise the timeout in params if it needs longer.",
-                argv=list(argv),
-            ) from None
+            code = _wait_within(process, argv, timeout, (out.fileno(), err.fileno()))
         except BaseException:
             _end(process)
             raise
@@ -220,6 +215,34 @@ def run_and_leave(
             file.seek(max(0, file.seek(0, os.SEEK_END) - 10 * _TAIL))
             said.append(file.read().decode(errors="replace"))
     return Result(tuple(argv), code, said[0], said[1], time.monotonic() - began)
+
+
+def _wait_within(process: subprocess.Popen[str], argv: Sequence[str], timeout: float, files: Sequence[int]) -> int:
+    """Return the code with which the command ended, in time and with no more output than a disk can bear.
+
+    Raises:
+        CommandTimedOut: it did not end in time.
+        CommandFailed: it printed more than `_MOST_OUTPUT` bytes.
+    """
+    until = time.monotonic() + timeout
+    while True:
+        left = until - time.monotonic()
+        try:
+            return process.wait(max(0.0, min(left, _OUTPUT_LOOK)))
+        except subprocess.TimeoutExpired:
+            if left <= _OUTPUT_LOOK:
+                raise CommandTimedOut(
+                    f"{Path(argv[0]).name} did not end within {timeout:.0f} s and was stopped.",
+                    next="Look at what it waits for; raise the timeout in params if it needs longer.",
+                    argv=list(argv),
+                ) from None
+        printed = sum(os.fstat(file).st_size for file in files)
+        if printed > _MOST_OUTPUT:
+            raise CommandFailed(
+                f"{Path(argv[0]).name} printed more than {_MOST_OUTPUT >> 20} MiB and was stopped.",
+                next="Let the command print less, or write to a file of its own.",
+                argv=list(argv),
+            )
 
 
 class Lines:
