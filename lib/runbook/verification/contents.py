@@ -73,8 +73,9 @@ class Contents:
         self._settle(database)
         with ExitStack() as stack:
             connections: list[Connection] = []
+            reader = self.scratch.reader
             for _ in range(_READERS):
-                connection = stack.enter_context(self.scratch.connect_reader(database))
+                connection = stack.enter_context(self.scratch.connect_as(reader, database))
                 content.prepare(connection)
                 connections.append(connection)
             try:
@@ -227,22 +228,24 @@ class Contents:
                 f"The database {main} is not in the restored cluster.",
                 next="Correct verification.database in the params file.",
             )
-        checks: list[Check] = []
-        for database in names:
-            way = self.way_to(database)
-            checks += [
-                run_check(file, way, database, given)
-                for file in files
-                if (not file.is_for_main or main is None or database == main)
-                and (only is None or check_id(file, database) in only)
-            ]
-        return checks
+        asked = [
+            (file, database)
+            for database in names
+            for file in files
+            if (not file.is_for_main or main is None or database == main)
+            and (only is None or check_id(file, database) in only)
+        ]
+        ways = {database: self.way_to(database) for database in names}
+        # Each check has a session of its own, so that no two share anything.
+        with ThreadPoolExecutor(_READERS) as pool:
+            return list(pool.map(lambda one: run_check(one[0], ways[one[1]], one[1], given), asked))
 
     def way_to(self, database: str) -> Way:
         """How check files come to their sessions: as the reader, or as the superuser of a copy that has none."""
+        reader = self.scratch.reader
         return Way(
-            lambda: self.scratch.connect_reader(database, statement_timeout=self.timeout),
-            Runner.SUPERUSER if self.scratch.reader is None else Runner.READER,
+            lambda: self.scratch.connect_as(reader, database, statement_timeout=self.timeout),
+            Runner.SUPERUSER if reader is None else Runner.READER,
             self.timeout,
         )
 

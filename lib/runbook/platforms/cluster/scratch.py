@@ -41,8 +41,8 @@ from runbook.postgres.osuser import (
 from runbook.postgres.sqlfiles import load_sql
 from runbook.postgres.tools import Tools, read_control
 
-#: What ALTER ROLE or ALTER DATABASE may have set in the restored cluster, and must not be so in a superuser's session of ours, beside
-#: what every session pins: it would hide damage, load libraries, speak another language, or not be possible in recovery.
+#: What ALTER ROLE or ALTER DATABASE may have set, beside what every session pins, and a superuser's session of ours must not have: it
+#: would hide damage, load libraries, speak another language, or not be possible in recovery.
 SESSION = {
     "zero_damaged_pages": "off",
     "ignore_checksum_failure": "off",
@@ -338,7 +338,10 @@ class Scratch:
         Raises:
             PlatformError: the server accepts none, or no socket is known in this process.
         """
-        reader = self.reader
+        return self.connect_as(self.reader, database, statement_timeout=statement_timeout)
+
+    def connect_as(self, reader: str | None, database: str, *, statement_timeout: float = 0) -> Connection:
+        """`connect_reader` for many sessions while the copy stays where it is: `reader` is looked up once."""
         if reader is None:
             return self.connect(database, statement_timeout=statement_timeout)
         return self._require_own(
