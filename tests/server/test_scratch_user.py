@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import shlex
 import socket
 import subprocess
@@ -19,6 +20,7 @@ from own_cluster import OwnCluster, own_cluster, write_script
 from proof import prove
 from runbook.errors import RecoveryRefused
 from runbook.outside.namespaces import Namespaces
+from runbook.platforms.cluster import scratchplace
 from runbook.platforms.cluster.datafolder import read_in
 from runbook.postgres.osuser import give, is_unassigned
 from shop import add_mark, fill
@@ -139,8 +141,10 @@ def test_what_the_scratch_has_started_ends_with_it(living: OwnCluster) -> None:
         run_program(proof, "env -i setsid sleep 600 < /dev/null > /dev/null 2>&1 &")
         deadline = time.monotonic() + 10
         while not started and time.monotonic() < deadline:
-            mine = [one for one in psutil.process_iter(["uids"]) if one.info["uids"].real == proof.scratch.user.uid]
-            started.extend(one for one in mine if one.name() == "sleep")
+            mine = [
+                one for one in psutil.process_iter(["uids", "name"]) if one.info["uids"].real == proof.scratch.user.uid
+            ]
+            started.extend(one for one in mine if one.info["name"] == "sleep")
 
     prove(living, look=look)
     assert len(started) == 1
@@ -186,20 +190,36 @@ def test_links_planted_by_the_scratch_lead_none_of_our_writes_out(living: OwnClu
     assert list(victim.iterdir()) == []
 
 
-@pytest.mark.parametrize("mode", [0o644, 0o600])
-def test_wal_that_the_scratch_user_cannot_read_is_copied_and_other_wal_is_linked(living: OwnCluster, mode: int) -> None:
-    living.archive.chmod(0o755)
+@pytest.mark.parametrize(
+    ("mode", "lends", "expected"),
+    [
+        (0o644, True, (True, {0o644}, False)),
+        (0o600, True, (True, {0o600}, False)),  # seen as the server's own, in a mount that maps the owner
+        (0o600, False, (False, {0o640}, False)),  # a host without such mounts: copied
+    ],
+)
+def test_wal_is_linked_where_the_scratch_can_read_it_and_else_copied(
+    living: OwnCluster, monkeypatch: pytest.MonkeyPatch, mode: int, lends: bool, expected: object
+) -> None:
+    living.archive.chmod(0o755 if mode == 0o644 else 0o700)
     for path in living.archive.iterdir():
         path.chmod(mode)
+    before = [(path.name, path.stat().st_mode, path.stat().st_uid) for path in sorted(living.archive.iterdir())]
+    if not lends:
+        monkeypatch.setattr(scratchplace, "SEGMENT_NAME", re.compile("none"))
 
     def look(proof: Any) -> tuple[bool, set[int], bool]:
         staged = [proof.scratch.wal / name for name in proof.resolved.stage.laid]
-        can_write = run_program(proof, f"echo x >> {staged[0]}").rstrip().endswith("code 0")
+        altered = run_program(
+            proof, f"echo x >> {staged[0]} || chmod 666 {staged[0]} || echo x > {living.archive}/planted"
+        )
+        can_write = altered.rstrip().endswith("code 0")
         return all(path.is_symlink() for path in staged), {path.stat().st_mode & 0o777 for path in staged}, can_write
 
     outcome = prove(living, look=look)
     assert outcome.alarms == []
-    assert outcome.seen == ((True, {0o644}, False) if mode == 0o644 else (False, {0o640}, False))
+    assert outcome.seen == expected
+    assert before == [(path.name, path.stat().st_mode, path.stat().st_uid) for path in sorted(living.archive.iterdir())]
 
 
 def test_wal_is_fetched_as_productions_user_and_read_by_another(living: OwnCluster) -> None:

@@ -10,10 +10,12 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import struct
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 if __name__ != "__main__":  # the script itself imports nothing of the product: it runs before rights are given up
     from runbook.errors import CommandFailed, CommandTimedOut
@@ -34,6 +36,10 @@ _RDONLY, _NOSUID, _NODEV, _NOEXEC, _REMOUNT = 1, 2, 4, 8, 32
 _BIND, _REC, _PRIVATE, _RELATIME = 4096, 16384, 1 << 18, 1 << 21
 _ST_RELATIME, _ST_KEPT = 4096, _NOSUID | _NODEV | _NOEXEC | 1024 | 2048
 _DETACH = 2
+#: The numbers of these calls are the same on every machine.
+_OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 428, 429, 442
+_TREE_CLONE, _TREE_CLOEXEC, _FROM_EMPTY, _EMPTY_PATH, _HERE = 1, 0o2000000, 4, 0x1000, -100
+_ATTR_IDMAP, _ATTR_READ_ONLY = 0x00100000, 1 | 2 | 4 | 8
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "ppc64le": 203, "s390x": 217, "riscv64": 41}
 _NO_NEW_PRIVS = 38
 
@@ -47,18 +53,23 @@ class Namespaces:
         hidden: folders that are empty for it though they lie in one that it sees.
         readable: folders and files seen read-only.
         writable: folders and files that it may change, as far as their modes allow; nothing can be executed there.
+        lent: files of `lender`, or folders with links to such files, that are seen read-only and as the program's own (idmapped mounts
+            of Linux 5.12; only root can make them). Nothing on disk is changed.
     """
 
     programs: tuple[Path, ...] = ()
     hidden: tuple[Path, ...] = ()
     readable: tuple[Path, ...] = ()
     writable: tuple[Path, ...] = ()
+    lent: tuple[Path, ...] = ()
+    lender: OsUser | None = None
 
     def wrap(self, argv: Sequence[str], user: OsUser | None) -> list[str]:
         """The command that enters the namespaces as root, or as ourselves, and becomes `argv` as `user`."""
-        paths = ("programs", "hidden", "readable", "writable")
+        paths = ("programs", "hidden", "readable", "writable", "lent")
         given: dict[str, object] = {name: [str(path.absolute()) for path in getattr(self, name)] for name in paths}
         given |= {"uid": user.uid, "gid": user.gid} if user is not None and os.geteuid() == 0 else {}
+        given |= {"lender": [self.lender.uid, self.lender.gid]} if self.lender is not None else {}
         return [sys.executable, "-I", "-S", str(Path(__file__).resolve()), json.dumps(given), *argv]
 
     def refusal(self, argv: Sequence[str], user: OsUser | None) -> str | None:
@@ -125,7 +136,44 @@ def _bind(root: Path, path: Path, flags: int) -> None:
     _mount(None, target, None, _REMOUNT | _BIND | flags)
 
 
-def _fill(root: Path, given: dict[str, list[str]]) -> None:
+def _namespace_of(lender: list[int], uid: int, gid: int) -> int:
+    """Return a descriptor of a user namespace that maps the lender to the program's user; its only process ends with us."""
+    ready, going = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        _call("unshare", ctypes.c_int(_CLONE_NEWUSER))
+        os.write(ready[1], b".")
+        os.read(going[0], 1)
+        os._exit(0)
+    os.close(ready[1])
+    if not os.read(ready[0], 1):
+        raise OSError("no user namespace can be made")
+    for name, pair in (("uid_map", (lender[0], uid)), ("gid_map", (lender[1], gid))):
+        Path(f"/proc/{child}/{name}").write_text(f"{pair[0]} {pair[1]} 1", "ascii")
+    found = os.open(f"/proc/{child}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+    os.write(going[1], b".")
+    os.waitpid(child, 0)
+    for end in (ready[0], *going):
+        os.close(end)
+    return found
+
+
+def _bind_lent(root: Path, path: Path, owners: int | None) -> None:
+    real = _make_way(root, path)
+    libc = ctypes.CDLL(None, use_errno=True)
+    tree = libc.syscall(ctypes.c_long(_OPEN_TREE), _HERE, os.fsencode(real), ctypes.c_uint(_TREE_CLONE | _TREE_CLOEXEC))
+    if tree < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(path))
+    attributes = struct.pack("=QQQQ", _ATTR_IDMAP | _ATTR_READ_ONLY, 0, 0, owners)
+    _call(
+        "syscall", ctypes.c_long(_MOUNT_SETATTR), tree, b"", ctypes.c_uint(_EMPTY_PATH), attributes, ctypes.c_size_t(32)
+    )
+    target = os.fsencode(_below(root, real))
+    _call("syscall", ctypes.c_long(_MOVE_MOUNT), tree, b"", _HERE, target, ctypes.c_uint(_FROM_EMPTY))
+    os.close(tree)
+
+
+def _fill(root: Path, given: dict[str, list[str]], owners: int | None) -> None:
     programs, data = _RDONLY | _NOSUID | _NODEV, _NOSUID | _NODEV | _NOEXEC
     _mount("tmpfs", root, "tmpfs", _NOSUID | _NODEV, "mode=0755,size=1m")
     for path in map(Path, _PROGRAMS):
@@ -152,12 +200,18 @@ def _fill(root: Path, given: dict[str, list[str]]) -> None:
             _mount("tmpfs", path, "tmpfs", _RDONLY | data, "mode=0500,size=4k")
     for path in map(Path, given["readable"]):
         _bind(root, path, _RDONLY | data)
+    for path in map(Path, given["lent"] if owners is not None else ()):
+        lent = [one.resolve() for one in path.iterdir() if one.is_symlink()] if path.is_dir() else [path]
+        for file in lent:
+            if not os.path.lexists(_below(root, file)):
+                _bind_lent(root, file, owners)
     for path in map(Path, given["writable"]):
         _bind(root, path, data)
 
 
-def _enter(given: dict[str, list[str]], uid: int, gid: int) -> None:
+def _enter(given: dict[str, Any], uid: int, gid: int) -> None:
     is_root = os.geteuid() == 0
+    owners = _namespace_of(given["lender"], uid, gid) if is_root and given["lent"] else None
     flags = _CLONE_NEWNS | _CLONE_NEWNET | _CLONE_NEWIPC | _CLONE_NEWUTS
     _call("unshare", ctypes.c_int(flags if is_root else flags | _CLONE_NEWUSER))
     if not is_root:
@@ -165,7 +219,7 @@ def _enter(given: dict[str, list[str]], uid: int, gid: int) -> None:
             Path(f"/proc/self/{name}").write_text(text, "utf-8")
     _mount(None, Path("/"), None, _REC | _PRIVATE)
     root = Path("/proc")  # is there on every Linux, holds nothing of what is bound, and is not to be seen inside
-    _fill(root, given)
+    _fill(root, given, owners)
     os.chdir(root)
     _call("syscall", ctypes.c_long(_PIVOT_ROOT[os.uname().machine]), b".", b".")
     _call("umount2", b".", _DETACH)

@@ -78,6 +78,11 @@ def closed_at(path: Path, user: OsUser | None) -> Path | None:
     return None
 
 
+def is_readable(path: Path, user: OsUser | None) -> bool:
+    """True when the user can reach the file and read it, by mode bits."""
+    return closed_at(path, user) is None and (user is None or _allowed(path, user, 4))
+
+
 def require_readable(path: Path, user: OsUser | None, what: str) -> None:
     """The user can reach and read the path.
 

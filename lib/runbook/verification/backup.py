@@ -17,7 +17,7 @@ from runbook.platforms.cluster.replay import Replay, SnapshotMissing
 from runbook.platforms.cluster.restore import Restore
 from runbook.platforms.cluster.restoring import close_off, refuse_new_tablespaces
 from runbook.platforms.cluster.scratch import Scratch
-from runbook.platforms.cluster.scratchplace import default_location, folder_for, require_apart, server_user
+from runbook.platforms.cluster.scratchplace import default_location, folder_for, lent_folder, require_apart, server_user
 from runbook.platforms.cluster.selection import Selection
 from runbook.platforms.cluster.window import RecoveryPoint, Resolved
 from runbook.postgres.osuser import service_user
@@ -79,6 +79,8 @@ class BackupVerification:
         self.scratch_folder = folder_for(self.location, run_id)
         self.selection = Selection(self.cluster, production, recovery_point, timeline, self._timeout, reader=self.user)
         archive = self.selection.archive.directory
+        self.lender = production if self.server_user.owns_nothing else None
+        self.selection.archive.lent = lent_folder(archive, self.lender, self.user)
         live = self.selection.live_folders()
         require_apart(self.location, [self.selection.backup_folder, *([archive] if archive else []), *live])
         self.seconds: dict[str, float] = {}
@@ -108,6 +110,7 @@ class BackupVerification:
             owns_nothing=self.server_user.owns_nothing,
             hidden=chosen.live_folders(),
             limitation=self.server_user.limitation,
+            lender=self.lender,
         )
         self.checks = RestoredChecks(self.params, self.scratch, self.progress, self.files, self.seconds)
         self.contents = self.checks.contents

@@ -25,7 +25,7 @@ from runbook.outside.namespaces import Namespaces
 from runbook.platforms.cluster.copying import remove_tree
 from runbook.platforms.cluster.datafolder import opened, replacing
 from runbook.platforms.cluster.scratchlabel import keep, write_label
-from runbook.platforms.cluster.scratchplace import folder_for, linked_folders
+from runbook.platforms.cluster.scratchplace import folder_for, has_closed_links, linked_folders
 from runbook.platforms.cluster.settings import buffers_for, render_conf, scratch_settings
 from runbook.postgres import server
 from runbook.postgres.connect import Connection, connect, rows
@@ -61,7 +61,7 @@ class Scratch:
 
     The folder itself and the stage belong to us: the server's user, `user`, owns only what the server writes to, and cannot put a
     link in the place of what we read or write. `owns_nothing`: the user owns nothing of production. `hidden`: production's folders.
-    `limitation`: what is to be said of the user.
+    `limitation`: what is to be said of the user. `lender`: production's user, whose WAL the server sees as its own where it is linked.
     """
 
     folder: Path
@@ -76,6 +76,7 @@ class Scratch:
     owns_nothing: bool = False
     hidden: tuple[Path, ...] = ()
     limitation: str | None = None
+    lender: OsUser | None = None
     not_isolated: str | None = None
 
     @property
@@ -104,6 +105,7 @@ class Scratch:
         owns_nothing: bool = False,
         hidden: tuple[Path, ...] = (),
         limitation: str | None = None,
+        lender: OsUser | None = None,
     ) -> Scratch:
         """An empty, labelled scratch folder below `location`; one of an earlier attempt of the run is replaced.
 
@@ -113,6 +115,7 @@ class Scratch:
         folder = folder_for(location, run_id)
         scratch = cls(folder, run_id, tools, user, superuser, preload_libraries, reader_role)
         scratch.owns_nothing, scratch.hidden, scratch.limitation = owns_nothing, hidden, limitation
+        scratch.lender = lender
         try:
             location.mkdir(parents=True, exist_ok=True)
             if folder.exists():
@@ -244,6 +247,11 @@ class Scratch:
         give(self.log, self.user)
         inside = self.namespaces
         self.not_isolated = inside.refusal([self.tools.path("postgres"), "--version"], self.user)
+        if self.not_isolated is not None and inside.lent:
+            raise PlatformError(
+                f"The server cannot be shown the archived WAL any more: {self.not_isolated}.",
+                next="Run again; on a host without idmapped mounts, name the archive's owner as verification.scratch_user.",
+            )
         if self.not_isolated is not None:
             server.start(self.tools, self.data, log=self.log, user=self.user, wait=wait)
         else:
@@ -253,10 +261,14 @@ class Scratch:
     def namespaces(self) -> Namespaces:
         """What the server sees of the host: its own files, PostgreSQL's programs, and the WAL that it is linked to."""
         assert self.socket is not None
+        is_lent = self.lender is not None and has_closed_links(self.wal, self.user)
+        linked = () if is_lent else linked_folders(self.wal)
         return Namespaces(
             programs=self.tools.folders,
             hidden=self.hidden,
-            readable=(*linked_folders(self.wal), self.folder),
+            readable=(*linked, self.folder),
+            lent=(self.wal,) if is_lent else (),
+            lender=self.lender,
             writable=(self.data, self.folder / "tablespaces", self.log, self.socket),
         )
 

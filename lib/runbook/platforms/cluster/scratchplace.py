@@ -9,9 +9,11 @@ from pathlib import Path
 from runbook import layout
 from runbook.errors import OperatorError
 from runbook.outside.commands import OsUser
+from runbook.outside.namespaces import Namespaces
 from runbook.params.schema import Cluster, Verification
-from runbook.postgres.osuser import closed_at, owners_of, scratch_user
+from runbook.postgres.osuser import closed_at, is_readable, owners_of, scratch_user
 from runbook.postgres.tools import shared_folder
+from runbook.postgres.wal import SEGMENT_NAME
 
 
 def folder_for(location: Path, run_id: str) -> Path:
@@ -72,3 +74,24 @@ def linked_folders(stage: Path) -> list[Path]:
     scratch = stage.parent.resolve()
     found = {path.resolve().parent for path in stage.rglob("*") if path.is_symlink()}
     return sorted(folder for folder in found if not folder.is_relative_to(scratch))
+
+
+def has_closed_links(stage: Path, user: OsUser | None) -> bool:
+    """Whether a link of the stage leads to a file that the user cannot read by itself."""
+    return any(not is_readable(path, user) for path in stage.iterdir() if path.is_symlink())
+
+
+def lent_folder(folder: Path | None, lender: OsUser | None, user: OsUser | None) -> Path | None:
+    """Return the archive's folder when a server of `user` can be shown the lender's files in it as its own, tried with one of them.
+
+    None: it cannot, on this host or file system, or there is nothing to lend. The WAL that the user cannot read has to be copied then.
+    """
+    if folder is None or lender is None or user is None or not folder.is_dir():
+        return None
+    real = folder.resolve()
+    files = (path for path in real.iterdir() if SEGMENT_NAME.match(path.name) and not path.is_symlink())
+    probe = next(files, None)
+    if probe is None or probe.stat().st_uid != lender.uid or is_readable(probe, user):
+        return None
+    inside = Namespaces(lent=(probe,), lender=lender)
+    return real if inside.refusal(["/usr/bin/test", "-r", str(probe)], user) is None else None

@@ -1,7 +1,8 @@
 """Archived WAL: a directory, or a command that fetches one file.
 
 A file is laid ready under its plain name, as a symbolic link where the server's user can read the archived file, else as a
-copy that it may read and not write: a linked segment that cannot be opened is a PANIC. Never a hard link: a promoted server renames
+copy that it may read and not write: a linked segment that cannot be opened is a PANIC. Where the server sees production's files as its
+own in an idmapped mount (`lent`), it can read those. Never a hard link: a promoted server renames
 and overwrites segments.
 """
 
@@ -20,7 +21,7 @@ from runbook.outside.commands import OsUser
 from runbook.params.schema import WalArchive as WalArchiveParams
 from runbook.platforms.cluster import tailnote
 from runbook.platforms.cluster.copying import copy_file, require_room
-from runbook.postgres.osuser import _allowed, closed_at, give
+from runbook.postgres.osuser import give, is_readable
 from runbook.postgres.wal import (
     HISTORY_NAME,
     SEGMENT_NAME,
@@ -40,7 +41,8 @@ class WalArchive:
     """The archive as params describe it, and `extra`: a folder with WAL that the archive lacks, secured by a lock-down.
 
     What lies in `extra` counts before the archive's own file, which may have been cut short. `user` runs the commands of params;
-    `reader` runs the server that reads the stage, if that is another.
+    `reader` runs the server that reads the stage, if that is another. `lent`: the archive's folder, when the server sees what belongs to
+    `user` there as its own.
     """
 
     params: WalArchiveParams
@@ -48,6 +50,7 @@ class WalArchive:
     extra: Path | None = None
     _names: frozenset[str] | None = None
     reader: OsUser | None = None
+    lent: Path | None = None
 
     @property
     def _server_user(self) -> OsUser | None:
@@ -99,6 +102,14 @@ class WalArchive:
                 return header.size
         return None
 
+    def _is_lent(self, source: Path) -> bool:
+        """Whether the server reads the file as its own: production's user owns it, and may read it."""
+        if self.lent is None or self.user is None or not source.is_file():
+            return False
+        real = source.resolve()
+        facts = real.stat()
+        return real.parent == self.lent and facts.st_uid == self.user.uid and bool(facts.st_mode & 0o400)
+
     def lay(self, name: str, stage: Path) -> bool:
         """The file is in the stage under its name; False when the archive does not have it.
 
@@ -112,6 +123,9 @@ class WalArchive:
         if self.extra is not None and link_or_copy(self.extra / name, ready, self._server_user):
             return True
         if self.directory is not None:
+            if self._is_lent(self.directory / name):
+                ready.symlink_to((self.directory / name).resolve())
+                return True
             return link_or_copy(self.directory / name, ready, self._server_user)
         part = self._inbox(stage) / f"{name}.part"
         try:
@@ -189,7 +203,7 @@ def link_or_copy(source: Path, ready: Path, user: OsUser | None) -> bool:
     if not source.is_file():
         return False
     real = source.resolve()
-    if closed_at(real, user) is None and (user is None or _allowed(real, user, 4)):
+    if is_readable(real, user):
         ready.symlink_to(real)
         return True
     part = ready.with_name(f".{ready.name}.copied")
