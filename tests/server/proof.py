@@ -112,6 +112,7 @@ def _walk(
 
     step("choose")
     out.checks += proof.choose()
+    out.limitations += proof.timeline_limitations
     assert proof.target_facts and proof.backup_rows
     step("resolve")
     out.point = proof.resolve()

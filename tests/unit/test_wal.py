@@ -17,6 +17,7 @@ from runbook.postgres.wal import (
     WalRecord,
     end_of_record,
     format_lsn,
+    history_problem,
     parse_commit,
     parse_history,
     parse_lsn,
@@ -59,6 +60,42 @@ def test_history_holds_the_lineage_oldest_first() -> None:
 
 def test_history_without_a_line_has_one_timeline() -> None:
     assert parse_history(7, "") == (Timeline(7, 0, None),)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "names no timeline"),
+        ("# a remark\n", "names no timeline"),
+        ("garbage\n", "names no timeline and position"),
+        ("1\t0/5000000\tx\n2\n", "names no timeline and position"),
+        ("\u00b2\t0/5000000\tx\n", "names no timeline and position"),
+        ("1\t0/zz\tx\n", "names no timeline and position"),
+        ("0\t0/5000000\tx\n", "no timeline 0"),
+        ("3\t0/5000000\tx\n", "cannot come from timeline 3"),
+        ("7\t0/5000000\tx\n", "cannot come from timeline 7"),
+        ("2\t0/5000000\tx\n1\t0/9000000\ty\n", "cannot come from timeline 2"),
+        ("1\t0/5000000\tx\n1\t0/9000000\ty\n", "cannot come from timeline 1"),
+        ("1\t0/9000000\tx\n2\t0/5000000\ty\n", "before it began"),
+        ("1\t1/0\tx\n2\t0/FFFFFFFF\ty\n", "before it began"),
+    ],
+)
+def test_history_that_contradicts_itself_is_refused(text: str, says: str) -> None:
+    problem = history_problem(3, text)
+    assert problem is not None and says in problem
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1\t0/5000000\tbefore 2026-01-01\n\n# a remark\n2\t0/9000000\tno recovery target specified\n",
+        "1\t0/5000000\tx\n2\t0/5000000\ty\n",
+        "1\t0/5000000\n",
+        "  2\tA/BCDEF01\tbefore LSN A/BCDEF01 # \n",
+    ],
+)
+def test_history_as_a_server_writes_it_is_taken(text: str) -> None:
+    assert history_problem(3, text) is None
 
 
 @given(st.integers(min_value=40, max_value=16 << 20), st.integers(min_value=24, max_value=100_000))

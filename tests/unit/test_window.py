@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 from runbook import clock
-from runbook.errors import BackupDamaged, OperatorError, ParamsError
+from runbook.errors import BackupDamaged, ParamsError
 from runbook.platforms.cluster.backups import Backup, describe, describe_all
 from runbook.platforms.cluster.window import (
     RecoveryPoint,
     candidates,
     choose_timeline,
+    holder_of,
     lineage_of,
     parse_point,
     refuse_before_oldest,
@@ -102,19 +103,22 @@ FIRST = {2: Commit(1, 500, NOON), 3: Commit(2, 900, NOON + timedelta(hours=1))}
 )
 def test_time_chooses_the_timeline_that_was_live(point: str | int | datetime, expected: int) -> None:
     lineages = {1: ONE, 2: TWO, 3: THREE}
-    number, why = choose_timeline(point, "auto", lineages, lambda lineage: FIRST[lineage[-1].number])
-    assert number == expected and why
+    number, why = choose_timeline(point, 3, lineages, lambda lineage: FIRST[lineage[-1].number])
+    assert number == expected and bool(why) == isinstance(point, datetime)
 
 
 def test_timeline_without_a_commit_is_never_chosen_by_time() -> None:
-    number, _ = choose_timeline(NOON, "auto", {1: ONE, 2: TWO}, lambda lineage: None)
+    number, _ = choose_timeline(NOON, 2, {1: ONE, 2: TWO}, lambda lineage: None)
     assert number == 1
 
 
-@pytest.mark.parametrize("asked", ["4", "0", "one", "latest", ""])
-def test_unknown_timeline_is_refused(asked: str) -> None:
-    with pytest.raises(OperatorError, match="no timeline"):
-        choose_timeline("latest", asked, {1: ONE, 2: TWO}, lambda lineage: None)
+@pytest.mark.parametrize(
+    ("position", "expected"), [(0, 1), (499, 1), (500, 1), (501, 2), (900, 2), (901, 3), (10**9, 3)]
+)
+def test_end_of_replay_lies_on_the_timeline_that_holds_it(position: int, expected: int) -> None:
+    """A server told a later timeline would, promoted there, write a history in which positions go backward."""
+    held = holder_of(THREE, position)
+    assert (held[-1].number, held[-1].end) == (expected, None)
 
 
 def test_lineage_of_an_older_timeline_is_open_at_its_end() -> None:

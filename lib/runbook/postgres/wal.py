@@ -5,6 +5,7 @@ Positions (LSN) are ints in bytes. Source: PostgreSQL 17, xlog_internal.h, pg_wa
 
 from __future__ import annotations
 
+import itertools
 import re
 import struct
 from collections.abc import Iterable, Iterator
@@ -83,6 +84,14 @@ class Timeline:
     end: int | None
 
 
+#: A timeline, where it ended, and why: the fields of a line that PostgreSQL writes (timeline.c).
+_HISTORY_LINE = re.compile(r"[ \t]*([0-9]{1,10})[ \t]+([0-9A-Fa-f]{1,8}/[0-9A-Fa-f]{1,8})(?:[ \t]+(.*))?$")
+
+
+def _history_lines(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+
+
 def parse_history(number: int, text: str) -> tuple[Timeline, ...]:
     """The lineage that a history file describes, oldest first, the timeline itself last.
 
@@ -91,13 +100,48 @@ def parse_history(number: int, text: str) -> tuple[Timeline, ...]:
     """
     lineage: list[Timeline] = []
     begin = 0
-    for line in text.splitlines():
-        fields = line.split("#", 1)[0].split()
-        if len(fields) >= 2 and fields[0].isdigit():
-            switch = parse_lsn(fields[1])
-            lineage.append(Timeline(int(fields[0]), begin, switch))
+    for line in _history_lines(text):
+        match = _HISTORY_LINE.match(line)
+        if match is not None:
+            switch = parse_lsn(match[2])
+            lineage.append(Timeline(int(match[1]), begin, switch))
             begin = switch
     return (*lineage, Timeline(number, begin, None))
+
+
+def history_problem(number: int, text: str) -> str | None:
+    """Return why a file cannot be the history of that timeline; None when it can.
+
+    PostgreSQL refuses timelines that do not rise. It accepts positions that go backward, which no server can have written in
+    that order, and would then read WAL that was never on the way.
+
+    >>> history_problem(3, "1\\t0/9000000\\tx\\n2\\t0/5000000\\ty\\n")
+    'timeline 2 ends at 0/5000000, before it began (0/9000000)'
+    >>> history_problem(3, "1\\t0/5000000\\tx\\n2\\t0/9000000\\ty\\n")
+    """
+    for line in _history_lines(text):
+        if _HISTORY_LINE.match(line) is None:
+            return f"a line names no timeline and position: {line.strip()[:60]!r}"
+    lineage = parse_history(number, text)
+    if len(lineage) < 2:
+        return "it names no timeline that this one comes from"
+    for before, after in itertools.pairwise(lineage):
+        if before.number >= after.number:
+            return f"timeline {after.number} cannot come from timeline {before.number}"
+    for one in lineage:
+        if one.end is not None and one.end < one.begin:
+            return f"timeline {one.number} ends at {format_lsn(one.end)}, before it began ({format_lsn(one.begin)})"
+    return None if lineage[0].number > 0 else "there is no timeline 0"
+
+
+def history_reason(text: str) -> str:
+    """Return why the timeline left the one before, as the server that forked it wrote it down.
+
+    >>> history_reason("1\\t0/3000000\\tno recovery target specified\\n")
+    'no recovery target specified'
+    """
+    found = [match for line in _history_lines(text) if (match := _HISTORY_LINE.match(line)) is not None]
+    return (found[-1][3] or "").strip() if found else ""
 
 
 @dataclass(frozen=True)

@@ -119,6 +119,7 @@ class BackupVerification:
         checks = [
             backup_checks.check_folders(layout.short(chosen.backup_folder), chosen.backups, wrong),
             backup_checks.check_system(chosen.candidates[0], chosen.live_system()),
+            backup_checks.check_timeline(chosen.number, chosen.why, chosen.timeline_question()),
         ]
         return [check for check in checks if check is not None]
 
@@ -136,6 +137,11 @@ class BackupVerification:
         """The backups, the chosen one marked."""
         newest = self.selection.candidates[0]
         return [{**backup.facts(), "chosen": "yes" if backup is newest else ""} for backup in self.selection.backups]
+
+    @property
+    def timeline_limitations(self) -> tuple[str, ...]:
+        """What the archive holds of timelines that were not followed, and what is missing of the one that was."""
+        return self.selection.choice.limitations
 
     @property
     def timeline_caption(self) -> str:

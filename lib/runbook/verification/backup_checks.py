@@ -59,6 +59,27 @@ def check_system(backup: Backup, live: str | None) -> Check | None:
     )
 
 
+def check_timeline(number: int, why: str, question: str | None) -> Check:
+    """The timeline that was followed is production's, as far as the server, the backups and the archive show it.
+
+    Args:
+        question: why nobody knows it, with the evidence of each timeline that may be; None: it is known, or was asked for.
+    """
+    return Check(
+        id="timeline",
+        title="The timeline that is followed is production's",
+        status=Status.UNKNOWN if question else Status.PASS,
+        expected="confirmed by the running server, asked for, or the newest backup's with no other WAL since",
+        observed=f"timeline {number}: {why}",
+        severity=Severity.CRITICAL,
+        reason=question,
+        next="Start the server (or correct cluster.connection), then run again; or name the timeline: -p timeline NUMBER"
+        if question
+        else None,
+        source="pg_walfile_name(pg_current_wal_insert_lsn()), timeline history files",
+    )
+
+
 def check_tablespaces(backup: Backup, outside: Sequence[str]) -> list[Check]:
     """The backup holds its tablespaces itself; nothing to check when that is plain.
 

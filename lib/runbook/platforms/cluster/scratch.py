@@ -26,7 +26,7 @@ from runbook.platforms.cluster.copying import remove_tree
 from runbook.platforms.cluster.datafolder import opened, replacing
 from runbook.platforms.cluster.scratchlabel import keep, write_label
 from runbook.platforms.cluster.scratchplace import folder_for, has_closed_links, linked_folders
-from runbook.platforms.cluster.settings import buffers_for, render_conf, scratch_settings
+from runbook.platforms.cluster.settings import buffers_for, render_conf, scratch_settings, target_timeline
 from runbook.postgres import server
 from runbook.postgres.connect import Connection, connect, rows
 from runbook.postgres.guard import TABLES_ONLY
@@ -212,7 +212,7 @@ class Scratch:
             control,
             raised,
             major=self.tools.major,
-            timeline=timeline,
+            timeline=target_timeline(timeline, self.wal),
             socket=self.socket,
             port=PORT,
             preload_libraries=self.preload_libraries,

@@ -10,14 +10,24 @@ from runbook import layout
 from runbook.errors import BackupDamaged, CommandFailed, NotMeasured, TargetError, WalDamaged
 from runbook.outside.commands import OsUser
 from runbook.params.schema import Cluster
-from runbook.platforms.cluster import window
+from runbook.platforms.cluster import timelinechoice, window
 from runbook.platforms.cluster.backups import Backup, describe_all, version_in_tar
+from runbook.platforms.cluster.live import LiveServer
+from runbook.platforms.cluster.timelineevidence import EvidenceReader
+from runbook.platforms.cluster.timelines import (
+    ServerTimeline,
+    ask_server,
+    hold_numbers,
+    parse_number,
+    read_directory,
+    read_histories,
+)
 from runbook.platforms.cluster.walarchive import WalArchive, check_user_can_read
 from runbook.platforms.cluster.walscan import scan_to
 from runbook.platforms.cluster.walstage import Stage
 from runbook.platforms.cluster.window import RecoveryPoint, Resolved
 from runbook.postgres.tools import Tools, find_tools, read_control
-from runbook.postgres.wal import Commit, Timeline, format_lsn
+from runbook.postgres.wal import Commit, Timeline, format_lsn, segment_name
 
 _SEGMENT_SIZE = 16 << 20
 
@@ -32,6 +42,7 @@ class Selection:
         extra: a folder with WAL that the archive lacks (`tail.secure_tail`).
         user: who runs the commands of params (fetching WAL).
         reader: who runs the restored server, and must be able to read the WAL; None: the same user.
+        ask: asks the server which timeline it writes, given the identifiers of the backups' systems; None: by the reader's connection.
 
     Raises:
         ParamsError: the point is naive, in the future, or none.
@@ -46,7 +57,9 @@ class Selection:
         timeout: float,
         extra: Path | None = None,
         reader: OsUser | None = None,
+        ask: Callable[[frozenset[str]], ServerTimeline] | None = None,
     ) -> None:
+        self._ask = ask or self._ask_server
         self.cluster, self.user, self.timeout = cluster, user, timeout
         self.reader = reader or user
         self.asked, self.asked_timeline = asked, asked_timeline
@@ -79,16 +92,58 @@ class Selection:
             WalDamaged: a history file is missing or damaged.
         """
         self.wal = wal
-        self.lineages = window.find_lineages(self.archive, wal, self.backups)
-        self.number, self.why = window.choose_timeline(
-            self.point, self.asked_timeline, self.lineages, self._first_commit
-        )
         live = self.live_system()
         # A folder may hold backups from before an upgrade: those of another system never serve this one.
         own = [backup for backup in self.backups if live in (None, backup.system_identifier)] or self.backups
+        self.server = self._ask(self._systems(own))
+        self.histories = read_histories(
+            self.archive,
+            wal,
+            {backup.timeline for backup in own},
+            server=self.server.number,
+            asked=parse_number(self.asked_timeline),
+        )
+        self.lineages = self.histories.lineages
+        reading = EvidenceReader(
+            self.archive, self.tools, wal, self.histories, own, self.segment_size, self.user, self.timeout
+        )
+        self.choice = timelinechoice.choose(
+            self.asked_timeline, self.server, self.histories, own, reading.read, self._first_commit
+        )
+        self.number, self.why = self.choice.number, self.choice.why
+        if not self.choice.is_asked_for:
+            self.number, why = window.choose_timeline(self.point, self.number, self.lineages, self._first_commit)
+            self.why = why or self.why
+        hold_numbers(self.histories, wal)
         self.candidates = window.candidates(own, window.lineage_of(self.number, self.lineages), self.point)
         if not self.candidates:
             raise window.refuse_before_oldest(self.asked, own, self.number)
+
+    def _ask_server(self, systems: frozenset[str]) -> ServerTimeline:
+        if self.cluster.connection is None:
+            return ServerTimeline(None, "params name no connection to the running server")
+        live = LiveServer(self.cluster, "runbook-timeline")
+        return ask_server(lambda: live.connect_reader(statement_timeout=10), systems)
+
+    def _systems(self, own: list[Backup]) -> frozenset[str]:
+        """The systems that the backups are of; of tar backups from before 17 the archived segments say it."""
+        known = {backup.system_identifier for backup in own if backup.system_identifier is not None}
+        if not known and (
+            system := self.archive.system_identifier(self.wal, [self._first_segment(one) for one in own])
+        ):
+            known = {system}
+        return frozenset(known)
+
+    def _first_segment(self, backup: Backup) -> str:
+        return segment_name(backup.timeline, backup.start, self.segment_size)
+
+    def timeline_question(self) -> str | None:
+        """Return why nobody knows which timeline is production's, with the evidence; None when it is known or was asked for."""
+        if not self.choice.is_open:
+            return None
+        data = self.cluster.data_directory
+        directory = read_directory(self.tools, layout.resolve(data)) if data is not None else None
+        return timelinechoice.question(self.choice, self.server.why, directory)
 
     def _find_tools(self) -> Tools:
         majors = {backup.major for backup in self.backups if backup.major}
@@ -164,7 +219,13 @@ class Selection:
             fallback=own,
             needed_by=f"backup {backup.label}",
             system_identifier=backup.system_identifier,
+            forks=self._forks(lineage[-1].number),
         )
+
+    def _forks(self, number: int) -> dict[int, int]:
+        """Where other timelines left this one: for a point on a timeline that others have left, never for the end of production's."""
+        is_production = number == self.number and self.choice.production in (None, number)
+        return {} if self.point == "latest" and is_production else self.histories.children(number)
 
     def _first_commit(self, lineage: tuple[Timeline, ...]) -> Commit | None:
         # Apart from the WAL to replay: where a timeline ends inside a segment, the names of the older one stand for the

@@ -8,14 +8,14 @@ and overwrites segments.
 
 from __future__ import annotations
 
-import itertools
 import os
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from runbook import environment, layout
-from runbook.errors import BackupDamaged, CommandFailed, CommandTimedOut, NotReadable, OperatorError, WalDamaged
+from runbook.errors import BackupDamaged, CommandFailed, CommandTimedOut, NotReadable, OperatorError
 from runbook.outside import commands
 from runbook.outside.commands import OsUser
 from runbook.params.schema import WalArchive as WalArchiveParams
@@ -25,8 +25,6 @@ from runbook.postgres.osuser import give, is_readable
 from runbook.postgres.wal import (
     HISTORY_NAME,
     SEGMENT_NAME,
-    Timeline,
-    parse_history,
     read_segment_header,
 )
 
@@ -110,6 +108,18 @@ class WalArchive:
         facts = real.stat()
         return real.parent == self.lent and facts.st_uid == self.user.uid and bool(facts.st_mode & 0o400)
 
+    def system_identifier(self, stage: Path, wanted: Collection[str]) -> str | None:
+        """The system that archived segments are of, as the first of these that is there says; None when none is.
+
+        Raises:
+            CommandTimedOut, CommandFailed: as `lay`.
+        """
+        for name in wanted:
+            header = read_segment_header(stage / name) if self.lay(name, stage) else None
+            if header is not None:
+                return header.system_identifier
+        return None
+
     def lay(self, name: str, stage: Path) -> bool:
         """The file is in the stage under its name; False when the archive does not have it.
 
@@ -118,6 +128,7 @@ class WalArchive:
             CommandFailed: it could not do its work (a code above 125, or a signal).
         """
         ready = stage / name
+        drop_alias(ready)
         if ready.exists():
             return True
         if self.extra is not None and link_or_copy(self.extra / name, ready, self._server_user):
@@ -187,10 +198,39 @@ class WalArchive:
         finally:
             part.unlink(missing_ok=True)
 
+    def lay_part(self, source: str, name: str, stage: Path, keep: int) -> bool:
+        """The first bytes of an archived file are in the stage under another name, zeros behind them; False when it is not there.
+
+        Args:
+            source: a segment that holds the same WAL up to there: a `.partial`, or the next timeline's.
+            keep: how many bytes.
+        """
+        apart = stage / f".{name}.of"
+        apart.mkdir(mode=0o700, exist_ok=True)
+        if self.user is not None:
+            apart.chmod(0o711)  # who fetches WAL has a folder in it
+        if not self.lay(source, apart):
+            return False
+        part, size = stage / f".{name}.cut", (apart / source).stat().st_size
+        require_room(stage, size)
+        with (apart / source).open("rb") as reading, part.open("wb") as writing:
+            writing.write(reading.read(keep))
+            writing.truncate(size)
+        part.replace(stage / name)
+        _let_read(stage / name, self._server_user)
+        shutil.rmtree(apart)
+        return True
+
     def has(self, name: str, stage: Path) -> bool:
         """True when the archive has the file."""
         names = self.names()
         return name in names if names is not None else self.lay(name, stage)
+
+
+def drop_alias(ready: Path) -> None:
+    """Another timeline's file does not stand under this name (`walscan.lay_aliases`): the timeline's own counts before it."""
+    if ready.is_symlink() and ready.readlink().parent == ready.parent:
+        ready.unlink(missing_ok=True)
 
 
 def link_or_copy(source: Path, ready: Path, user: OsUser | None) -> bool:
@@ -233,36 +273,26 @@ def _let_read(ready: Path, user: OsUser | None) -> None:
         os.close(handle)
 
 
-def read_timelines(archive: WalArchive, stage: Path) -> dict[int, tuple[Timeline, ...]]:
-    """Every timeline the archive has a history of, with its lineage; their history files lie in the stage.
+def history_names(archive: WalArchive, stage: Path, also: Collection[int] = ()) -> dict[int, str]:
+    """Return the archive's history files by timeline; they lie in the stage.
 
-    Raises:
-        WalDamaged: a history file cannot be understood.
+    Args:
+        also: timelines that are asked for, too, where the archive cannot be listed.
     """
     names = archive.names()
     if names is not None:
-        wanted = [name for name in sorted(names) if HISTORY_NAME.match(name)]
-    else:
-        wanted = []
-        number, last = 2, 1
-        while number <= last + _HISTORIES_AHEAD:
-            if archive.lay(f"{number:08X}.history", stage):
-                wanted.append(f"{number:08X}.history")
-                last = number
-            number += 1
-    found: dict[int, tuple[Timeline, ...]] = {}
-    for name in wanted:
-        if not archive.lay(name, stage):
-            continue
-        match = HISTORY_NAME.match(name)
-        assert match is not None
-        number = int(match[1], 16)
-        lineage = parse_history(number, (stage / name).read_text("utf-8", "replace"))
-        if len(lineage) < 2 or any(a.number >= b.number for a, b in itertools.pairwise(lineage)):
-            raise WalDamaged(
-                f"The timeline history {name} in {archive.where()} is damaged.", next="Restore it from a copy."
-            )
-        found[number] = lineage
+        wanted = {int(match[1], 16): name for name in sorted(names) if (match := HISTORY_NAME.match(name))}
+        return {number: name for number, name in wanted.items() if archive.lay(name, stage)}
+    found: dict[int, str] = {}
+    number, last = 2, 1
+    while number <= last + _HISTORIES_AHEAD:
+        if archive.lay(f"{number:08X}.history", stage):
+            found[number] = f"{number:08X}.history"
+            last = number
+        number += 1
+    for number in sorted({*also} - {*found, 1}):
+        if archive.lay(f"{number:08X}.history", stage):
+            found[number] = f"{number:08X}.history"
     return found
 
 

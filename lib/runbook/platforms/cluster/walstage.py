@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from runbook.errors import WalDamaged
-from runbook.platforms.cluster.walarchive import WalArchive, link_or_copy
+from runbook.platforms.cluster.walarchive import WalArchive, drop_alias, link_or_copy
 from runbook.postgres.wal import (
     SEGMENT_NAME,
     Timeline,
@@ -29,7 +30,8 @@ class Stage:
 
     `fallback` is the backup's own pg_wal: used, and noted in `from_backup`, when the archive lacks a segment.
     `problem` is why no more can be laid: a gap, or a segment that is not what its name says. It matters only when the
-    point lies behind it.
+    point lies behind it. `forks` says where other timelines left the last one: a segment of that one that the archive does not have
+    whole is read up to there from its `.partial`, or from the other timeline's file, which holds the same WAL; `cut` names those.
     """
 
     archive: WalArchive
@@ -43,6 +45,8 @@ class Stage:
     needed_by: str = "the backup"
     system_identifier: str | None = None
     problem: WalDamaged | None = None
+    forks: Mapping[int, int] = field(default_factory=dict)
+    cut: dict[str, tuple[str, int]] = field(default_factory=dict)
 
     def _timeline_at(self, begin: int) -> int:
         """A segment is read from the newest timeline that has begun by its end, as PostgreSQL does."""
@@ -91,11 +95,13 @@ class Stage:
 
     def _is_at_open_end(self) -> bool:
         """True when WAL ends inside the last segment laid: what an archive holds behind it belongs to another life."""
-        return bool(self.laid) and self.archive.open_end(self.laid[-1]) is not None
+        return bool(self.laid) and (self.laid[-1] in self.cut or self.archive.open_end(self.laid[-1]) is not None)
 
     def end(self) -> int:
         """The first byte behind the WAL that is laid."""
         last = self.laid[-1]
+        if last in self.cut:
+            return self.cut[last][1]
         return self.archive.open_end(last) or segment_start(last, self.segment_size)[1] + self.segment_size
 
     def _problem_of(self, name: str) -> WalDamaged | None:
@@ -133,12 +139,27 @@ class Stage:
         """Asked for once more, since a command may fail now and then; else taken from the backup."""
         if self.archive.directory is None and self.archive.lay(name, self.folder):
             return True
+        drop_alias(self.folder / name)
         if self.fallback is None or not link_or_copy(
             self.fallback / name, self.folder / name, self.archive.reader or self.archive.user
         ):
-            return False
+            return self._lay_up_to_fork(name)
         self.from_backup.append(name)
         return True
+
+    def _lay_up_to_fork(self, name: str) -> bool:
+        """The segment's WAL up to where another timeline left this one; recovery never asks for a `.partial` by itself."""
+        timeline, begin = segment_start(name, self.segment_size)
+        inside = {number: at for number, at in self.forks.items() if begin < at < begin + self.segment_size}
+        if timeline != self.lineage[-1].number or not inside:
+            return False
+        last, first = max(inside, key=lambda number: inside[number]), min(inside.values())
+        # Of several forks in one segment nobody knows at which one its `.partial` was left: it holds the first for sure.
+        for source, at in ((segment_name(last, begin, self.segment_size), inside[last]), (f"{name}.partial", first)):
+            if self.archive.lay_part(source, name, self.folder, at - begin):
+                self.cut[name] = (source, at)
+                return True
+        return False
 
     def later_than(self, name: str) -> list[str]:
         """Archived segments of this lineage behind `name`."""

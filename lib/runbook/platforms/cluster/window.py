@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from runbook import clock
-from runbook.errors import OperatorError, TargetOutsideWindow, WalDamaged
+from runbook.errors import TargetOutsideWindow, WalDamaged
 from runbook.params.loading import resolve_time
 from runbook.platforms.cluster.backups import Backup
-from runbook.platforms.cluster.walarchive import WalArchive, read_timelines
+from runbook.platforms.cluster.timelines import read_histories
+from runbook.platforms.cluster.walarchive import WalArchive
 from runbook.platforms.cluster.walscan import Scan, scan_to
 from runbook.platforms.cluster.walstage import Stage
 from runbook.postgres.tools import Tools
-from runbook.postgres.wal import SEGMENT_NAME, Commit, Timeline, format_lsn, parse_lsn
+from runbook.postgres.wal import Commit, Timeline, format_lsn, parse_lsn
 
 _LSN = re.compile(r"^[0-9A-Fa-f]{1,8}/[0-9A-Fa-f]{1,8}$")
 EVER = datetime(1, 1, 1, tzinfo=UTC)
@@ -91,57 +92,56 @@ def find_lineages(archive: WalArchive, stage: Path, backups: list[Backup]) -> di
     """Every timeline with its lineage, from the archive's history files.
 
     Raises:
-        WalDamaged: segments of a timeline are there and its history file is not.
+        WalDamaged: segments of a timeline are there and its history file is not, or a history file is damaged.
     """
-    found = read_timelines(archive, stage)
-    for backup in backups:
-        if backup.timeline == 1:
-            found.setdefault(1, (Timeline(1, 0, None),))
-    seen = {backup.timeline for backup in backups}
-    seen |= {int(name[:8], 16) for name in archive.names() or () if SEGMENT_NAME.match(name)}
-    for number in sorted(seen):
-        if number == 1:
-            found.setdefault(1, (Timeline(1, 0, None),))
-        elif number not in found:
-            raise WalDamaged(
-                f"Timeline {number} has WAL or a backup, and its history file {number:08X}.history is missing from {archive.where()}.",
-                next="Restore the history file from pg_wal of the server or from a copy of the archive.",
-            )
-    return found
+    found = read_histories(archive, stage, {backup.timeline for backup in backups})
+    wrong = {number: said for number, said in found.problems.items() if number not in found.without_history}
+    if wrong:
+        raise WalDamaged(
+            wrong[min(wrong)],
+            next="Restore the history file from pg_wal of the server or from a copy of the archive.",
+        )
+    return found.lineages
 
 
 def choose_timeline(
     point: str | int | datetime,
-    asked: str,
+    current: int,
     lineages: dict[int, tuple[Timeline, ...]],
     first_commit: Callable[[tuple[Timeline, ...]], Commit | None],
 ) -> tuple[int, str]:
-    """The timeline that holds the point, and why.
+    """The timeline that was live at the point, and why; empty when it is the current one.
 
     Args:
-        asked: 'auto' or a timeline's number.
+        current: production's timeline.
         first_commit: the first commit of a lineage's last timeline, which tells when it became the live one.
-
-    Raises:
-        OperatorError: no such timeline.
     """
-    current = max(lineages)
-    if asked != "auto":
-        if not asked.isdigit() or int(asked) not in lineages:
-            raise OperatorError(
-                f"There is no timeline '{asked}' in the archive.",
-                next="Choose one of " + ", ".join(map(str, sorted(lineages))) + ", or auto.",
-            )
-        return int(asked), "asked for"
-    if not isinstance(point, datetime) or len(lineages[current]) == 1:
-        return current, "the archive's newest timeline"
-    number = current
-    while len(lineages[number]) > 1:
-        commit = first_commit(lineages[number])
+    lineage = lineage_of(current, lineages)
+    if not isinstance(point, datetime) or len(lineage) == 1:
+        return current, ""
+    while len(lineage) > 1:
+        commit = first_commit(lineage)
         if commit is not None and point >= commit.at:
-            return number, f"timeline {number} was live from {clock.stamp(commit.at)} on"
-        number = lineages[number][-2].number
-    return number, f"timeline {number} was live then; later timelines began after the point"
+            return lineage[-1].number, f"timeline {lineage[-1].number} was live from {clock.stamp(commit.at)} on"
+        lineage = _up_to(lineage[:-1])
+    return lineage[0].number, f"timeline {lineage[0].number} was live then; later timelines began after the point"
+
+
+def _up_to(lineage: tuple[Timeline, ...]) -> tuple[Timeline, ...]:
+    """The lineage with its last timeline open."""
+    return (*lineage[:-1], Timeline(lineage[-1].number, lineage[-1].begin, None))
+
+
+def holder_of(lineage: tuple[Timeline, ...], position: int) -> tuple[Timeline, ...]:
+    """The lineage of the timeline that holds a position where replay ends: a server that were told a later one would, promoted there,
+    write a history in which positions go backward.
+
+    >>> two = (Timeline(1, 0, 500), Timeline(2, 500, None))
+    >>> holder_of(two, 500)[-1].number, holder_of(two, 501)[-1].number
+    (1, 2)
+    """
+    begun = tuple(timeline for timeline in lineage if timeline.begin < position)
+    return _up_to(begun or lineage[:1])
 
 
 def lineage_of(number: int, lineages: dict[int, tuple[Timeline, ...]]) -> tuple[Timeline, ...]:
@@ -196,6 +196,22 @@ def refuse_before_oldest(asked: str, backups: list[Backup], timeline: int) -> Ta
         f"No backup reaches back to {asked} on timeline {timeline}. {nearest}",
         next="Choose a later point, or find an older backup.",
     )
+
+
+def _on_own_timeline(stage: Stage, scan: Scan, tools: Tools, timeout: float) -> Stage:
+    """The stage holds the WAL up to where the scan ended, on the timeline that holds that position and not on a later one.
+
+    Raises:
+        WalDamaged: there it reads otherwise.
+    """
+    again = scan_to(stage, tools, until=scan.gate if scan.gate is not None else scan.reached, timeout=timeout)
+    if again.reached != scan.reached:
+        raise WalDamaged(
+            f"WAL of timeline {stage.lineage[-1].number} ends at {format_lsn(again.reached)}, and the timeline that left it later has "
+            f"{format_lsn(scan.reached)}: they do not hold the same WAL before their fork.",
+            next="Look for a copy of the segment that holds the fork; take a new base backup now.",
+        )
+    return stage
 
 
 @dataclass
@@ -265,8 +281,11 @@ def resolve(
                     next="Look for the missing WAL segments; take a new base backup.",
                 )
             continue
+        held = holder_of(lineage, scan.reached)
+        if held[-1].number != timeline:
+            stage = _on_own_timeline(make_stage(backup, held), scan, tools, timeout)
         resolved = RecoveryPoint(
-            asked, timeline, backup.label, scan.gate, scan.reached, scan.before, scan.after, clock.now()
+            asked, held[-1].number, backup.label, scan.gate, scan.reached, scan.before, scan.after, clock.now()
         )
         return Resolved(resolved, backup, stage, scan, why)
     raise refuse_before_oldest(asked, chosen, timeline)
