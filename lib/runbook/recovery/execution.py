@@ -298,7 +298,7 @@ class Execution:
             return tell(found, files.folder)
 
         # Where WAL ends moves on by itself: a closed server still writes checkpoints.
-        counted = {name: value for name, value in loss.facts().items() if name != "to"}
+        counted = {name: value for name, value in loss.facts().items() if name not in ("to", "timelines")}
         return self.kept.keep(
             "loss files",
             write,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from runbook import clock
-from runbook.errors import OperatorError, PlatformError, TargetOutsideWindow
+from runbook.errors import OperatorError, PlatformError, TargetOutsideWindow, WalDamaged
 from runbook.params.loading import nearest
 from runbook.platforms.cluster.backups import Backup
 from runbook.platforms.cluster.live import LiveServer
@@ -19,6 +19,7 @@ from runbook.platforms.cluster.walstage import Stage
 from runbook.platforms.cluster.window import RecoveryPoint, Resolved, lineage_of
 from runbook.postgres.wal import format_lsn
 from runbook.recovery.catalogfiles import read_backup_names
+from runbook.recovery.cutoff import CutOff, Lineage, cut_off, shared_until
 from runbook.recovery.forensics import WalSearch, search_wal
 from runbook.recovery.loss import Loss, count_loss
 from runbook.recovery.relnames import NameBook, read_names
@@ -100,6 +101,25 @@ class Identification:
             }
             for backup in selection.backups
         ]
+
+    @property
+    def followed(self) -> int:
+        """The number of the timeline that is followed."""
+        return self._known().choice.number
+
+    def timeline_facts(self) -> dict[str, Any]:
+        """Which timeline is followed, for a question to people where nobody confirms it: question, options, given (the answer where there is
+        nothing to decide) and rows of evidence."""
+        selection = self._known()
+        choice, asked = selection.choice, selection.timeline_question()
+        may_be = {str(one.number): one.words() for one in choice.rivals if one.number in selection.lineages}
+        return {
+            "question": asked or f"Timeline {choice.number} is followed: {choice.why}.",
+            "options": {str(choice.number): choice.why, **(may_be if asked else {})},
+            "given": "" if asked else str(choice.number),
+            "rows": [one.row() for one in (*choice.rivals, *choice.strays)],
+            "limits": list(choice.limitations),
+        }
 
     @property
     def window_caption(self) -> str:
@@ -218,28 +238,45 @@ class Identification:
     # -- what is lost --------------------------------------------------------------------------------------
 
     def count_loss(self, point: RecoveryPoint, damage: Sequence[Suspect]) -> Loss:
-        """The transactions behind the point, the damage's apart.
+        """The transactions that the point cuts off on every timeline, production's first, the damage's apart.
 
         Raises:
-            WalDamaged.
+            WalDamaged: production's own cannot be read.
             TargetOutsideWindow: the point is the end of the archive.
         """
-        selection, evidence = self._known(), self._evidence()
+        selection = self._known()
         if point.gate is None:
             raise TargetOutsideWindow(f"{point.asked} leaves nothing out.", next="Choose an earlier point.")
         backup = selection.backup_of(point)
-        stage = self.loss_stage = self._stage(backup)
+        searched = lineage_of(selection.number, selection.lineages)
+        parts = cut_off(lineage_of(point.timeline, selection.lineages), point.gate, selection.lines())
+        self.loss_stage = selection.stage(backup, parts[0].lineage)
+        found = self._count(self.loss_stage, parts[0], backup, _on(damage, parts[0].lineage, searched))
+        missed = [f"What the point cuts off of timeline {one.number} was not counted: {one.problem}"
+                  for one in selection.choice.rivals if one.number not in selection.lineages]  # fmt: skip
+        elsewhere = []
+        for part in parts[1:]:
+            try:
+                stage = selection.stage(backup, part.lineage)
+                elsewhere.append(self._count(stage, part, backup, _on(damage, part.lineage, searched)))
+            except WalDamaged as cause:
+                missed.append(f"What the point cuts off of timeline {part.number} was not counted: {cause.message}")
+        return replace(found, elsewhere=tuple(elsewhere), uncounted=tuple(missed))
+
+    def _count(self, stage: Stage, part: CutOff, backup: Backup, damage: Sequence[Suspect]) -> Loss:
+        # The backup may have been taken after the line had parted from its own: then what ran at the parting counts from there on.
+        stage.start = min(backup.start, part.since)
         return count_loss(
             stage,
             stage.lineage,
-            selection.tools,
-            start=backup.start,
-            gate=point.gate,
+            self._known().tools,
+            start=stage.start,
+            gate=part.since,
             end=None,
-            names=evidence.names,
+            names=self._evidence().names,
             damage=frozenset().union(*(one.xids for one in damage)),
             progress=lambda position: self._progress(
-                "Counting the loss", max(0, position - backup.start), 0, "WAL bytes"
+                "Counting the loss", max(0, position - stage.start), 0, "WAL bytes"
             ),
             timeout=self._timeout,
         )
@@ -247,6 +284,12 @@ class Identification:
     def clean_up(self) -> None:
         """The WAL that was laid to be read is gone; safe twice."""
         shutil.rmtree(self._folder / "wal", ignore_errors=True)
+
+
+def _on(damage: Sequence[Suspect], lineage: Lineage, searched: Lineage) -> list[Suspect]:
+    """The damage that a line has, of what was found on the one that was searched."""
+    until = shared_until(lineage, searched)
+    return [one for one in damage if until is None or one.commit.lsn < until]
 
 
 def _stamp(at: datetime | None) -> str:

@@ -62,7 +62,8 @@ class Xids:
 class Loss:
     """What lies behind `gate` and is discarded. `transactions`, `first` and `last` are the others'; `damage` is counted apart.
 
-    `xids` and `damage_xids` have subtransactions too.
+    `xids` and `damage_xids` have subtransactions too. `timeline` is the line that it was counted on, production's; `elsewhere` what the
+    point cuts off of other lines, and `uncounted` why that of some is not known.
     """
 
     gate: int
@@ -75,6 +76,14 @@ class Loss:
     xids: Xids
     damage_xids: Xids
     search: WalSearch
+    timeline: int = 1
+    elsewhere: tuple[Loss, ...] = ()
+    uncounted: tuple[str, ...] = ()
+
+    @property
+    def lines(self) -> tuple[Loss, ...]:
+        """Itself, and what was counted on other lines."""
+        return (self, *self.elsewhere)
 
     @property
     def removed_by_damage(self) -> frozenset[RelFile]:
@@ -96,18 +105,36 @@ class Loss:
 
     def facts(self) -> dict[str, Any]:
         """For the journal and the manifest."""
+        ends = [(one.first, one.last) for one in self.lines if one.first is not None and one.last is not None]
         return {
             "from": format_lsn(self.gate),
             "to": format_lsn(self.reached),
-            "transactions": self.transactions,
-            "first": _commit_facts(self.first),
-            "last": _commit_facts(self.last),
+            "transactions": sum(one.transactions for one in self.lines),
+            "first": _commit_facts(min((first for first, _ in ends), key=lambda one: one.at, default=None)),
+            "last": _commit_facts(max((last for _, last in ends), key=lambda one: one.at, default=None)),
             "damage transactions": [_commit_facts(one.commit) for one in self.damage],
             "tables": {
                 title: {"others": rows_facts(table.others), "damage": rows_facts(table.damage), "fates": table.fates}
-                for title, table in self.tables.items()
+                for title, table in self._titled()
             },
+            "timelines": [
+                {
+                    "timeline": one.timeline,
+                    "from": format_lsn(one.gate),
+                    "to": format_lsn(one.reached),
+                    "transactions": one.transactions,
+                }
+                for one in self.lines
+            ],
+            "missed": list(self.uncounted),
         }
+
+    def _titled(self) -> list[tuple[str, TableLoss]]:
+        """The tables; those of other lines with their timeline."""
+        found = list(self.tables.items())
+        for line in self.elsewhere:
+            found += [(f"{title} (timeline {line.timeline})", table) for title, table in line.tables.items()]
+        return found
 
     def table_rows(self) -> list[dict[str, Any]]:
         """One dict a table, for report.table: the others' rows by operation, and the damage's."""
@@ -119,7 +146,7 @@ class Loss:
                 "deleted": table.others.deleted,
                 "by the damage": _damage_words(table),
             }
-            for title, table in sorted(self.tables.items())
+            for title, table in sorted(self._titled())
         ]
 
 
@@ -204,6 +231,7 @@ def count_loss(
         xids=Xids(search.xids),
         damage_xids=Xids(search.apart_xids),
         search=search,
+        timeline=lineage[-1].number,
     )
 
 

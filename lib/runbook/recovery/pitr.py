@@ -10,6 +10,7 @@ import socket
 from pathlib import Path
 from typing import Any, Protocol
 
+from runbook import clock
 from runbook.clock import human_bytes
 from runbook.errors import OperatorError, PlatformError, TargetOutsideWindow
 from runbook.gates.plan import Plan
@@ -18,6 +19,7 @@ from runbook.platforms.cluster.beside import aside_of, folder_beside
 from runbook.platforms.cluster.live import LiveServer
 from runbook.platforms.cluster.restoring import size_of
 from runbook.platforms.cluster.selection import Selection
+from runbook.platforms.cluster.timelines import ServerTimeline, ask_server
 from runbook.platforms.cluster.window import RecoveryPoint, parse_point
 from runbook.postgres.osuser import service_user
 from runbook.recovery.course import Course, Memory, Seen
@@ -132,7 +134,19 @@ class PointInTimeRecovery:
         """Backups, archive (with the secured tail) and timelines for a point."""
         tail = self.lockdown.tail
         extra = tail.folder if tail is not None else None
-        return Selection(self.cluster, self.user, point, self._timeline, self._timeout, extra)
+        timeline = str(self.course.noted("timeline", self._timeline))
+        return Selection(self.cluster, self.user, point, timeline, self._timeout, extra, ask=self._ask_server)
+
+    def _ask_server(self, systems: frozenset[str]) -> ServerTimeline:
+        """The timeline that the damaged server writes, or wrote while this run could ask it: it is stopped before it is swapped."""
+        kept = self.course.noted("server timeline")
+        if kept is None or self.course.way is None:
+            found = ask_server(lambda: self.live.connect(statement_timeout=10), systems)
+            if found.number is not None:
+                self.course.note("server timeline", {"number": found.number, "at": clock.stamp(clock.now())})
+            if found.number is not None or kept is None:
+                return found
+        return ServerTimeline(int(kept["number"]), f"the running server wrote it when this run asked it, {kept['at']}")
 
     @property
     def instance(self) -> str:
@@ -147,11 +161,29 @@ class PointInTimeRecovery:
         def look() -> Seen:
             wrong = self.identification.look()
             rows = [*self.identification.window_rows()]
-            return Seen(
-                rows=rows, facts={"caption": self.identification.window_caption, "wrong": wrong, **self._system()}
-            )
+            timeline = self.identification.timeline_facts()
+            wrong += timeline["limits"]
+            if self.dry_run and not timeline["given"]:
+                wrong.append(f"{timeline['question']} This dry run follows timeline {self.identification.followed}.")
+            facts = {"caption": self.identification.window_caption, "wrong": wrong, "timeline": timeline}
+            return Seen(rows=rows, facts={**facts, **self._system()})
 
         return self.course.keep("window", look)
+
+    def follow(self, decided: str) -> list[str]:
+        """The timeline that people have decided on is followed from here on, in later attempts too.
+
+        Returns:
+            What has to be said of the others.
+
+        Raises:
+            TargetOutsideWindow: no backup is on it.
+        """
+        if self.course.way is not None or not decided or decided == str(self.identification.followed):
+            return []
+        self.course.note("timeline", decided)
+        self.identification.look()
+        return list(self.identification.timeline_facts()["limits"])
 
     def _system(self) -> dict[str, Any]:
         """Which system this is, for the top of the report."""
@@ -267,8 +299,8 @@ class PointInTimeRecovery:
             WalDamaged, CommandTimedOut.
         """
         stage, selection = self.identification.loss_stage, self.identification.selection
-        if self.loss is None or stage is None or selection is None:
-            return None
+        if self.loss is None or stage is None or selection is None or self.loss.gate != self.point.gate:
+            return None  # production had left the point's timeline before it: places in the copy are not the damaged server's
         return find_deletions(
             stage,
             stage.lineage,

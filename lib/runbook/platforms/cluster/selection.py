@@ -137,6 +137,14 @@ class Selection:
     def _first_segment(self, backup: Backup) -> str:
         return segment_name(backup.timeline, backup.start, self.segment_size)
 
+    def lines(self) -> list[tuple[Timeline, ...]]:
+        """The lineages that a recovery discards from its point on: production's, or where nobody confirms it each that may be; and the
+        one that is followed."""
+        choice = self.choice
+        numbers = [*([choice.production] if choice.production is not None else []), choice.number]
+        numbers += [one.number for one in choice.rivals]
+        return [window.lineage_of(one, self.lineages) for one in dict.fromkeys(numbers) if one in self.lineages]
+
     def timeline_question(self) -> str | None:
         """Return why nobody knows which timeline is production's, with the evidence; None when it is known or was asked for."""
         if not self.choice.is_open:

@@ -87,6 +87,11 @@ def choose(
     limits += [_stray(one, f"no backup or WAL of it shows that it is production's ({server.why})") for one in strays]
     if is_asked_for:
         why = "asked for"
+        limits += [
+            f"Timeline {one.number} may be production's, too, and was not followed, since timeline {number} was asked for "
+            f"({server.why}): {one.words()}."
+            for one in rivals
+        ]
     elif rivals:
         why = f"the newest backup's; not confirmed: {server.why}"
     elif len(_all(histories)) == 1:
