@@ -59,7 +59,6 @@ def forked() -> Iterator[Forked]:
         for number in (5, 6):
             marks[number] = add_mark(cluster, number)
             cluster.switch()
-        cluster.stop()
         yield Forked(cluster, marks)
 
 

@@ -166,7 +166,8 @@ class Execution:
                     "copied": human_bytes(size) if is_new else "kept: no new restore is needed",
                     "took": human_seconds(copy.seconds) if is_new else "–",
                     "WAL proven": f"{format_lsn(self.resolved.scan.start)} to {format_lsn(point.reached)}",
-                }
+                },
+                *({"copy": said} for said in self.resolved.read_in_part),
             ],
             facts={"new": is_new},
         )

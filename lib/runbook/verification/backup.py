@@ -294,7 +294,8 @@ class BackupVerification:
     @property
     def unread_limitations(self) -> list[str]:
         """What this kind of proof leaves open, for the top of the report."""
-        return self.checks.unread_limitations
+        assert self.resolved is not None
+        return [*self.resolved.read_in_part, *self.checks.unread_limitations]
 
     def check_sql(self) -> list[Check]:
         """Every check file against every database it is for."""

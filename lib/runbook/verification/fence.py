@@ -21,7 +21,9 @@ from runbook import clock, layout
 from runbook.errors import NotMeasured, OperatorError, PlatformError, WalDamaged
 from runbook.params.loading import resolve_secret
 from runbook.params.schema import Cluster, Params
+from runbook.platforms.cluster.timelines import read_histories
 from runbook.platforms.cluster.walarchive import WalArchive
+from runbook.platforms.cluster.walscan import lay_aliases
 from runbook.platforms.cluster.walstage import Stage
 from runbook.postgres import closure
 from runbook.postgres.connect import Connection, SqlError, connect, one, quote, rows
@@ -254,11 +256,23 @@ def _staged(
                 next="Look at pg_stat_archiver and archive_timeout; then take the fence again.",
             )
         time.sleep(0.1)
-    stage = Stage(archive, folder, (Timeline(timeline, 0, None),), start, segment_size)
+    stage = Stage(archive, folder, _lineage(archive, folder, timeline), start, segment_size)
     stage.extend((after - 1) // segment_size - start // segment_size + 1)
     if stage.problem is not None:
         raise stage.problem
     return stage
+
+
+def _lineage(archive: WalArchive, folder: Path, timeline: int) -> tuple[Timeline, ...]:
+    """The lineage of the timeline that is written: soon after a promotion the last checkpoint lies on the one before.
+
+    Raises:
+        WalDamaged: its history is damaged.
+    """
+    histories = read_histories(archive, folder, {timeline})
+    if timeline not in histories.lineages:
+        raise WalDamaged(histories.problems[timeline], next="Restore it from pg_wal of the server.")
+    return histories.lineages[timeline]
 
 
 def _committed_earlier(
@@ -292,7 +306,7 @@ def _find_positions(
         DatabaseFence(
             database=picture["database"],
             snapshot=picture["snapshot"],
-            timeline=stage.lineage[0].number,
+            timeline=stage.lineage[-1].number,
             lsn=end if commit is None else commit.lsn,
             why="no commit behind the snapshot: the end of the archived WAL"
             if commit is None
@@ -305,20 +319,24 @@ def _find_positions(
 
 
 def _read(stage: Stage, tools: Tools, start: int, stop: int, rmgrs: tuple[str, ...]) -> Iterator[WalRecord]:
-    """The records of a stage with one timeline.
+    """The records of a stage.
 
     Raises:
         WalDamaged: they cannot be read to the end; a position behind the damage would prove nothing.
     """
-    timeline = stage.lineage[0].number
-    for item in read_records(tools, stage.folder, timeline, start, stop, rmgrs=rmgrs, timeout=3600):
-        if isinstance(item, WalRecord):
-            yield item
-        elif item:
-            raise WalDamaged(
-                f"WAL in {stage.archive.where()} is damaged: {item.removeprefix('pg_waldump: error: ')}.",
-                next="Look for a copy of the segment; take a new base backup now.",
-            )
+    lay_aliases(stage)
+    for timeline in stage.lineage:
+        begin, end = max(start, timeline.begin), stop if timeline.end is None else min(stop, timeline.end)
+        if begin >= end:
+            continue
+        for item in read_records(tools, stage.folder, timeline.number, begin, end, rmgrs=rmgrs, timeout=3600):
+            if isinstance(item, WalRecord):
+                yield item
+            elif item:
+                raise WalDamaged(
+                    f"WAL in {stage.archive.where()} is damaged: {item.removeprefix('pg_waldump: error: ')}.",
+                    next="Look for a copy of the segment; take a new base backup now.",
+                )
 
 
 def _end_of_wal(stage: Stage, tools: Tools, stop: int) -> int:

@@ -21,9 +21,9 @@ from runbook.outside.commands import OsUser
 from runbook.params.schema import Cluster
 from runbook.platforms.cluster.backups import Backup
 from runbook.platforms.cluster.copying import remove_tree
-from runbook.platforms.cluster.datafolder import opened, read_in
+from runbook.platforms.cluster.datafolder import opened
 from runbook.platforms.cluster.movefirst import place_of
-from runbook.platforms.cluster.replay import Replay
+from runbook.platforms.cluster.replay import Replay, read_own_history
 from runbook.platforms.cluster.restoring import close_off
 from runbook.platforms.cluster.scratch import Scratch
 from runbook.platforms.cluster.settings import held_settings
@@ -32,7 +32,7 @@ from runbook.postgres.connect import one, rows
 from runbook.postgres.osuser import closed_at, owner_name
 from runbook.postgres.sqlfiles import load_sql
 from runbook.postgres.tools import Tools
-from runbook.postgres.wal import format_lsn, parse_history, same_position
+from runbook.postgres.wal import format_lsn, same_position
 
 STATE = "recovery.json"
 #: Configuration files of the restored past, kept for whoever wants to look at them.
@@ -223,13 +223,12 @@ class Beside(Scratch):
                 connection.execute("CHECKPOINT")
                 timeline = int(one(connection, load_sql("recovery/read_timeline").text)["timeline"])
         try:
-            history = read_in(self.data, "pg_wal", f"{timeline:08X}.history").decode(errors="replace")
+            forked = read_own_history(self, timeline)[-1].begin
         except FileNotFoundError:
             raise RecoveryFailed(
                 f"The copy is on timeline {timeline} and has no history of it: it is on no timeline of its own.",
                 next="Do not swap it in; choose the way back.",
             ) from None
-        forked = parse_history(timeline, history)[-1].begin
         if not (forked == expected or same_position(forked, expected)):
             raise RecoveryFailed(
                 f"The copy forked at {format_lsn(forked)}, and the point is {format_lsn(expected)}.",

@@ -23,7 +23,15 @@ from runbook.platforms.cluster.scratch import Scratch
 from runbook.platforms.cluster.walstage import Stage
 from runbook.postgres import server
 from runbook.postgres.connect import Connection, SqlError, one
-from runbook.postgres.wal import format_lsn, parse_history, parse_lsn, same_position, segment_start
+from runbook.postgres.wal import (
+    Timeline,
+    format_lsn,
+    history_problem,
+    parse_history,
+    parse_lsn,
+    same_position,
+    segment_start,
+)
 
 _POLL_SECONDS = 0.05
 #: What a server says in its last words when the machine, not the data, was at fault.
@@ -260,14 +268,33 @@ class Replay:
         with self.scratch.connect("template1", read_only=False, statement_timeout=timeout) as connection:
             connection.execute("CHECKPOINT")
             number = int(one(connection, "SELECT timeline_id FROM pg_control_checkpoint()")["timeline_id"])
-        history = read_in(self.scratch.data, "pg_wal", f"{number:08X}.history").decode(errors="replace")
-        forked = parse_history(number, history)[-1].begin
+        forked = read_own_history(self.scratch, number)[-1].begin
         if not (forked == expected or same_position(forked, expected)):
             raise RecoveryFailed(
                 f"The scratch promoted at {format_lsn(forked)}, and the point is {format_lsn(expected)}.",
                 next="Do not trust this restore; report it with the server's log.",
             )
         return number
+
+
+def read_own_history(scratch: Scratch, number: int) -> tuple[Timeline, ...]:
+    """The lineage that a promoted copy has written down for its own timeline.
+
+    Raises:
+        FileNotFoundError: there is none.
+        RecoveryFailed: it contradicts itself, or its number is in use in the archive: it must reach no archive.
+    """
+    name = f"{number:08X}.history"
+    text = read_in(scratch.data, "pg_wal", name).decode(errors="replace")
+    problem = history_problem(number, text)
+    if problem is None and (scratch.wal / name).exists():
+        problem = f"the archive has a timeline {number} already"
+    if problem is not None:
+        raise RecoveryFailed(
+            f"The history of the copy's new timeline, {name}, cannot be that of a recovery: {problem}.",
+            next="Do not use this copy: its history must not reach the archive. Report it with the server's log.",
+        )
+    return parse_history(number, text)
 
 
 def _look(connection: Connection) -> dict[str, Any]:

@@ -229,6 +229,15 @@ class Resolved:
         """Where the backup becomes consistent: nothing earlier can be recovered from it."""
         return self.backup.end or self.scan.backup_end or self.backup.start
 
+    @property
+    def read_in_part(self) -> list[str]:
+        """What has to be said of segments that the archive does not have whole on their timeline."""
+        return [
+            f"WAL segment {name} is not in the archive whole: up to {format_lsn(end)}, where another timeline left this one, it was read from "
+            f"{source}."
+            for name, (source, end) in self.stage.cut.items()
+        ]
+
 
 def resolve(
     asked: str,
