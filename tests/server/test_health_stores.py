@@ -182,6 +182,16 @@ def test_archive_behind_a_command_is_measured_by_its_list_or_not_at_all(cluster:
     assert found.state is State.OK and found.value is not None and 0 < found.value < 60, "the server knows when"
 
 
+def test_timeline_that_the_server_has_not_reached_is_found(cluster: OwnCluster) -> None:
+    """A restored copy that was promoted with production's archive_command leaves it; `latest` would follow it."""
+    assert look(cluster, "later_timelines").seen == ()
+    (cluster.archive / "0000000B.history").write_text("1\t0/3000000\tno recovery target specified\n")
+    shutil.copy(segments(cluster)[-1], cluster.archive / "0000000B0000000000000003")
+    found = the_one(look(cluster, "later_timelines"))
+    assert (found.state, found.value) == (State.WARNING, 1) and "timeline 11: 0000000B.history, 2 files" in found.note
+    assert "0000000B" not in the_one(look(cluster, "archived_wal_age")).note
+
+
 def test_wal_of_a_past_timeline_says_nothing_of_what_is_written_now(cluster: OwnCluster) -> None:
     cluster.switch()
     further = cluster.archive / f"{segments(cluster)[-1].name[:16]}000000F0"

@@ -187,3 +187,18 @@ def test_backup_whose_history_is_missing_is_followed_as_the_current_one(tmp_path
     assert choice.number == 2 and "00000002.history is missing" in choice.limitations[0]
     hold_numbers(found, stage)
     assert target_timeline(2, stage) == "current"
+
+
+def test_history_that_is_no_readable_file_or_far_too_long_is_a_problem_and_costs_nothing(tmp_path: Path) -> None:
+    stage = tmp_path / "stage"
+    stage.mkdir()
+    archive = archive_of(tmp_path / "archive", FFFFFFFF_history="1\t0/5000000\tx\n")
+    (tmp_path / "archive" / "00000002.history").mkdir()
+    (tmp_path / "archive" / "00000003.history").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "archive" / "00000004.history").write_text("#" * (2 << 20))
+    found = read_histories(archive, stage, {1})
+    assert (sorted(found.lineages), sorted(found.problems)) == ([1, 0xFFFFFFFF], [2, 3, 4])
+    hold_numbers(found, stage)
+    assert len(list(stage.iterdir())) == 4, "numbers that nobody uses are not held"
+    choice = decide(running(1), histories=found)
+    assert choice.number == 1 and len(choice.limitations) == 4

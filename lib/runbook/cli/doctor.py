@@ -46,6 +46,7 @@ def doctor() -> int:
             _targets,
             _readers,
             _scratch_users,
+            _timelines,
             _contacts,
             _runs,
             _scratch,
@@ -204,6 +205,35 @@ def _scratch_users() -> Iterator[Finding]:
             yield Finding(
                 True, f"scratch servers of {name} run as user {found.user.name}{kind}, who owns nothing of production"
             )
+
+
+def _timelines() -> Iterator[Finding]:
+    """Timelines in each target's archive that its running server has not reached: PostgreSQL's default would follow them."""
+    from runbook.params import load_params
+    from runbook.platforms.cluster.archivedtimelines import find_later
+
+    for path in _target_files():
+        try:
+            params = load_params(path.stem)
+        except RunbookError:
+            continue  # _targets has reported it
+        if params.cluster is None or params.cluster.connection is None:
+            continue
+        what = f"timelines of target {params.target}"
+        try:
+            number, later = find_later(params.cluster, "runbook-doctor")
+        except RunbookError as cause:
+            yield Finding(True, f"{what}: not checked: {cause.message}", known=False)
+            continue
+        for other, files in later.items():
+            yield Finding(
+                False,
+                f"{what}: the archive holds timeline {other} ({files[0]}, {len(files)} files), and the running server writes timeline {number}: "
+                "PostgreSQL's default would follow it",
+                "find out who archived it (a restored copy that was promoted with production's archive_command?), then move these files away",
+            )
+        if not later:
+            yield Finding(True, f"{what}: the running server writes timeline {number}; the archive holds no later one")
 
 
 def _contacts() -> Iterator[Finding]:

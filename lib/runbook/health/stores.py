@@ -9,6 +9,7 @@ from runbook import layout
 from runbook.errors import BackupDamaged, RunbookError
 from runbook.params.schema import Cluster, Params, Threshold
 from runbook.platforms.cluster.backups import describe_all
+from runbook.platforms.cluster.timelines import later_than
 from runbook.platforms.cluster.walarchive import WalArchive
 from runbook.postgres.osuser import service_user
 from runbook.retention.segments import archived_segments
@@ -61,8 +62,20 @@ def _newest_backup(cluster: Cluster, system_identifier: str | None) -> Given:
     return _backup()
 
 
-def _segment(name: str | None = None, at: datetime | None = None, why: str | None = None) -> Given:
-    return {"segment": name, "segment_at": at, "segments_unseen": why}
+def _segment(
+    name: str | None = None,
+    at: datetime | None = None,
+    why: str | None = None,
+    later: dict[int, list[str]] | None = None,
+) -> Given:
+    named = "; ".join(f"timeline {number}: {files[0]}, {len(files)} files" for number, files in (later or {}).items())
+    return {
+        "segment": name,
+        "segment_at": at,
+        "segments_unseen": why,
+        "later_timelines": str(len(later)) if later else None,
+        "later_named": named or None,
+    }
 
 
 def _of_this_server(segments: list[str], names: Iterable[str], timeline: int | None) -> list[str]:
@@ -93,12 +106,14 @@ def _last_segment(cluster: Cluster, timeline: int | None) -> Given:
             why="the WAL archive can only be asked for one file at a time: name wal_archive.list_command in params"
         )
     segments = _of_this_server(archived_segments(names), names, timeline)
+    later = later_than(names, timeline) if timeline is not None else {}
     if not segments:
-        return _segment()
+        return _segment(later=later)
     last = segments[-1]
     if archive.directory is None:
-        return _segment(last)  # the server may know when it was archived
+        return _segment(last, later=later)  # the server may know when it was archived
     try:
-        return _segment(last, datetime.fromtimestamp((archive.directory / last).stat().st_mtime, UTC))
+        at = datetime.fromtimestamp((archive.directory / last).stat().st_mtime, UTC)
     except OSError as cause:
-        return _segment(why=f"{last} cannot be looked at: {cause.strerror}")
+        return _segment(why=f"{last} cannot be looked at: {cause.strerror}", later=later)
+    return _segment(last, at, later=later)

@@ -232,8 +232,11 @@ class Selection:
 
     def _forks(self, number: int) -> dict[int, int]:
         """Where other timelines left this one: for a point on a timeline that others have left, never for the end of production's."""
-        is_production = number == self.number and self.choice.production in (None, number)
-        return {} if self.point == "latest" and is_production else self.histories.children(number)
+        confirmed = self.choice.production
+        may_go_on = number == self.number and (
+            confirmed == number or (confirmed is None and not self.choice.is_asked_for)
+        )
+        return {} if self.point == "latest" and may_go_on else self.histories.children(number)
 
     def _first_commit(self, lineage: tuple[Timeline, ...]) -> Commit | None:
         # Apart from the WAL to replay: where a timeline ends inside a segment, the names of the older one stand for the

@@ -8,7 +8,7 @@ standby may follow either side: both are evidence. Tried on PostgreSQL 17.10.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from runbook.postgres.connect import Connection, SqlError, one
 from runbook.postgres.sqlfiles import load_sql
 from runbook.postgres.tools import Tools, read_control
 from runbook.postgres.wal import (
+    HISTORY_NAME,
+    PARTIAL_NAME,
     SEGMENT_NAME,
     Timeline,
     history_problem,
@@ -87,6 +89,8 @@ def ask_server(open_: Callable[[], Connection], systems: Collection[str]) -> Ser
     return ServerTimeline(int(row["timeline"]), f"the running server writes it, at {row['lsn']}")
 
 
+#: A history has a line of some 50 bytes a timeline.
+_LARGEST_HISTORY = 1 << 20
 #: How a file begins that only keeps a number from being taken.
 _HELD = "# runbook"
 #: What pg_control says of timelines.
@@ -133,6 +137,19 @@ def _written_in(pg_wal: Path, control: dict[str, str]) -> list[int]:
     return sorted(found)
 
 
+def later_than(names: Iterable[str], number: int) -> dict[int, list[str]]:
+    """Return the timelines above a number that an archive has files of, with those files.
+
+    >>> later_than(["00000002.history", "000000010000000000000003", "000000020000000000000003.partial", "notes"], 1)
+    {2: ['00000002.history', '000000020000000000000003.partial']}
+    """
+    found: dict[int, list[str]] = {}
+    for name in sorted(names):
+        if any(kind.match(name) for kind in (SEGMENT_NAME, PARTIAL_NAME, HISTORY_NAME)) and int(name[:8], 16) > number:
+            found.setdefault(int(name[:8], 16), []).append(name)
+    return found
+
+
 # -- history files -------------------------------------------------------------------------------------------
 
 
@@ -176,8 +193,9 @@ def read_histories(
     names = archive.names()
     with_wal = {int(name[:8], 16) for name in names or () if SEGMENT_NAME.match(name)}
     for number, name in history_names(archive, stage, {*used, *([asked] if asked else [])}).items():
-        text = (stage / name).read_text("utf-8", "replace")
-        problem = history_problem(number, text)
+        size = (stage / name).stat().st_size
+        text = (stage / name).read_text("utf-8", "replace") if size <= _LARGEST_HISTORY else ""
+        problem = history_problem(number, text) if size <= _LARGEST_HISTORY else f"it has {size} bytes"
         if problem is not None:
             found.problems[number] = f"The timeline history {name} in {archive.where()} is damaged: {problem}."
             (stage / name).unlink()
@@ -186,6 +204,11 @@ def read_histories(
         found.reasons[number] = history_reason(text)
     if 1 in {*used, *with_wal} or not found.lineages:
         found.lineages.setdefault(1, (Timeline(1, 0, None),))
+    for name in names or ():
+        if (match := HISTORY_NAME.match(name)) and int(match[1], 16) not in {*found.lineages, *found.problems}:
+            found.problems[int(match[1], 16)] = (
+                f"The timeline history {name} is listed in {archive.where()} and is no file that can be read."
+            )
     for number in sorted({*used, *with_wal} - set(found.lineages) - set(found.problems)):
         what = "a backup" if number in backups else "WAL" if number in with_wal else "a server"
         found.problems[number] = (
@@ -198,13 +221,12 @@ def read_histories(
 
 
 def hold_numbers(histories: Histories, stage: Path) -> None:
-    """No server that reads the stage takes a number that is in use in the archive, for its own new timeline.
+    """No server that reads the stage takes a number for its own new timeline that is in use in the archive without a usable history.
 
     PostgreSQL takes the first number without a history file, counted up from the timeline that it follows: a file of a comment alone stands
     for each that is missing or damaged.
     """
-    highest = max({*histories.lineages, *histories.problems}, default=1)
-    for number in range(2, highest + 1):
+    for number in sorted(set(histories.problems) - histories.without_history):
         file = stage / f"{number:08X}.history"
-        if number not in histories.without_history and not file.exists():
+        if not file.exists():
             file.write_text(f"{_HELD}: timeline {number} is in use in the archive, without a usable history\n", "utf-8")
