@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from copies import leave_stray, standby_of, wait_for, wait_until_promoted
@@ -11,6 +12,7 @@ from homes import at_home
 from own_cluster import OwnCluster, own_cluster
 from proof import ask, prove
 from runbook.errors import TargetOutsideWindow
+from runbook.platforms.cluster.archivedtimelines import find_later
 from runbook.platforms.cluster.live import LiveServer
 from runbook.platforms.cluster.selection import Selection
 from runbook.platforms.cluster.tail import secure_tail
@@ -48,6 +50,11 @@ def test_stray_timeline_is_reported_and_production_is_verified(production: OwnCl
     marks(production, 3, 4)
     outcome = prove(production, look=NAMES)
     assert (outcome.verdict, outcome.alarms, outcome.timeline, outcome.seen) == ("PASS", [], 1, [1, 2, 3, 4])
+    with at_home(production.home):
+        own = production.params().cluster
+        assert own is not None
+        number, later = find_later(own, "test")
+    assert (number, list(later)) == (1, [2]), "runbook doctor says it before anybody restores"
     said = [one for one in outcome.limitations if "Timeline 2" in one]
     assert len(said) == 1 and f"{segments or 'no'}" in said[0] and "running server writes timeline 1" in said[0]
 
@@ -68,7 +75,7 @@ def test_stray_is_a_question_when_the_server_is_gone(production: OwnCluster) -> 
         assert (outcome.timeline, outcome.seen) == (number, expected), outcome.alarms
 
 
-def test_old_primary_down_after_a_failover_decides_nothing(production: OwnCluster) -> None:
+def test_old_primary_down_after_a_failover_decides_nothing(production: OwnCluster, tmp_path: Path) -> None:
     """Its directory is readable and of timeline 1; following it would discard all that the new primary wrote."""
     standby = standby_of(production, production.home / "standby", recovery_target_timeline="latest")
     standby.start()
@@ -76,6 +83,10 @@ def test_old_primary_down_after_a_failover_decides_nothing(production: OwnCluste
         marks(production, 1, 2)
         wait_until_replayed(standby, production.lsn())
         production.stop("immediate")
+        (production.home / "connection").write_text((standby.home / "connection").read_text())
+        following = select(production, tmp_path)
+        assert (following.server.number, following.number) == (None, 1) and "a standby" in following.server.why
+        (production.home / "connection").write_text("host=/nowhere user=postgres\n")
         standby.sql("SELECT pg_promote()")
         wait_until_promoted(standby)
         marks_of(standby, production, 5, 6)
@@ -195,14 +206,25 @@ def test_promoted_and_killed_before_its_first_checkpoint_is_a_question(productio
     with at_home(production.home):
         tail = secure_tail(LiveServer(params.cluster, "test"), tmp_path / "tail", timeout=10)
         assert (tail.timeline, (tmp_path / "tail" / "00000002.history").exists()) == (2, True)
-        (tmp_path / "stage").mkdir(mode=0o755)
-        selection = Selection(params.cluster, production.user, "latest", "auto", 60, extra=tail.folder)
-        selection.describe()
-        selection.choose(tmp_path / "stage")
+    selection = select(production, tmp_path, extra=tail.folder, cluster={"data_directory": "standby/data"})
+    with at_home(production.home):
         asked = selection.timeline_question()
     assert selection.choice.is_open and asked is not None
     assert "has reached timeline 2, its last checkpoint timeline 1" in asked and "last commit" in asked
     assert [one.number for one in selection.choice.rivals] == [2]
+
+
+def select(production: OwnCluster, place: Path, extra: Path | None = None, **changed: dict[str, Any]) -> Selection:
+    """What a recovery to the latest point would start from."""
+    place.chmod(0o755)
+    with at_home(production.home):
+        own = production.params(**changed).cluster
+        assert own is not None
+        (place / "stage").mkdir(mode=0o755)
+        selection = Selection(own, production.user, "latest", "auto", 60, extra=extra)
+        selection.describe()
+        selection.choose(place / "stage")
+    return selection
 
 
 def wait_until_replayed(standby: OwnCluster, position: str) -> None:
