@@ -11,7 +11,7 @@ from copies import leave_stray, standby_of, wait_for, wait_until_promoted
 from homes import at_home
 from own_cluster import OwnCluster, own_cluster
 from proof import ask, prove
-from runbook.errors import TargetOutsideWindow
+from runbook.errors import NotMeasured, TargetOutsideWindow
 from runbook.platforms.cluster.archivedtimelines import find_later
 from runbook.platforms.cluster.live import LiveServer
 from runbook.platforms.cluster.selection import Selection
@@ -68,7 +68,7 @@ def test_stray_is_a_question_when_the_server_is_gone(production: OwnCluster) -> 
     assert (outcome.verdict, outcome.timeline, outcome.seen) == ("INCOMPLETE", 1, [1, 2, 3]), outcome.alarms
     check = outcome.check("timeline")
     assert "timeline 2: left timeline 1" in str(check.reason) and "2 own segments" in str(check.reason)
-    assert "-p timeline" in str(check.next)
+    assert "runbook run backup-verification --target own -p timeline 1" in str(check.next)
     for number, expected in ((1, [1, 2, 3]), (2, [1, 2])):
         outcome = prove(production, timeline=str(number), look=NAMES)
         assert outcome.check("timeline").status == "PASS"
@@ -96,6 +96,28 @@ def test_old_primary_down_after_a_failover_decides_nothing(production: OwnCluste
         (production.home / "connection").write_text((standby.home / "connection").read_text())
         outcome = prove(production, look=NAMES)
         assert (outcome.timeline, outcome.seen) == (2, [1, 2, 5, 6]), outcome.alarms
+    finally:
+        standby.stop("immediate")
+
+
+def test_promoted_server_that_has_archived_nothing_yet_is_no_damage(production: OwnCluster, tmp_path: Path) -> None:
+    """Its history is not there: not measured. Once it is, and no segment, the point lies before the fork, which is reported."""
+    standby = standby_of(production, production.home / "standby", archive_mode="off")
+    standby.start()
+    try:
+        marks(production, 1, 2)
+        wait_until_replayed(standby, production.lsn())
+        production.stop("immediate")
+        standby.sql("SELECT pg_promote()")
+        wait_until_promoted(standby)
+        (production.home / "connection").write_text((standby.home / "connection").read_text())
+        outcome = prove(production, look=NAMES)
+        assert isinstance(outcome.error, NotMeasured) and "writes timeline 2" in outcome.said
+        history = standby.data / "pg_wal" / "00000002.history"
+        (production.archive / history.name).write_bytes(history.read_bytes())
+        outcome = prove(production, look=NAMES)
+        assert (outcome.alarms, outcome.seen, outcome.point["timeline"]) == ([], [1, 2], 1)
+        assert [one for one in outcome.limitations if "holds no WAL of timeline 2" in one]
     finally:
         standby.stop("immediate")
 

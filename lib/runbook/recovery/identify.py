@@ -107,6 +107,11 @@ class Identification:
         """The number of the timeline that is followed."""
         return self._known().choice.number
 
+    @property
+    def is_open(self) -> bool:
+        """True when people must say which timeline is production's."""
+        return self._known().choice.is_open
+
     def timeline_facts(self) -> dict[str, Any]:
         """Which timeline is followed, for a question to people where nobody confirms it: question, options, given (the answer where there is
         nothing to decide) and rows of evidence."""

@@ -179,7 +179,7 @@ class PointInTimeRecovery:
         Raises:
             TargetOutsideWindow: no backup is on it.
         """
-        if self.course.way is not None or not decided or decided == str(self.identification.followed):
+        if self.course.way is not None or not decided or not self.identification.is_open:
             return []
         self.course.note("timeline", decided)
         self.identification.look()

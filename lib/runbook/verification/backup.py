@@ -119,7 +119,7 @@ class BackupVerification:
         checks = [
             backup_checks.check_folders(layout.short(chosen.backup_folder), chosen.backups, wrong),
             backup_checks.check_system(chosen.candidates[0], chosen.live_system()),
-            backup_checks.check_timeline(chosen.number, chosen.why, chosen.timeline_question()),
+            backup_checks.check_timeline(chosen.number, chosen.why, chosen.timeline_question(), self._with_timeline()),
         ]
         return [check for check in checks if check is not None]
 
@@ -137,6 +137,9 @@ class BackupVerification:
         """The backups, the chosen one marked."""
         newest = self.selection.candidates[0]
         return [{**backup.facts(), "chosen": "yes" if backup is newest else ""} for backup in self.selection.backups]
+
+    def _with_timeline(self) -> str:
+        return f"runbook run backup-verification --target {self.params.target} -p timeline {self.selection.number}"
 
     @property
     def timeline_limitations(self) -> tuple[str, ...]:

@@ -59,11 +59,12 @@ def check_system(backup: Backup, live: str | None) -> Check | None:
     )
 
 
-def check_timeline(number: int, why: str, question: str | None) -> Check:
+def check_timeline(number: int, why: str, question: str | None, command: str = "") -> Check:
     """The timeline that was followed is production's, as far as the server, the backups and the archive show it.
 
     Args:
         question: why nobody knows it, with the evidence of each timeline that may be; None: it is known, or was asked for.
+        command: verifies along this timeline.
     """
     return Check(
         id="timeline",
@@ -73,7 +74,7 @@ def check_timeline(number: int, why: str, question: str | None) -> Check:
         observed=f"timeline {number}: {why}",
         severity=Severity.CRITICAL,
         reason=question,
-        next="Start the server (or correct cluster.connection), then run again; or name the timeline: -p timeline NUMBER"
+        next=f"Start the server (or correct cluster.connection), then run again; or decide, and name the timeline: {command}"
         if question
         else None,
         source="pg_walfile_name(pg_current_wal_insert_lsn()), timeline history files",

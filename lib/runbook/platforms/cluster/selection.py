@@ -299,4 +299,6 @@ class Selection:
                 next="Look at what changed archived WAL; start a new run.",
             )
         # What was the archive's end may have more behind it by now: the point stays where it was.
-        return Resolved(replace(point, gate=scan.gate), backup, stage, scan, "as resolved before the interruption")
+        return Resolved(
+            replace(point, gate=scan.gate), backup, stage, scan, "as resolved before the interruption", self.number
+        )

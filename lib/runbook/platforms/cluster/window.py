@@ -223,6 +223,7 @@ class Resolved:
     stage: Stage
     scan: Scan
     why_timeline: str
+    followed: int | None = None
 
     @property
     def consistent(self) -> int:
@@ -231,8 +232,16 @@ class Resolved:
 
     @property
     def read_in_part(self) -> list[str]:
-        """What has to be said of segments that the archive does not have whole on their timeline."""
-        return [
+        """What has to be said of segments that the archive does not have whole on their timeline, and of a timeline that it lacks."""
+        lacking = (
+            [
+                f"The archive holds no WAL of timeline {self.followed}, which is followed, past its fork: the point lies before it, on timeline "
+                f"{self.point.timeline}."
+            ]
+            if self.point.asked.strip() == "latest" and self.followed not in (None, self.point.timeline)
+            else []
+        )
+        return lacking + [
             f"WAL segment {name} is not in the archive whole: up to {format_lsn(end)}, where another timeline left this one, it was read from "
             f"{source}."
             for name, (source, end) in self.stage.cut.items()
@@ -296,5 +305,5 @@ def resolve(
         resolved = RecoveryPoint(
             asked, held[-1].number, backup.label, scan.gate, scan.reached, scan.before, scan.after, clock.now()
         )
-        return Resolved(resolved, backup, stage, scan, why)
+        return Resolved(resolved, backup, stage, scan, why, timeline)
     raise refuse_before_oldest(asked, chosen, timeline)
