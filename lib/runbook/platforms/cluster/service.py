@@ -17,6 +17,8 @@ START_TIMEOUT = 300.0
 STOP_TIMEOUT = 300.0
 _STATUS_TIMEOUT = 30.0
 _POLL_SECONDS = 0.2
+#: What a status command says of a service that does not run (LSB: dead, dead with a lock, not running); 4 and more: not known.
+_NOT_RUNNING = (1, 2, 3)
 
 
 def service_argv(words: tuple[str, ...]) -> list[str]:
@@ -66,6 +68,7 @@ def is_running(cluster: Cluster) -> bool:
 
     Raises:
         OperatorError: neither can be asked.
+        CommandFailed: who was asked cannot tell.
     """
     live = LiveServer(cluster, "service")
     data = live.data
@@ -74,7 +77,14 @@ def is_running(cluster: Cluster) -> bool:
             return False  # nothing stands there: a swap is under way
         return server.is_running(live.tools(), data, user=live.user)
     words = _command(cluster, "status")
-    return _run(cluster, words, _STATUS_TIMEOUT).code == 0
+    result = _run(cluster, words, _STATUS_TIMEOUT)
+    if result.code != 0 and result.code not in _NOT_RUNNING:
+        raise CommandFailed(
+            f"cluster.service.status cannot tell whether the server runs: it ended with code {result.code}: {result.said}",
+            next="Correct cluster.service.status in params: it ends with 0 while the server runs and with 3 while it does not.",
+            code=result.code,
+        )
+    return result.code == 0
 
 
 def _can_look_at(data: Path) -> bool:
