@@ -15,6 +15,7 @@ RunbookError
 │   ├── CommandFailed
 │   ├── CommandTimedOut
 │   ├── ScratchFull
+│   ├── StillArriving      a WAL segment or a backup is not whole yet, and nothing proves that it will not be
 │   └── NotMeasured        a value is due and cannot be had (privilege, extension, empty answer)
 └── Concluded          raised by conclude() so that plain papermill exits non-zero too
     ├── RunFailed
@@ -98,6 +99,10 @@ class CommandTimedOut(PlatformError):
 
 class ScratchFull(PlatformError):
     """The scratch location is full, read-only, or too small for what must be restored."""
+
+
+class StillArriving(PlatformError):
+    """A WAL segment or a base backup is not whole yet; whoever writes it has not finished, as far as anybody can tell."""
 
 
 class NotMeasured(PlatformError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -88,7 +89,8 @@ if [ "$1" = {later} ]; then cp "$A/$1" "$2"; touch "{dead}"; exit 0; fi
 
 def test_command_that_says_yes_and_delivers_nothing_never_passes(shop: Shop) -> None:
     outcome = prove(shop.cluster, fetching(shop, "exit 0"))
-    assert outcome.verdict != "PASS" and "is not in" in outcome.said
+    assert isinstance(outcome.error, CommandFailed) and outcome.verdict == "INCOMPLETE"
+    assert "ended with code 0" in outcome.said and "left nothing" in outcome.said
 
 
 @pytest.mark.parametrize("part", ["head -c 5000000", "head -c 0", "tr '\\000' '\\001'"])
@@ -126,3 +128,115 @@ def test_nothing_is_left_behind_by_a_command_that_fails(shop: Shop, tmp_path: Pa
     shutil.rmtree(tmp_path)
     outcome = prove(shop.cluster, fetching(shop, 'echo half > "$2"; exit 1'), scratch=str(location))
     assert outcome.verdict != "PASS" and list(location.iterdir()) == []
+
+
+#: What a command may leave for any name that it is asked for, ending with 0.
+NONSENSE = {
+    "junk": 'echo junk > "$2"',
+    "a segment": 'cp "$A/$(ls "$A" | head -1)" "$2"',
+    "a history": 'printf "1\\t0/3000000\\tno recovery target specified\\n" > "$2"',
+    "a folder": 'mkdir -p "$2/x"',
+    "a pipe": 'mkfifo "$2"',
+    "a link to a folder": 'ln -s "$A" "$2"',
+    "a link to nothing": 'ln -s /nowhere/at/all "$2"',
+    "a link to itself": 'ln -s "$2" "$2"',
+    "a pipe behind a link": 'mkfifo "$2.pipe" 2> /dev/null; ln -s "$2.pipe" "$2"',
+}
+
+
+@pytest.mark.parametrize("what", NONSENSE)
+def test_command_that_says_yes_to_everything_is_found_at_once(shop: Shop, what: str) -> None:
+    location = shop.cluster.home / "elsewhere"
+    location.mkdir(mode=0o755)
+    began = time.monotonic()
+    outcome = prove(shop.cluster, fetching(shop, f"{NONSENSE[what]}\nexit 0"), scratch=str(location))
+    assert isinstance(outcome.error, CommandFailed) and outcome.verdict == "INCOMPLETE", outcome.alarms
+    assert "FFFFFFFF.history" in outcome.said and time.monotonic() - began < 15
+    assert list(location.iterdir()) == []
+
+
+@pytest.mark.parametrize("what", [name for name in NONSENSE if name not in ("a segment", "a history", "junk")])
+def test_command_that_leaves_no_file_for_one_segment_is_named(shop: Shop, what: str) -> None:
+    name = shop.segment_of(shop.mark(2)).name
+    outcome = prove(shop.cluster, fetching(shop, f'if [ "$1" = {name} ]; then {NONSENSE[what]}; exit 0; fi\n{COPY}'))
+    assert isinstance(outcome.error, CommandFailed) and outcome.verdict == "INCOMPLETE", outcome.alarms
+    assert name in outcome.said
+
+
+def test_command_with_a_history_for_every_number_comes_to_an_end(shop: Shop) -> None:
+    script = f'case "$1" in FFFFFFFF*) exit 1;; *.history) printf "1\\t0/3000000\\tx\\n" > "$2"; exit 0;; esac\n{COPY}'
+    outcome = prove(shop.cluster, fetching(shop, script))
+    assert isinstance(outcome.error, CommandFailed) and "there was no end" in outcome.said
+
+
+def test_command_that_delivers_junk_as_a_history_is_no_damage(shop: Shop) -> None:
+    outcome = prove(
+        shop.cluster, fetching(shop, f'if [ "$1" = 00000002.history ]; then echo x > "$2"; exit 0; fi\n{COPY}')
+    )
+    assert isinstance(outcome.error, CommandFailed) and "00000002.history" in outcome.said
+
+
+def test_command_that_prints_without_an_end_ends_in_time(shop: Shop) -> None:
+    outcome = prove(shop.cluster, fetching(shop, "exec yes"))
+    assert isinstance(outcome.error, CommandTimedOut) and outcome.verdict == "INCOMPLETE"
+
+
+#: What a list may look like: the same names each time, `$A` the archive.
+LISTS = {
+    "ls -l": 'ls -l "$A"',
+    "paths": 'find "$A" -type f',
+    "CRLF": 'ls "$A" | sed "s/$/\\r/"',
+    "blanks": 'ls "$A" | sed "s/^/   /; s/$/  /"',
+    "with other files": 'ls "$A"; echo README; echo lost+found; head -c 300 /dev/urandom | tr "A-F0-9" " "; echo',
+}
+
+
+@pytest.mark.parametrize("form", LISTS)
+def test_list_in_any_form_finds_the_gap(shop: Shop, form: str) -> None:
+    params = listing(shop, LISTS[form])
+    assert prove(shop.cluster, params).verdict == "PASS"
+    gone = shop.segment_of(shop.mark(2))
+    gone.unlink()
+    outcome = prove(shop.cluster, params)
+    assert isinstance(outcome.error, WalDamaged) and gone.name in outcome.said and "missing" in outcome.said
+
+
+def listing(shop: Shop, script: str) -> Params:
+    lister = write_script(shop.cluster.home / "list", f'A="{shop.cluster.archive}"\n{script}')
+    return fetching(shop, COPY, list_command=lister)
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("exit 0", "names 0 files"),
+        ("echo 'There are 12 files.'; echo 0000", "none ends in the name of a WAL file"),
+        ("head -c 3000000 /dev/urandom", "list"),
+        ("head -c 3000000 /dev/zero", "without an end"),
+        ('ls "$A" | head -3', "names 3 files"),
+        ("exec yes", "list"),
+        ('ls "$A" | sed "s/$/.tmp/"', "none ends in the name of a WAL file"),
+    ],
+)
+@pytest.mark.parametrize("with_gap", [False, True])
+def test_list_that_does_not_name_what_can_be_fetched_never_passes(
+    shop: Shop, script: str, words: str, with_gap: bool
+) -> None:
+    if with_gap:
+        shop.segment_of(shop.mark(2)).unlink()
+    outcome = prove(shop.cluster, listing(shop, script))
+    assert isinstance(outcome.error, CommandFailed | CommandTimedOut) and outcome.verdict == "INCOMPLETE", (
+        outcome.alarms
+    )
+    assert words in outcome.said
+
+
+def test_outage_after_the_list_is_no_gap(shop: Shop) -> None:
+    """What is listed and not delivered is damage only while other files are delivered."""
+    name, dead = shop.segment_of(shop.mark(2)).name, shop.cluster.home / "state" / "dead"
+    dead.parent.mkdir()
+    dead.parent.chmod(0o777)
+    lister = write_script(shop.cluster.home / "list", f'ls "{shop.cluster.archive}"')
+    script = f'if [ "$1" = {name} ]; then touch "{dead}"; fi\nif [ -f "{dead}" ]; then exit 1; fi\n{COPY}'
+    outcome = prove(shop.cluster, fetching(shop, script, list_command=lister))
+    assert isinstance(outcome.error, CommandFailed) and "does not deliver it any more" in outcome.said

@@ -279,27 +279,44 @@ class Lines:
             yield b"".join(held)
         self.code = self._process.wait()
 
+    def chunks(self, size: int = 1 << 16) -> Iterator[bytes]:
+        """The output as it comes, whatever it is: also what has no lines, or no end."""
+        assert self._process.stdout is not None
+        handle = self._process.stdout.fileno()
+        while part := os.read(handle, size):
+            yield part
+        self.code = self._process.wait()
+
     @property
     def stderr(self) -> str:
         return "".join(self._errors)
 
     def collect_errors(self) -> None:
         assert self._process.stderr is not None
-        for line in self._process.stderr:
+        while line := self._process.stderr.readline(_TAIL):  # a line without an end takes no more room
             if len(self._errors) < 200:
                 self._errors.append(line)
 
 
 @contextlib.contextmanager
-def lines(argv: Sequence[str], *, timeout: float, user: OsUser | None = None) -> Iterator[Lines]:
+def lines(
+    argv: Sequence[str],
+    *,
+    timeout: float,
+    user: OsUser | None = None,
+    env: Mapping[str, str | None] | None = None,
+) -> Iterator[Lines]:
     """A command whose standard output is read line by line, with flat memory.
 
     Leaving the block ends the command if it still runs. The caller looks at `code` and `stderr`.
 
+    Args:
+        env: additions to the environment; None takes a variable out of it.
+
     Raises:
         CommandTimedOut: it did not end in time.
     """
-    process = _popen(argv, user, None, subprocess.PIPE, subprocess.PIPE)
+    process = _popen(argv, user, env, subprocess.PIPE, subprocess.PIPE)
     out = Lines(process)
     timed_out = threading.Event()
 

@@ -196,6 +196,11 @@ def read_histories(
         size = (stage / name).stat().st_size
         text = (stage / name).read_text("utf-8", "replace") if size <= _LARGEST_HISTORY else ""
         problem = history_problem(number, text) if size <= _LARGEST_HISTORY else f"it has {size} bytes"
+        if problem is not None and archive.directory is None:
+            raise CommandFailed(
+                f"What the command that fetches WAL delivered as {name} is no history of timeline {number}: {problem}.",
+                next="Fetch it by hand and look at it; correct wal_archive.fetch_command in params, or restore the file from a copy.",
+            )
         if problem is not None:
             found.problems[number] = f"The timeline history {name} in {archive.where()} is damaged: {problem}."
             (stage / name).unlink()

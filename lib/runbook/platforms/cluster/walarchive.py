@@ -10,18 +10,19 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Collection
+import time
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from runbook import environment, layout
-from runbook.errors import BackupDamaged, CommandFailed, CommandTimedOut, NotReadable, OperatorError
-from runbook.outside import commands
+from runbook.errors import BackupDamaged, CommandFailed, NotReadable, OperatorError
 from runbook.outside.commands import OsUser
 from runbook.params.schema import WalArchive as WalArchiveParams
-from runbook.platforms.cluster import tailnote
+from runbook.platforms.cluster import archivecommands, tailnote
 from runbook.platforms.cluster.copying import copy_file, require_room
 from runbook.postgres.osuser import give, is_readable
+from runbook.postgres.segmentfile import look_at
 from runbook.postgres.wal import (
     HISTORY_NAME,
     SEGMENT_NAME,
@@ -30,8 +31,12 @@ from runbook.postgres.wal import (
 
 #: How many timelines behind the last known one are asked for: one whose history is missing hides those behind it.
 _HISTORIES_AHEAD = 3
-#: The highest code by which a fetch command says that there is no such file, as PostgreSQL reads restore_command.
-_NO_SUCH_FILE = 125
+#: No system has more timelines; asking for their histories ends there, or after so many fetch timeouts.
+_MOST_TIMELINES = 1000
+_PROBING_TIMEOUTS = 10
+#: A file that no archive holds: a command that delivers it delivers anything.
+_NEVER_THERE = "FFFFFFFF.history"
+_LONGEST_HISTORY = 1 << 20
 
 
 @dataclass
@@ -78,13 +83,51 @@ class WalArchive:
                         next="Correct wal_archive.directory in the params file, or open the folder.",
                     ) from cause
             elif self.params.list_command is not None:
-                said = commands.run(
-                    self.params.list_command, timeout=self.params.fetch_timeout, user=self.user, env=self._variables()
-                )
-                self._names = frozenset(Path(line.strip()).name for line in said.stdout.splitlines() if line.strip())
+                self._names = archivecommands.list_names(self.params, self.user, self._variables())
             if self._names is not None and self.extra is not None and self.extra.is_dir():
                 self._names |= {path.name for path in self.extra.iterdir()}
         return self._names
+
+    def refresh(self) -> None:
+        """What was listed is listed again when it is needed next."""
+        self._names = None
+
+    def require_listed(self, name: str) -> None:
+        """The list command names a file that the fetch command has delivered.
+
+        Raises:
+            CommandFailed: it does not, so that what it does not name proves nothing.
+        """
+        if self.params.list_command is None or self.directory is not None or name in (self.names() or ()):
+            return
+        self.refresh()  # it may have arrived since
+        names = self.names() or frozenset()
+        if name not in names:
+            raise CommandFailed(
+                f"The command that lists WAL names {len(names)} files and not {name}, which the fetch command has delivered: what "
+                "the archive holds is not known.",
+                next="Correct wal_archive.list_command in params: it prints the name of every archived file, one a line.",
+            )
+
+    def no_file(self, name: str) -> NotReadable:
+        """The error for an entry of the directory that cannot be read as a file."""
+        return NotReadable(
+            f"{name} in {self.where()} is no file that can be read: a folder, or a link that leads nowhere.",
+            next="Look what put it there (ls -ld); where archived files are links, mount what they lead to.",
+            segment=name,
+        )
+
+    def whole_file(self, name: str, stage: Path, segment_size: int) -> bool:
+        """True when the archive itself has the file; of a segment, when it is whole."""
+        if self.directory is None:
+            if not self.lay(name, stage):
+                return False
+            found = stage / name
+        else:
+            found = self.directory / name
+            if not found.is_file():
+                return False
+        return not SEGMENT_NAME.match(name) or look_at(found).is_whole(segment_size)
 
     def open_end(self, name: str) -> int | None:
         """Where WAL ends inside a segment of `extra`, because its server died there; None for whole segments."""
@@ -138,17 +181,7 @@ class WalArchive:
                 ready.symlink_to((self.directory / name).resolve())
                 return True
             return link_or_copy(self.directory / name, ready, self._server_user)
-        part = self._inbox(stage) / f"{name}.part"
-        try:
-            if not self._fetch(name, part):
-                return False
-            if part.is_symlink():
-                return link_or_copy(part, ready, self._server_user)
-            part.rename(ready)
-            _let_read(ready, self._server_user)
-            return True
-        finally:
-            part.unlink(missing_ok=True)
+        return self._fetch(name, stage, ready)
 
     def _variables(self) -> dict[str, str | None]:
         return environment.named(self.params.env, "cluster.wal_archive")
@@ -161,25 +194,38 @@ class WalArchive:
         inbox.mkdir(mode=0o700, exist_ok=True)
         return give(inbox, self.user)
 
-    def _fetch(self, name: str, part: Path) -> bool:
-        """The fetch command has put the file at `part`; False when it says that there is none."""
-        assert self.params.fetch_command is not None
-        argv = [word.replace("%f", name).replace("%p", str(part)) for word in self.params.fetch_command]
+    def _fetch(self, name: str, stage: Path, ready: Path) -> bool:
+        """The fetch command has delivered the file, which lies at `ready`; False when it says that there is none.
+
+        Raises:
+            CommandTimedOut, CommandFailed, StillArriving.
+        """
+        part, taken = self._inbox(stage) / f"{name}.part", stage / f".{name}.taken"
         try:
-            result = commands.run(
-                argv, timeout=self.params.fetch_timeout, user=self.user, check=False, env=self._variables()
-            )
-        except CommandTimedOut as cause:
-            raise CommandTimedOut(
-                f"The command that fetches WAL did not deliver {name} within {self.params.fetch_timeout:.0f} s.",
-                next="Look at what it waits for; fetch_timeout in the params file says how long it may take.",
-            ) from cause
-        if result.code < 0 or result.code > _NO_SUCH_FILE:
+            if not archivecommands.fetch(self.params, self.user, self._variables(), name, part, taken):
+                return False
+            if taken.is_symlink():
+                self._require_readable(taken, name)
+                return link_or_copy(taken, ready, self._server_user)
+            taken.rename(ready)
+            _let_read(ready, self._server_user)
+            return True
+        finally:
+            archivecommands.remove(part)
+            archivecommands.remove(taken)
+
+    def _require_readable(self, link: Path, name: str) -> None:
+        """A link that the fetch command has left leads to a file that its own user may read.
+
+        Raises:
+            CommandFailed: it does not.
+        """
+        real = link.resolve()
+        if not real.is_file() or not is_readable(real, self.user):
             raise CommandFailed(
-                f"The command that fetches WAL ended with code {result.code} for {name}: {result.said or 'it said nothing'}",
-                next="Look at wal_archive.fetch_command in params; for a file that is not there it ends with 1 to 125.",
+                f"The command that fetches WAL left a link to {real} for {name}, which is no file that its user may read.",
+                next="Correct wal_archive.fetch_command in params: it puts a copy of the file at %p.",
             )
-        return result.code == 0 and part.exists()
 
     def prove_fetching(self, name: str, stage: Path) -> None:
         """A file that was fetched before can be fetched again: what was not delivered since is not there.
@@ -187,16 +233,32 @@ class WalArchive:
         Raises:
             CommandFailed: the command delivers nothing any more, so that the archive's end is not known.
         """
-        part = self._inbox(stage) / f"{name}.again"
+        again = stage / f".{name}.again"
         try:
-            if not self._fetch(name, part):
+            if not self._fetch(name, stage, again):
                 raise CommandFailed(
                     f"The command that fetches WAL delivered {name} and does not deliver it any more: where the archive "
                     "ends is not known.",
                     next="Look at what it depends on (network, credentials), then run again.",
                 )
         finally:
-            part.unlink(missing_ok=True)
+            archivecommands.remove(again)
+
+    def prove_refusing(self, stage: Path) -> None:
+        """The fetch command says of a file that no archive holds that it is not there.
+
+        Raises:
+            CommandFailed: it delivers it, so that nothing it delivers proves anything.
+        """
+        nothing = stage / f".{_NEVER_THERE}"
+        try:
+            if self._fetch(_NEVER_THERE, stage, nothing):
+                raise CommandFailed(
+                    f"The command that fetches WAL delivers {_NEVER_THERE}, which no archive holds: it ends with 0 for files that are not there.",
+                    next="Correct wal_archive.fetch_command in params: for a file that is not there it ends with 1 to 125.",
+                )
+        finally:
+            archivecommands.remove(nothing)
 
     def lay_part(self, source: str, name: str, stage: Path, keep: int) -> bool:
         """The first bytes of an archived file are in the stage under another name, zeros behind them; False when it is not there.
@@ -279,21 +341,38 @@ def history_names(archive: WalArchive, stage: Path, also: Collection[int] = ()) 
     Args:
         also: timelines that are asked for, too, where the archive cannot be listed.
     """
+    if archive.directory is None:
+        archive.prove_refusing(stage)
     names = archive.names()
     if names is not None:
         wanted = {int(match[1], 16): name for name in sorted(names) if (match := HISTORY_NAME.match(name))}
         return {number: name for number, name in wanted.items() if archive.lay(name, stage)}
-    found: dict[int, str] = {}
-    number, last = 2, 1
-    while number <= last + _HISTORIES_AHEAD:
-        if archive.lay(f"{number:08X}.history", stage):
-            found[number] = f"{number:08X}.history"
-            last = number
-        number += 1
+    found = {int(name[:8], 16): name for name in _probe_histories(archive, stage)}
     for number in sorted({*also} - {*found, 1}):
         if archive.lay(f"{number:08X}.history", stage):
             found[number] = f"{number:08X}.history"
     return found
+
+
+def _probe_histories(archive: WalArchive, stage: Path) -> Iterator[str]:
+    """Ask a fetch command for the history of one timeline after the other, up to a gap of some.
+
+    Raises:
+        CommandFailed: it delivers one for every number, or takes too long.
+    """
+    deadline = time.monotonic() + _PROBING_TIMEOUTS * archive.params.fetch_timeout
+    number, last = 2, 1
+    while number <= last + _HISTORIES_AHEAD:
+        name = f"{number:08X}.history"
+        if archive.lay(name, stage):
+            yield name
+            last = number
+        number += 1
+        if number > _MOST_TIMELINES or time.monotonic() > deadline:
+            raise CommandFailed(
+                f"The command that fetches WAL was asked for the history files of {number - 2} timelines, and there was no end.",
+                next="Name wal_archive.list_command in params; look whether fetch_command ends with 1 for a file that is not there.",
+            )
 
 
 def check_user_can_read(archive: WalArchive) -> None:
