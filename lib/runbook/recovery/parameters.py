@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from runbook.errors import OperatorError
+from runbook.errors import OperatorError, PlatformError
 from runbook.params.schema import Params, seconds_of
 from runbook.platforms.cluster import service
-from runbook.platforms.cluster.live import LiveServer
+from runbook.platforms.cluster.live import LiveServer, read_position
 from runbook.platforms.cluster.window import parse_point
+from runbook.postgres.connect import SqlError, one
+from runbook.postgres.sqlfiles import load_sql
+from runbook.postgres.wal import format_lsn
 from runbook.recovery.identify import FIND
 from runbook.recovery.minimising import Minimiser
 from runbook.recovery.plans import FINAL, WAYS
@@ -25,7 +28,11 @@ def check_parameters(params: Params, values: dict[str, Any]) -> None:
     LiveServer(params.cluster, "preflight").need_data()
     Minimiser(params.recovery.personal_data)
     if values["recovery_point"].strip() != FIND:
-        parse_point(values["recovery_point"])
+        point = parse_point(values["recovery_point"])
+        if (
+            isinstance(point, int) and values["timeline"] == "auto"
+        ):  # another timeline may reach further than production's
+            _refuse_unwritten(LiveServer(params.cluster, "preflight"), point)
     look_back_of(values["look_back"])
     if values["personal_data"] not in ("", "yes", "no"):
         raise OperatorError("personal_data is yes, no, or empty.", next="-p personal_data yes")
@@ -41,6 +48,29 @@ def check_parameters(params: Params, values: dict[str, Any]) -> None:
         )
     if not values["dry_run"]:
         service.require_service(params.cluster)
+
+
+def _refuse_unwritten(live: LiveServer, point: int) -> None:
+    """The position is one that production has written, as far as its server can say: no archive holds a later one.
+
+    Raises:
+        OperatorError: it lies after everything that was written.
+    """
+    if live.cluster.connection is None or not live.is_up():
+        return  # the archive decides, once it is read
+    try:
+        with live.connect(statement_timeout=10) as connection:
+            if one(connection, load_sql("lockdown/read_archiver").text)["in_recovery"]:
+                return
+            written = read_position(connection)[1]
+    except (PlatformError, SqlError):
+        return  # the run itself says what it cannot reach
+    if point > written:
+        raise OperatorError(
+            f"The recovery point {format_lsn(point)} lies after everything that production has written: its WAL ends at "
+            f"{format_lsn(written)}.",
+            next="Choose an earlier position or a time, or -p recovery_point find",
+        )
 
 
 def look_back_of(text: str) -> float:
