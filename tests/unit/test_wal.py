@@ -183,6 +183,12 @@ def test_what_does_not_begin_as_wal_has_no_header(tmp_path: Path, content: bytes
 SIZE = 1 << 20
 
 
+def whole(begin: int, *, timeline: int = 1, system: int = 42) -> bytes:
+    """A segment that is written to its end."""
+    head = struct.pack("=HHIQIIQII", 0xD116, 2, timeline, begin, 0, 0, system, SIZE, PAGE)
+    return head.ljust(SIZE, b"\1")
+
+
 def make_stage(folder: Path, present: list[int], lineage: tuple[Timeline, ...], start: int = 0) -> Stage:
     archive = folder / "archive"
     archive.mkdir()
@@ -191,8 +197,7 @@ def make_stage(folder: Path, present: list[int], lineage: tuple[Timeline, ...], 
         begin = number * SIZE
         holding = [line for line in lineage if line.begin < begin + SIZE]
         path = archive / segment_name(holding[-1].number, begin, SIZE)
-        head = struct.pack("=HHIQIIQII", 0xD116, 2, 1, begin, 0, 0, 42, SIZE, PAGE)
-        path.write_bytes(head.ljust(SIZE, b"\0"))
+        path.write_bytes(whole(begin, timeline=next(line.number for line in reversed(holding) if line.begin <= begin)))
     params = WalArchiveParams(directory=str(archive))
     return Stage(WalArchive(params, None), folder / "stage", lineage, start, SIZE)
 

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from pathlib import Path
 
 from runbook import layout
-from runbook.errors import BackupDamaged, RunbookError
+from runbook.errors import BackupDamaged, NotMeasured, RunbookError, StillArriving
 from runbook.params.schema import Cluster, Params, Threshold
 from runbook.platforms.cluster.backups import describe_all
 from runbook.platforms.cluster.timelines import later_than
 from runbook.platforms.cluster.walarchive import WalArchive
 from runbook.postgres.osuser import service_user
+from runbook.postgres.segmentfile import look_at
 from runbook.retention.segments import archived_segments
 
 Given = dict[str, object]
 _NO_PLACE = "params name no place where base backups and WAL lie: nobody here can tell how old they are"
 _RPO = "archived_wal_critical_seconds"
+#: So many of the newest segments are looked at for one that is whole: a tool may copy some at the same time.
+_LOOKED_AT = 16
 
 
 def look_at_stores(params: Params, system_identifier: str | None, timeline: int | None) -> Given:
@@ -99,17 +104,25 @@ def _last_segment(cluster: Cluster, timeline: int | None) -> Given:
     archive = WalArchive(cluster.wal_archive, service_user(cluster.os_user))
     try:
         names = archive.names()
+        if names is None:
+            return _segment(
+                why="the WAL archive can only be asked for one file at a time: name wal_archive.list_command in params"
+            )
+        segments = _of_this_server(archived_segments(names), names, timeline)
+        later = later_than(names, timeline) if timeline is not None else {}
+        last = _newest_whole(archive, segments)
     except RunbookError as cause:
         return _segment(why=cause.message)
-    if names is None:
+    except OSError as cause:
+        return _segment(why=f"{cause.filename} cannot be looked at: {cause.strerror}")
+    if not segments and archive.directory is None:
         return _segment(
-            why="the WAL archive can only be asked for one file at a time: name wal_archive.list_command in params"
+            why="the list command names no segment of this server: the archive is empty, or the list is wrong"
         )
-    segments = _of_this_server(archived_segments(names), names, timeline)
-    later = later_than(names, timeline) if timeline is not None else {}
-    if not segments:
-        return _segment(later=later)
-    last = segments[-1]
+    if last is None:
+        newest = ", ".join(reversed(segments[-_LOOKED_AT:]))
+        why = f"no whole segment among the newest ones: {newest}" if segments else None
+        return _segment(why=why, later=later)
     if archive.directory is None:
         return _segment(last, later=later)  # the server may know when it was archived
     try:
@@ -117,3 +130,27 @@ def _last_segment(cluster: Cluster, timeline: int | None) -> Given:
     except OSError as cause:
         return _segment(why=f"{last} cannot be looked at: {cause.strerror}", later=later)
     return _segment(last, at, later=later)
+
+
+def _newest_whole(archive: WalArchive, segments: list[str]) -> str | None:
+    """The newest segment that has arrived whole: one whose copy is under way is not archived yet.
+
+    Raises:
+        RunbookError, OSError: the archive cannot be asked.
+    """
+    if not segments:
+        return None
+    with tempfile.TemporaryDirectory(prefix="rb-", dir="/tmp") as stage:
+        Path(stage).chmod(0o755)
+        for name in reversed(segments[-_LOOKED_AT:]):
+            # A segment names the size of segments in its header; a copy that has none yet is not whole.
+            place = archive.directory or Path(stage)
+            try:
+                if archive.directory is None and not archive.lay(name, place):
+                    raise NotMeasured(f"the list of the WAL archive names {name}, and it cannot be fetched")
+            except StillArriving:
+                continue
+            found = look_at(place / name)
+            if found.header is not None and found.is_whole(found.header.size):
+                return name
+    return None

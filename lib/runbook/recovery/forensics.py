@@ -18,7 +18,7 @@ from runbook.outside import commands
 from runbook.platforms.cluster.walscan import end_of, lay_aliases, refuse_damage
 from runbook.platforms.cluster.walstage import Stage
 from runbook.postgres.tools import Tools
-from runbook.postgres.wal import SEGMENT_NAME, Commit, Timeline, segment_start, waldump_argv
+from runbook.postgres.wal import SEGMENT_NAME, Commit, Timeline, segment_start, waldump_argv, waldump_complaint
 from runbook.recovery.transactions import RelFile, Transaction
 from runbook.recovery.walsummary import Activity, RelationTotals, Summary, commit_of
 from runbook.recovery.waltally import RMGRS, Tally
@@ -139,13 +139,8 @@ def _batches(source: Stage | Path, lineage: tuple[Timeline, ...], end: int | Non
             lay_aliases(source)
             yield source.folder, _earlier(end, end_of(source))
         if source.problem is not None:
-            raise source.problem
-        if not source.laid:
-            raise WalDamaged(
-                f"WAL segment {source.next_name()}, the first to be searched, is not in {source.archive.where()}.",
-                next="Start the search later, or look for a copy of the segment.",
-            )
-        if laid < batch:
+            source.settle()
+        elif laid < batch:
             return
 
 
@@ -179,9 +174,9 @@ def _read(
             if block:
                 tally.feed(block)
             progress(tally.position)
-    if output.code == 0:
+    said = waldump_complaint(output.code, output.stderr)
+    if not said:
         return
-    said = output.stderr.strip().splitlines()[-1] if output.stderr.strip() else "pg_waldump failed"
     if isinstance(source, Stage):
         refuse_damage(said, source)
     elif not any(words in said for words in _ENDS):

@@ -78,7 +78,7 @@ class Identification:
         """
         self.clean_up()  # what an attempt that was killed has laid may be older than what the archive has now
         self.selection = self._choose("latest")
-        return [problem.message for problem in self._wrong]
+        return [*(problem.message for problem in self._wrong), *self.selection.unfinished]
 
     def _choose(self, point: str) -> Selection:
         selection = self._make_selection(point)

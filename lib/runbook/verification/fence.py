@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from runbook import clock, layout
-from runbook.errors import NotMeasured, OperatorError, PlatformError, WalDamaged
+from runbook.errors import NotMeasured, OperatorError, PlatformError, StillArriving, WalDamaged
 from runbook.params.loading import resolve_secret
 from runbook.params.schema import Cluster, Params
+from runbook.platforms.cluster.arrival import Archiver
 from runbook.platforms.cluster.timelines import read_histories
 from runbook.platforms.cluster.walarchive import WalArchive
 from runbook.platforms.cluster.walscan import lay_aliases
@@ -243,23 +244,47 @@ def _switch(connection: Connection) -> None:
 def _staged(
     cluster: Cluster, folder: Path, timeline: int, start: int, after: int, segment_size: int, archive_timeout: float
 ) -> Stage:
-    """A stage that holds the WAL from `start` to `after`, once it is archived."""
+    """A stage that holds the WAL from `start` to `after`, once all of it is archived and whole.
+
+    Raises:
+        PlatformError: it was not archived in time.
+        WalDamaged: a segment is damaged, though production's archiver has finished it.
+    """
     deadline = time.monotonic() + archive_timeout
     last = segment_name(timeline, after - 1, segment_size)
+    wanted = (after - 1) // segment_size - start // segment_size + 1
     while True:
         archive = WalArchive(cluster.wal_archive, None)
-        if archive.has(last, folder):
-            break
+        said = "was not archived"
+        try:
+            if archive.has(last, folder):
+                break
+        except StillArriving as cause:
+            said = f"could not be fetched whole ({cause.message})"
         if time.monotonic() > deadline:
             raise PlatformError(
-                f"WAL segment {last}, which holds the position of this fence, was not archived within {archive_timeout:.0f} s.",
+                f"WAL segment {last}, which holds the position of this fence, {said} within {archive_timeout:.0f} s.",
                 next="Look at pg_stat_archiver and archive_timeout; then take the fence again.",
             )
         time.sleep(0.1)
-    stage = Stage(archive, folder, _lineage(archive, folder, timeline), start, segment_size)
-    stage.extend((after - 1) // segment_size - start // segment_size + 1)
-    if stage.problem is not None:
-        raise stage.problem
+    stage = Stage(
+        archive,
+        folder,
+        _lineage(archive, folder, timeline),
+        start,
+        segment_size,
+        archiver=Archiver(cluster, "runbook-fence"),
+    )
+    stage.needed_by = "the fence"
+    while len(stage.laid) < wanted:
+        if not stage.extend(wanted - len(stage.laid)) and stage.problem is None:
+            raise PlatformError(
+                f"WAL segment {stage.next_name()} is not in {archive.where()}, though a later one was seen there.",
+                next="Look at what removed it; then take the fence again.",
+            )
+        if stage.problem is not None:
+            stage.patience = max(0.0, deadline - time.monotonic())
+            stage.settle()
     return stage
 
 

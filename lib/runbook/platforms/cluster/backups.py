@@ -263,5 +263,6 @@ def describe_all(backup_folder: Path) -> tuple[list[Backup], list[TargetError]]:
         try:
             found.append(describe(folder))
         except TargetError as problem:
+            problem.facts["folder"] = str(folder)
             wrong.append(problem)
     return sorted(found, key=lambda backup: backup.start), wrong

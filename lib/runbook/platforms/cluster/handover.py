@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from runbook import layout
-from runbook.errors import NotReadable, PlatformError
+from runbook.errors import NotReadable, PlatformError, StillArriving
 from runbook.model import Check, Severity, Status
 from runbook.outside.commands import OsUser
 from runbook.params.schema import Cluster
@@ -246,7 +246,7 @@ class Handover:
             end = parse_lsn(one(connection, load_sql("lockdown/switch_wal").text)["end"])
         wanted = [f"{timeline:08X}.history", segment_name(facts.timeline, end - 1, facts.segment_size)]
         began = time.monotonic()
-        while missing := self._missing(wanted):
+        while missing := self._missing(wanted, facts.segment_size):
             if time.monotonic() - began > timeout:
                 return Check(
                     **common,
@@ -264,13 +264,16 @@ class Handover:
             **common, status=Status.PASS, observed=", ".join(wanted), seconds=round(time.monotonic() - began, 2)
         )
 
-    def _missing(self, wanted: Collection[str]) -> list[str]:
+    def _missing(self, wanted: Collection[str], segment_size: int) -> list[str]:
+        """Those of the files that the archive does not hold, or not whole yet."""
         archive = WalArchive(self.cluster.wal_archive, self.user)
-        if archive.directory is not None:
-            return [name for name in wanted if not (archive.directory / name).is_file()]
-        try:
-            with tempfile.TemporaryDirectory(prefix="rb-", dir="/tmp") as stage:
-                Path(stage).chmod(0o755)
-                return [name for name in wanted if not archive.lay(name, Path(stage))]
-        except NotReadable as cause:
-            return [f"{name} ({cause.message})" for name in wanted]
+        missing = []
+        with tempfile.TemporaryDirectory(prefix="rb-", dir="/tmp") as stage:
+            Path(stage).chmod(0o755)
+            for name in wanted:
+                try:
+                    if not archive.whole_file(name, Path(stage), segment_size):
+                        missing.append(name)
+                except (NotReadable, StillArriving) as cause:
+                    missing.append(f"{name} ({cause.message})")
+        return missing

@@ -7,10 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from runbook import layout
-from runbook.errors import BackupDamaged, CommandFailed, NotMeasured, TargetError, WalDamaged
+from runbook.errors import BackupDamaged, CommandFailed, NotMeasured, StillArriving, TargetError, WalDamaged
 from runbook.outside.commands import OsUser
 from runbook.params.schema import Cluster
 from runbook.platforms.cluster import timelinechoice, window
+from runbook.platforms.cluster.arrival import PATIENCE, Archiver
+from runbook.platforms.cluster.backuparrival import find_unfinished
 from runbook.platforms.cluster.backups import Backup, describe_all, version_in_tar
 from runbook.platforms.cluster.live import LiveServer
 from runbook.platforms.cluster.timelineevidence import EvidenceReader
@@ -66,6 +68,7 @@ class Selection:
         self.point = window.parse_point(asked)
         self.backup_folder = layout.resolve(cluster.backup_folder)
         self.archive = WalArchive(cluster.wal_archive, user, extra, reader=self.reader)
+        self.unfinished: list[str] = []
 
     def describe(self) -> list[TargetError]:
         """Backups are described and the programs of their version found; what is wrong with the other folders.
@@ -77,11 +80,29 @@ class Selection:
         """
         check_user_can_read(self.archive)
         self.backups, wrong = describe_all(self.backup_folder)
+        wrong = self._leave_out_unfinished(wrong)
         if not self.backups:
             raise BackupDamaged(wrong[0].message, next=wrong[0].next)
         self.tools = self._find_tools()
         self.backups = [self._identified(backup) for backup in self.backups]
         self.segment_size = self._find_segment_size()
+        return wrong
+
+    def _leave_out_unfinished(self, wrong: list[TargetError]) -> list[TargetError]:
+        """A backup that is still being written is no backup yet, and no damage; what is wrong with the others.
+
+        Raises:
+            StillArriving: there is no other.
+        """
+        folders = [backup.path for backup in self.backups] + [Path(str(one.facts["folder"])) for one in wrong]
+        found = find_unfinished(self.cluster, folders)
+        self.unfinished = [
+            f"Backup {path.name} is still being written ({how}): it was left out." for path, how in found.items()
+        ]
+        self.backups = [backup for backup in self.backups if backup.path not in found]
+        wrong = [one for one in wrong if Path(str(one.facts["folder"])) not in found]
+        if found and not self.backups and not wrong:
+            raise StillArriving(" ".join(self.unfinished), next="Wait until it is finished, then run again.")
         return wrong
 
     def choose(self, wal: Path) -> None:
@@ -228,6 +249,8 @@ class Selection:
             needed_by=f"backup {backup.label}",
             system_identifier=backup.system_identifier,
             forks=self._forks(lineage[-1].number),
+            archiver=Archiver(self.cluster),
+            patience=max(PATIENCE, self.cluster.wal_archive.fetch_timeout),
         )
 
     def _forks(self, number: int) -> dict[int, int]:
@@ -245,7 +268,9 @@ class Selection:
         apart.mkdir(mode=0o700, exist_ok=True)
         if self.user is not None:
             apart.chmod(0o711)  # who fetches WAL has a folder in it
-        stage = Stage(self.archive, apart, lineage, lineage[-1].begin, self.segment_size)
+        stage = Stage(
+            self.archive, apart, lineage, lineage[-1].begin, self.segment_size, archiver=Archiver(self.cluster)
+        )
         if not self.archive.has(stage.next_name(), apart):
             return None
         return scan_to(stage, self.tools, until=window.EVER, timeout=self.timeout).after

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from runbook.disk import sync_folder
-from runbook.errors import CommandFailed, CommandTimedOut, NotReadable, PlatformError
+from runbook.errors import CommandFailed, CommandTimedOut, NotReadable, PlatformError, StillArriving
 from runbook.platforms.cluster import tailnote
 from runbook.platforms.cluster.live import LiveServer, read_facts
 from runbook.platforms.cluster.walarchive import WalArchive
@@ -139,15 +139,16 @@ class _Archived:
         archive = WalArchive(self._params, self._user, None, self._listed)
         try:
             if archive.directory is not None:
-                found = archive.directory / name
-                return found.is_file() and (not SEGMENT_NAME.match(name) or found.stat().st_size == self.size)
+                return archive.whole_file(name, archive.directory, self.size)
             names = archive.names()
             self._listed = names
             if names is not None and name not in names:
                 return False
             with tempfile.TemporaryDirectory(prefix="rb-", dir="/tmp") as stage:
                 Path(stage).chmod(0o755)
-                return archive.lay(name, Path(stage))
+                return archive.whole_file(name, Path(stage), self.size)
+        except StillArriving:
+            return False
         except (CommandFailed, CommandTimedOut, NotReadable, OSError) as cause:
             self.problem = f"the archive cannot be asked: {cause}".split("\n")[0]
             return False
@@ -268,7 +269,8 @@ def _copy_histories(archive: _Archived, folder: Path) -> None:
 def _copy_from_the_dead(server: LiveServer, folder: Path, why: str, began: float) -> Tail:
     """What a server that is down (or only replays) has in pg_wal and the archive lacks, up to the last whole record."""
     tools = server.tools()
-    size = int(read_control(tools, server.need_data())["Bytes per WAL segment"])
+    control = read_control(tools, server.need_data())
+    size = int(control["Bytes per WAL segment"])
     archive = _Archived(server, size)
     written = _written(archive.pg_wal, None, size)
     if not written:
@@ -284,6 +286,7 @@ def _copy_from_the_dead(server: LiveServer, folder: Path, why: str, began: float
     _copy_all(archive.pg_wal, wanted, folder)
     _copy_histories(archive, folder)
     end, last = _find_end(tools, folder, newest, size)
+    _require_checkpoint(control, end, folder / last)
     behind = [name for name in lacking if segment_start(name, size)[1] >= end]
     for name in behind:  # began as WAL does, and holds no whole record
         (folder / name).unlink()
@@ -313,6 +316,21 @@ def _find_end(tools: Tools, folder: Path, newest: str, size: int) -> tuple[int, 
         f"No whole WAL record was found in {newest} or before it.",
         next="Recover to a point that the archive reaches; look at pg_wal of a standby.",
     )
+
+
+def _require_checkpoint(control: dict[str, str], end: int, last: Path) -> None:
+    """The WAL that was found reaches past the last checkpoint that the server has written down.
+
+    Raises:
+        PlatformError: it ends before: WAL that the server itself relies on was not read.
+    """
+    checkpoint = parse_lsn(control["Latest checkpoint location"])
+    if end <= checkpoint:
+        raise PlatformError(
+            f"The WAL of the server that is down could be read up to {format_lsn(end)} only ({last}), and its last checkpoint "
+            f"is at {format_lsn(checkpoint)}.",
+            next="Look for the rest of pg_wal (a mount that is missing, damage); a standby may have it. Then resume.",
+        )
 
 
 def _cut(path: Path, keep: int) -> None:

@@ -81,19 +81,18 @@ def scan_to(
 
     Raises:
         WalDamaged: a segment is missing, truncated or corrupt before that; with segment and position.
+        StillArriving: a segment before that is not whole, and nothing proves that it will not be.
+        TargetOutsideWindow: the archive ends before the position.
     """
     began = time.monotonic()
     scan = Scan(start=stage.start)
     batch = _BATCH_LINKED if stage.archive.directory is not None else _BATCH_FETCHED
     seen = stage.start - 1
+    if isinstance(until, int):
+        stage.require_reach(until)
     while True:
         done_before = len(stage.laid)
         laid = stage.extend(batch)
-        if not stage.laid:
-            raise stage.problem or WalDamaged(
-                f"WAL segment {stage.next_name()}, the first that {stage.needed_by} needs, is not in {stage.archive.where()}.",
-                next="Look for a copy of it; take a new base backup now.",
-            )
         if laid:
             lay_aliases(stage)
             seen = _read_batch(scan, stage, tools, seen, done_before, until, timeout, progress)
@@ -102,8 +101,8 @@ def scan_to(
             if isinstance(until, int) and end_of(stage) > until:
                 break
         if stage.problem is not None:
-            raise stage.problem
-        if laid < batch:
+            stage.settle()
+        elif laid < batch:
             break
     _find_ends(scan, stage, tools, until, timeout)
     scan.segments = len(stage.laid)
@@ -219,7 +218,7 @@ def _find_ends(scan: Scan, stage: Stage, tools: Tools, until: datetime | int | N
     """The exact gate and the end of the last record before it: read without a filter from the last segment's start."""
     size = stage.segment_size
     stop = scan.gate if scan.gate is not None else until if isinstance(until, int) else None
-    at = stop if stop is not None else end_of(stage) - 1
+    at = min(stop if stop is not None else end_of(stage), end_of(stage) - 1)
     begin = max(scan.start, at // size * size)
     last, gate = _last_before(stage, tools, begin, stop, timeout)
     while last is None and begin > scan.start:  # the gate is its segment's first record

@@ -7,19 +7,24 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from runbook.errors import WalDamaged
+from runbook.errors import OperatorError, RunbookError, StillArriving, TargetOutsideWindow, WalDamaged
+from runbook.platforms.cluster.arrival import PATIENCE, Archiver, Ending, Word, wait_for_whole
 from runbook.platforms.cluster.walarchive import WalArchive, drop_alias, link_or_copy
+from runbook.postgres.segmentfile import SegmentFile, look_at
 from runbook.postgres.wal import (
+    PAGE,
     SEGMENT_NAME,
+    SegmentHeader,
     Timeline,
     format_lsn,
-    read_segment_header,
     segment_name,
     segment_start,
 )
 
 #: How many segments behind a missing one a fetch command is asked for, to tell a gap from the end.
 _LOOK_AHEAD = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64, 128, 256)
+#: How often a stage waits for a segment at most: a file that is whole now and not at the next look would never end.
+_MOST_SETTLED = 100
 #: What archiving commands append to a segment's name when they compress it.
 _PACKED = (".gz", ".zst", ".lz4", ".xz", ".bz2")
 
@@ -30,8 +35,10 @@ class Stage:
 
     `fallback` is the backup's own pg_wal: used, and noted in `from_backup`, when the archive lacks a segment.
     `problem` is why no more can be laid: a gap, or a segment that is not what its name says. It matters only when the
-    point lies behind it. `forks` says where other timelines left the last one: a segment of that one that the archive does not have
-    whole is read up to there from its `.partial`, or from the other timeline's file, which holds the same WAL; `cut` names those.
+    point lies behind it: then `settle` waits for what may still be arriving (`awaited`), up to `patience` seconds.
+    `archiver` tells which segments production has finished archiving. `forks` says where other timelines left the last one: a segment
+    of that one that the archive does not have whole is read up to there from its `.partial`, or from the other timeline's file, which
+    holds the same WAL; `cut` names those.
     """
 
     archive: WalArchive
@@ -44,9 +51,14 @@ class Stage:
     from_backup: list[str] = field(default_factory=list)
     needed_by: str = "the backup"
     system_identifier: str | None = None
-    problem: WalDamaged | None = None
+    problem: RunbookError | None = None
     forks: Mapping[int, int] = field(default_factory=dict)
     cut: dict[str, tuple[str, int]] = field(default_factory=dict)
+    archiver: Archiver | None = None
+    patience: float = PATIENCE
+    awaited: str | None = None
+    in_part: dict[str, StillArriving] = field(default_factory=dict)
+    _settled: int = 0
 
     def _timeline_at(self, begin: int) -> int:
         """A segment is read from the newest timeline that has begun by its end, as PostgreSQL does."""
@@ -68,30 +80,42 @@ class Stage:
             begin = self.start // self.segment_size * self.segment_size + (len(self.laid) + ahead) * self.segment_size
             names.append(segment_name(self._timeline_at(begin), begin, self.segment_size))
         if self.archive.directory is not None:
-            present = [name in (self.archive.names() or ()) for name in names]
-            archived = [name for name, is_there in zip(names, present, strict=True) if is_there]
+            listed = self.archive.names() or frozenset()
             with ThreadPoolExecutor(2) as pool:  # what cannot be linked is copied
-                done = list(pool.map(lambda name: self.archive.lay(name, self.folder), archived))
-            assert len(done) == sum(present)
+                present = list(pool.map(lambda name: name in listed and self._lay(name), names))
         else:
             with ThreadPoolExecutor(4) as pool:
-                present = list(pool.map(lambda name: self.archive.lay(name, self.folder), names))
+                present = list(pool.map(self._lay, names))
         laid = 0
         for name, there in zip(names, present, strict=True):
             if not there and not self._lay_after_all(name):
                 break
             self.problem = self._problem_of(name)
             if self.problem is not None:
+                # pg_waldump takes the size of segments from any file in the folder.
+                (self.folder / name).unlink(missing_ok=True)
                 return laid
+            if there:
+                self.archive.require_listed(name)
             self.laid.append(name)
             laid += 1
             if self._is_at_open_end():
                 return laid
         if laid < count:
             self.problem = self._gap_at(self.next_name())
+            if self.problem is None and not self.laid:
+                self.problem = self._absent_at_start(self.next_name())
             if self.problem is None and self.laid and self.archive.names() is None and not self.from_backup:
                 self.archive.prove_fetching(self.laid[-1], self.folder)
         return laid
+
+    def _lay(self, name: str) -> bool:
+        """True when the archive has delivered the file; of a part of it, it is noted why."""
+        try:
+            return self.archive.lay(name, self.folder)
+        except StillArriving as cause:
+            self.in_part[name] = cause
+            return False
 
     def _is_at_open_end(self) -> bool:
         """True when WAL ends inside the last segment laid: what an archive holds behind it belongs to another life."""
@@ -105,27 +129,34 @@ class Stage:
         return self.archive.open_end(last) or segment_start(last, self.segment_size)[1] + self.segment_size
 
     def _problem_of(self, name: str) -> WalDamaged | None:
-        """What is wrong with a segment as a whole: its size, its place, its system."""
-        path, (timeline, begin) = self.folder / name, segment_start(name, self.segment_size)
-        size = path.stat().st_size
-        header = read_segment_header(path)
-        if size != self.segment_size:
-            what = f"has {size} bytes; a segment has {self.segment_size}: it is truncated"
-            if size > self.segment_size:
-                what = f"has {size} bytes; a segment has {self.segment_size}"
-        elif header is None:
-            what = "does not begin as WAL does: its header is damaged"
-        elif header.size != self.segment_size:
+        """What is wrong with a segment as a whole: its place, its system, its size.
+
+        A header that contradicts its name is damage, whatever is still to come behind it.
+        """
+        timeline, begin = segment_start(name, self.segment_size)
+        file = look_at(self.folder / name)
+        header = file.header
+        may_be_arriving = name not in {*self.from_backup, *self.cut} and self.archive.open_end(name) is None
+        if header is not None and header.size != self.segment_size:
             what = f"says that segments have {header.size} bytes, and this cluster's have {self.segment_size}"
-        elif header.begin != begin or header.timeline > timeline:
+        elif header is not None and (header.begin != begin or not self._may_begin_with(header, timeline)):
             what = (
                 f"holds the WAL of another place: it says {format_lsn(header.begin)} on timeline {header.timeline}, "
                 f"and its name means {format_lsn(begin)} on timeline {timeline}"
             )
-        elif header.system_identifier != (self.system_identifier or header.system_identifier):
+        elif header is not None and header.system_identifier != (self.system_identifier or header.system_identifier):
             what = (
                 f"is of system {header.system_identifier}, and {self.needed_by} is of system {self.system_identifier}"
             )
+        elif file.size > self.segment_size:
+            what = f"has {file.size} bytes; a segment has {self.segment_size}"
+        elif file.is_contradictory:
+            what = "ends in a segment switch whose checksum is wrong"
+        elif file.size < self.segment_size or (may_be_arriving and not file.is_whole(self.segment_size)):
+            what = file.lack(self.segment_size)
+            self.awaited = name if may_be_arriving else None
+        elif header is None:
+            what = "does not begin as WAL does: its header is damaged"
         else:
             self.system_identifier = header.system_identifier
             return None
@@ -135,9 +166,117 @@ class Stage:
             segment=name,
         )
 
+    def _may_begin_with(self, header: SegmentHeader, timeline: int) -> bool:
+        """True when a segment of that timeline may begin with a page of the header's: where timelines meet, the older one's page is copied."""
+        if header.timeline == timeline:
+            return True
+        older = [line for line in self.lineage if line.number < timeline]
+        if not older:  # nothing is known of where this timeline began
+            return header.timeline < timeline
+        return any(
+            line.number == header.timeline and line.begin <= header.begin + PAGE and (line.end or 0) >= header.begin
+            for line in older
+        )
+
+    # -- what may still be arriving ------------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """`problem` is gone, since the segment has become whole meanwhile, and more can be laid; else it is raised.
+
+        Raises:
+            WalDamaged: it is damage: production's archiver has finished the segment, or later ones prove that it will not change.
+            StillArriving: nothing proves that the segment will not become whole.
+        """
+        assert self.problem is not None
+        name, problem = self.awaited, self.problem
+        self._settled += 1
+        if name is None or self._settled > _MOST_SETTLED:
+            raise problem
+        ending, said = wait_for_whole(
+            lambda: self._look_again(name),
+            lambda: self._word(name),
+            segment_size=self.segment_size,
+            seconds=self.patience,
+        )
+        if ending is Ending.WHOLE:
+            self.problem = self.awaited = None
+            self.archive.refresh()
+            return
+        nobody_can_tell = self._word(name).is_finished is None
+        if ending is Ending.DAMAGED or (
+            nobody_can_tell and (self._is_absent(name) or self._is_behind_whole_ones(name))
+        ):
+            raise problem
+        place = self.archive.directory
+        raise StillArriving(
+            f"{problem.message.rstrip('.')}. Nothing proves that this is damage: {said}.",
+            next=f"Look whether it is still being written (ls -l {place / name}); then run again."
+            if place is not None
+            else "Look whether it is still being archived (pg_stat_archiver of production); then run again.",
+            segment=name,
+        ) from problem
+
+    def _look_again(self, name: str) -> SegmentFile | None:
+        staged = self.folder / name
+        staged.unlink(missing_ok=True)
+        return look_at(staged) if self._lay(name) else None
+
+    def _word(self, name: str) -> Word:
+        if self.archiver is None:
+            return Word(None, "nobody was named who could tell whether it has been archived")
+        return self.archiver.word(name, self.system_identifier)
+
+    def _is_absent(self, name: str) -> bool:
+        return not (self.folder / name).exists() and name not in {*(self.archive.names() or ()), *self.in_part}
+
+    def _is_behind_whole_ones(self, name: str) -> bool:
+        """True when a later segment is whole: an archive that is filled in order will not change the one before."""
+        for later in self.later_than(name)[:1]:
+            file = self._look_again(later)
+            if later not in self.laid:
+                (self.folder / later).unlink(missing_ok=True)
+            return file is not None and file.is_whole(self.segment_size)
+        return False
+
+    def _absent_at_start(self, name: str) -> WalDamaged:
+        self.awaited = name
+        return WalDamaged(
+            f"WAL segment {name}, the first that {self.needed_by} needs, is not in {self.archive.where()}.",
+            next="Look for a copy of it; take a new base backup now.",
+            segment=name,
+        )
+
+    def require_reach(self, position: int) -> None:
+        """The archive may reach a position: its own segment, or a later one, is there.
+
+        Raises:
+            TargetOutsideWindow: it ends before; with the last segment that is known.
+        """
+        begin = max(position - 1, 0) // self.segment_size * self.segment_size
+        own = segment_name(self._timeline_at(begin), begin, self.segment_size)
+        numbers = {timeline.number for timeline in self.lineage}
+        # What an archiving command has compressed counts as well: reading it says why it cannot be read.
+        ours = {
+            name[:24]
+            for name in self.archive.names() or ()
+            if SEGMENT_NAME.match(name[:24]) and name[24:] in ("", *_PACKED) and int(name[:8], 16) in numbers
+        }
+        last = max(ours, key=lambda name: name[8:], default=None)
+        if last is not None and segment_start(last, self.segment_size)[1] >= begin:
+            return
+        if self.fallback is not None and (self.fallback / own).is_file():
+            return
+        if self.archive.directory is None and (self._lay(own) or self.later_than(own)):
+            return
+        until = f"its last segment is {last}" if last is not None else f"it does not hold {own}"
+        raise TargetOutsideWindow(
+            f"The position {format_lsn(position)} lies after the end of {self.archive.where()}: {until}.",
+            next="The nearest possible point is latest. If the server lives, wait for archiving (pg_switch_wal()) and try again.",
+        )
+
     def _lay_after_all(self, name: str) -> bool:
         """Asked for once more, since a command may fail now and then; else taken from the backup."""
-        if self.archive.directory is None and self.archive.lay(name, self.folder):
+        if self.archive.directory is None and self._lay(name):
             return True
         drop_alias(self.folder / name)
         if self.fallback is None or not link_or_copy(
@@ -178,9 +317,9 @@ class Stage:
             )
         ahead = [begin + step * self.segment_size for step in _LOOK_AHEAD]
         candidates = [segment_name(self._timeline_at(at), at, self.segment_size) for at in ahead]
-        return [other for other in candidates if self.archive.lay(other, self.folder)]
+        return [other for other in candidates if self._lay(other)]
 
-    def _gap_at(self, missing: str) -> WalDamaged | None:
+    def _gap_at(self, missing: str) -> RunbookError | None:
         """What to say when a segment is not there and later ones are; None at the archive's end.
 
         Raises:
@@ -189,12 +328,24 @@ class Stage:
         names = self.archive.names() or frozenset()
         packed = next((missing + suffix for suffix in _PACKED if missing + suffix in names), None)
         if packed is not None:
-            return WalDamaged(
-                f"WAL segment {missing} stands in {self.archive.where()} only as {packed}: a directory is read as it is.",
+            return OperatorError(
+                f"WAL segment {missing} is in {self.archive.where()} only as {packed}: the files of a directory are read as they are.",
                 next="Name a wal_archive.fetch_command in params that unpacks it, in place of the directory.",
                 segment=missing,
             )
+        if missing in self.in_part:
+            self.awaited = missing
+            return WalDamaged(
+                f"WAL segment {missing} cannot be fetched whole. {self.in_part[missing].message}",
+                next=self.in_part[missing].next,
+                segment=missing,
+            )
         if missing in names:
+            if self.archive.directory is not None:
+                return self.archive.no_file(missing)
+            if self.laid and not self.from_backup:  # a command that delivers nothing any more proves nothing
+                self.archive.prove_fetching(self.laid[-1], self.folder)
+            self.awaited = missing
             return WalDamaged(
                 f"WAL segment {missing} is listed in {self.archive.where()}, and the command does not deliver it.",
                 next="Fetch it by hand and read what the command says; look for a copy of it.",
@@ -205,6 +356,7 @@ class Stage:
             return None
         if self.archive.names() is None:  # several are fetched at once: a later one may be from before the command died
             self.archive.prove_fetching(later[0], self.folder)
+        self.awaited = missing
         return WalDamaged(
             f"WAL segment {missing} is missing from {self.archive.where()}, and {len(later)} later "
             f"segment{'s are' if len(later) > 1 else ' is'} there ({later[0]} …): nothing behind the gap can be recovered.",
