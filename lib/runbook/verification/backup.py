@@ -23,6 +23,7 @@ from runbook.platforms.cluster.window import RecoveryPoint, Resolved
 from runbook.postgres.osuser import service_user
 from runbook.verification import backup_checks, budgets, shown, sqlchecks
 from runbook.verification.contents import Progress
+from runbook.verification.exposure import Exposure, Measurement
 from runbook.verification.fencefile import owned_folder
 from runbook.verification.restored import RestoredChecks
 
@@ -298,7 +299,7 @@ class BackupVerification:
     def unread_limitations(self) -> list[str]:
         """What this kind of proof leaves open, for the top of the report."""
         assert self.resolved is not None
-        return [*self.resolved.read_in_part, *self.checks.unread_limitations]
+        return [*self.selection.unfinished, *self.resolved.read_in_part, *self.checks.unread_limitations]
 
     def check_sql(self) -> list[Check]:
         """Every check file against every database it is for."""
@@ -334,18 +335,20 @@ class BackupVerification:
             measures, checks = [*measures, *found[0]], [*checks, *found[1]]
         return measures, checks
 
-    def _exposure(self) -> budgets.Exposure:
+    def _exposure(self) -> Exposure:
         assert self.resolved is not None
         point, data = self.resolved.point, self.cluster.data_directory
-        return budgets.measure_exposure(
+        return Measurement(
+            self.cluster,
+            self.run_id,
             live_wal=layout.resolve(data) / "pg_wal" if data else None,
             timeline=point.timeline,
             archive_end=point.reached,
-            segment_size=self.selection.segment_size,
+            stage=self.resolved.stage,
             last_commit=point.before.at if point.before else None,
             tools=self.selection.tools,
             timeout=60,
-        )
+        ).take()
 
     @property
     def timing_rows(self) -> list[dict[str, Any]]:

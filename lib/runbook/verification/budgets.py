@@ -1,81 +1,52 @@
-"""RTO and RPO, measured, against their budgets. Pure but for reading the live server's WAL."""
+"""RTO and RPO, measured, against their budgets. Pure."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-from runbook import clock
 from runbook.clock import human_seconds
 from runbook.model import Check, Severity, Status
 from runbook.params.schema import Budgets
-from runbook.postgres.tools import Tools
-from runbook.postgres.wal import SEGMENT_NAME, WalRecord, format_lsn, parse_commit, read_records, segment_start
+from runbook.postgres.wal import format_lsn
+from runbook.verification.exposure import Exposure
 
 
-@dataclass(frozen=True)
-class Exposure:
-    """How much would be lost if production died now. `seconds` is None when nothing shows it."""
-
-    seconds: float | None
-    how: str
-    is_upper_bound: bool = False
-
-
-def measure_exposure(
-    *,
-    live_wal: Path | None,
-    timeline: int,
-    archive_end: int,
-    segment_size: int,
-    last_commit: datetime | None,
-    tools: Tools,
-    timeout: float,
-) -> Exposure:
-    """The age of the oldest commit that is not in the archive.
-
-    Args:
-        live_wal: production's pg_wal when it is within reach: then the figure is exact.
-        last_commit: the last commit in the archive: its age is an upper bound.
-    """
-    now = clock.now()
-    end = _end_of_live(live_wal, timeline, segment_size) if live_wal is not None else None
-    if live_wal is not None and end is not None:
-        nothing = Exposure(
-            0.0, f"no commit behind the archive's end ({format_lsn(archive_end)}) in production's own WAL"
+def check_lost(exposure: Exposure) -> list[Check]:
+    """All WAL that production has written is in the archive or in its pg_wal; nothing to report when it is."""
+    checks = []
+    if exposure.lost is not None:
+        lost = exposure.lost
+        checks.append(
+            Check(
+                id="wal-lost",
+                title="All WAL that production has written can be read somewhere",
+                status=Status.FAIL,
+                expected=f"WAL up to production's position {format_lsn(lost.position)}",
+                observed=f"none from {format_lsn(lost.start)} to {format_lsn(lost.end)}",
+                severity=Severity.CRITICAL,
+                reason=f"WAL from {format_lsn(lost.start)} to {format_lsn(lost.end)} is lost: it is neither in the archive nor in "
+                f"production's pg_wal ({lost.how}). No recovery reaches a commit after {format_lsn(lost.start)}.",
+                next="Take a new base backup now; look for the segments (standby, a copy of the archive).",
+                source="the archive as it is now, pg_wal of production",
+            )
         )
-        if end <= archive_end:
-            return nothing
-        # The live log ends where it is being written: pg_waldump's complaint there is expected.
-        for item in read_records(tools, live_wal, timeline, archive_end, end, rmgrs=("Transaction",), timeout=timeout):
-            commit = parse_commit(item) if isinstance(item, WalRecord) else None
-            if commit is not None:
-                age = (now - commit.at).total_seconds()
-                how = f"oldest commit that is not archived: transaction {commit.xid} at {clock.stamp(commit.at)}"
-                return Exposure(max(age, 0.0), how)
-        return nothing
-    if last_commit is None:
-        return Exposure(None, "the archive holds no commit and production's WAL is not within reach")
-    return Exposure(
-        max((now - last_commit).total_seconds(), 0.0),
-        f"age of the last archived commit, {clock.stamp(last_commit)}",
-        is_upper_bound=True,
-    )
-
-
-def _end_of_live(live_wal: Path, timeline: int, segment_size: int) -> int | None:
-    """Behind the last segment that production has of its timeline; None when its WAL is out of reach or of another one."""
-    try:
-        names = [path.name for path in live_wal.iterdir() if SEGMENT_NAME.match(path.name)]
-    except OSError:
-        # Production's own folder may be closed to us: the archive then gives an upper bound.
-        return None
-    starts = [segment_start(name, segment_size) for name in names]
-    if not starts or max(number for number, _ in starts) != timeline:
-        return None
-    return max(begin for number, begin in starts if number == timeline) + segment_size
+    if exposure.unarchived is not None:
+        name, who = exposure.unarchived
+        checks.append(
+            Check(
+                id="archiver",
+                title="The archive holds what production's archiver has archived",
+                status=Status.FAIL,
+                expected=f"{name} in the archive",
+                observed="not there, or not whole",
+                object=name,
+                severity=Severity.CRITICAL,
+                reason=f"{who}, and the archive does not hold {name}: nobody will archive it again.",
+                next="Copy it from pg_wal of production if it is still there; look at archive_command; take a new base backup now.",
+                source="pg_stat_archiver",
+            )
+        )
+    return checks
 
 
 def check_rpo(exposure: Exposure, budgets: Budgets) -> Check:
@@ -136,7 +107,7 @@ def measure_rto(seconds: float, budget: Budgets) -> tuple[list[dict[str, Any]], 
 
 def measure_rpo(exposure: Exposure, budget: Budgets) -> tuple[list[dict[str, Any]], list[Check]]:
     """What would be lost now as a measure (none where nothing shows it), and its check."""
-    checks = [check_rpo(exposure, budget)]
+    checks = [*check_lost(exposure), check_rpo(exposure, budget)]
     if exposure.seconds is None:
         return [], checks
     return [_measure("rpo", f"Exposure now ({exposure.how})", exposure.seconds, budget.rpo, budget.source)], checks
