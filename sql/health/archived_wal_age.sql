@@ -12,7 +12,8 @@
 --   segment is missing, no more than that time is; a server that writes nothing archives nothing, and is well. A system's identifier
 --   says when initdb made it (BootStrapXLOG in xlog.c): an archive without any segment is as old as that.
 --   After a recovery the past timeline may reach further than the server's own: its segments say nothing of what is written now. Segments of a
---   timeline that the server has not reached are another's, and are not given here.
+--   timeline that the server has not reached are another's, and are not given here. A time that lies more than a minute after the server's
+--   clock is no age: a clock was or is wrong (that of the server, or of the file system that holds the archive).
 WITH server AS (
   SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_lsn() END
            - '0/0'::pg_lsn AS written,
@@ -30,7 +31,8 @@ WITH server AS (
                     + (('x' || substr(:'segment'::text, 17, 8))::bit(32)::bigint + 1) * size) AS waiting
   FROM server
 ), aged AS (
-  SELECT archive.*, extract(epoch FROM clock_timestamp() - at) AS age FROM archive
+  SELECT archive.*, greatest(extract(epoch FROM clock_timestamp() - at), 0) AS age, at > clock_timestamp() + interval '1 minute' AS is_future
+  FROM archive
 )
 SELECT 'last archived segment' AS object,
        round(CASE WHEN is_of_the_past THEN age
@@ -43,6 +45,9 @@ SELECT 'last archived segment' AS object,
             ELSE format('%s, archived at %s; %s bytes were written since, archive_timeout is %s s', :'segment'::text, at, greatest(waiting, 0)::bigint, timeout)
        END AS note,
        coalesce(:'segments_unseen'::text,
+                CASE WHEN is_future
+                     THEN format('%s at %s, and the clock of the server says %s: a clock is or was wrong',
+                                 coalesce(:'segment'::text || ' was archived', 'the system was made'), at, clock_timestamp()) END,
                 CASE WHEN age IS NULL AND (is_of_the_past OR NOT coalesce(waiting <= 0 OR waiting < size AND timeout > 0, false))
                      THEN 'nothing tells since when the archive has got nothing' END) AS unmeasured
 FROM aged;

@@ -26,12 +26,17 @@ SELECT 'archiver' AS object,
        END AS note,
        o.change || E'\nSELECT pg_catalog.pg_reload_conf();' AS change,
        NULL::text AS undo,
-       CASE WHEN s.setting = 'off' THEN 'archive_mode is off: whatever archives this server is not seen from here' END
-         AS unmeasured
+       CASE WHEN s.setting = 'off' THEN 'archive_mode is off: whatever archives this server is not seen from here'
+            WHEN NOT s.is_nothing AND s.is_future
+            THEN format('the last failure is of %s, the last success of %s, and the clock of the server says %s: a clock was wrong, and which of them came last is not known',
+                        a.last_failed_time, coalesce(a.last_archived_time::text, 'never'), clock_timestamp()) END AS unmeasured
 FROM pg_catalog.pg_stat_archiver AS a
 CROSS JOIN (SELECT pg_catalog.current_setting('archive_mode') AS setting,
                    pg_catalog.current_setting('archive_mode') <> 'off' AND pg_catalog.current_setting('archive_command') = ''
-                     AND pg_catalog.current_setting('archive_library') = '' AS is_nothing) AS s
+                     AND pg_catalog.current_setting('archive_library') = '' AS is_nothing,
+                   t.last_failed_time IS NOT NULL
+                     AND greatest(t.last_failed_time, t.last_archived_time) > clock_timestamp() + interval '1 minute' AS is_future
+            FROM pg_catalog.pg_stat_archiver AS t) AS s
 LEFT JOIN overruled AS o ON coalesce(a.last_archived_time, '-infinity') < pg_catalog.pg_conf_load_time()
-WHERE s.setting = 'off' OR s.is_nothing
+WHERE s.setting = 'off' OR s.is_nothing OR s.is_future
    OR a.last_failed_time IS NOT NULL AND a.last_failed_time > coalesce(a.last_archived_time, '-infinity');

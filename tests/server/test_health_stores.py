@@ -243,3 +243,39 @@ def test_standby_counts_wal_of_timelines_alone_that_a_history_leads_to(cluster: 
         cluster.stop()
         (cluster.data / "standby.signal").unlink()
         cluster.start()
+
+
+def test_backup_and_segment_of_the_future_are_not_measured_with_both_clocks(cluster: OwnCluster) -> None:
+    """A server whose clock ran ahead has taken the newest backup and archived the newest segment."""
+    cluster.switch()
+    write_wal(cluster)
+    date_back(cluster.backups / "first", -200)
+    age(segments(cluster)[-1], -200 * 86400)
+    ahead = clock.now() + timedelta(days=200)
+    for check, what in (("backup_age", "first"), ("archived_wal_age", segments(cluster)[-1].name)):
+        seen = the_one(look(cluster, check))
+        assert seen.state is State.NOT_MEASURED, seen
+        assert what in seen.note and f"{ahead:%Y-%m}" in seen.note and f"{clock.now():%Y-%m-%d}" in seen.note
+        assert "a clock is or was wrong" in seen.note
+    age(segments(cluster)[-1], -20)  # two clocks that are kept right are never quite the same
+    found = the_one(look(cluster, "archived_wal_age"))
+    assert (found.state, found.value) == (State.OK, 0)
+
+
+def test_list_without_any_segment_is_not_measured(cluster: OwnCluster) -> None:
+    for script in ("exit 0", "echo no such bucket", "head -c 3000 /dev/urandom | tr -d '\\n'"):
+        archive = {
+            "fetch_command": ["cp", f"{cluster.archive}/%f", "%p"],
+            "list_command": write_script(cluster.home / "list-wal", script),
+        }
+        seen = the_one(look(cluster, "archived_wal_age", cluster={"wal_archive": archive}))
+        assert seen.state is State.NOT_MEASURED and "list" in seen.note, seen
+
+
+def test_listed_segment_that_cannot_be_fetched_is_not_counted(cluster: OwnCluster) -> None:
+    archive = {
+        "fetch_command": ["cp", f"{cluster.archive}/%f", "%p"],
+        "list_command": write_script(cluster.home / "list-wal", f"ls {cluster.archive}; echo {1:08X}{0:08X}{240:08X}"),
+    }
+    seen = the_one(look(cluster, "archived_wal_age", cluster={"wal_archive": archive}))
+    assert seen.state is State.NOT_MEASURED and "cannot be fetched" in seen.note

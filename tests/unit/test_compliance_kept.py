@@ -192,3 +192,12 @@ def test_logs_are_found_by_name_and_pattern_and_nothing_else(tmp_path: Path) -> 
     assert [one.name for one in find_logs((f"{tmp_path}/*.log*",))] == ["a.log", "a.log.1.gz"]
     assert [one.name for one in find_logs((f"{tmp_path}/**/*.log",))] == ["a.log", "c.log"]
     assert [one.name for one in find_logs((f"{tmp_path}/b.txt", f"{tmp_path}/none"))] == ["b.txt"]
+
+
+def test_backup_and_wal_of_the_future_prove_no_keeping() -> None:
+    alone = check_backups(duty(30), [backup(-200)], [])
+    assert alone.status is Status.UNKNOWN and "a clock was wrong" in alone.findings[0].observed
+    beside = check_backups(duty(30), [backup(-200), backup(40)], [])
+    assert beside.status is Status.PASS and len(beside.findings) == 1
+    wal = check_wal_age(duty(30), seg(2), NOW + timedelta(days=200), from_the_first=False, how="the file")
+    assert wal.status is Status.UNKNOWN and "a clock is or was wrong" in (wal.reason or "")

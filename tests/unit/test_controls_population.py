@@ -262,3 +262,11 @@ def test_counts_add_up_to_the_population() -> None:
     (count,) = completeness(rows)
     assert count.periods == 4 == count.done + count.missed + count.due + count.excepted
     assert (count.done, count.late, count.missed, count.overdue) == (1, 1, 3, 1)
+
+
+def test_record_of_the_future_does_not_count_and_is_named_with_both_clocks() -> None:
+    record = done(1, at("2026-08-09T03:10:00"))
+    (row,) = rows_of([proof(record)], "2026-01-10T00:00:00")
+    assert row.state in (State.DUE, State.MISSED)
+    for words in ("000001-", "2026-08-09", "2026-01-10", "a clock was wrong"):
+        assert words in row.said

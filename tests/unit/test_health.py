@@ -101,6 +101,22 @@ def test_row_without_a_figure_is_never_ok(value: float | None, unmeasured: str |
     assert judge(file, "shop", row, file.thresholds).state is state
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "state"),
+    [
+        ("long_transactions", -3600.0, State.NOT_MEASURED),
+        ("long_transactions", -30.0, State.OK),
+        ("backup_age", -4391.97, State.NOT_MEASURED),
+        ("sequence_exhaustion", -3600.0, State.OK),
+    ],
+)
+def test_time_after_the_servers_clock_is_not_measured(name: str, value: float, state: State) -> None:
+    file = next(file for file in load_files("health") if file.name == name)
+    found = judge(file, None, {"object": "o", "value": value, "note": "", "unmeasured": None}, file.thresholds)
+    assert found.state is state
+    assert state is State.OK or "a clock is or was wrong" in found.note
+
+
 def test_what_was_not_measured_is_unknown_also_beside_what_is_ok() -> None:
     blind = seen("b", State.NOT_MEASURED, None, note="no privilege")
     assert as_check(looked(seen("a", State.OK, 1), blind), State.CRITICAL).status is Status.UNKNOWN

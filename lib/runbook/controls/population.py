@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from runbook import clock
 from runbook.archive.exceptions import AuditException
 from runbook.controls.evidence import Evidence, shortfall
 from runbook.params.calendar import Period
@@ -68,16 +69,30 @@ def population(
     """
     rows: list[Row] = []
     for control in controls:
-        mine = [one for one in evidence if control.id in one.record.controls and one.record.ended_at <= now]
+        every = [one for one in evidence if control.id in one.record.controls]
         for target in targets_of(control, targets):
-            about = _by_period(control, [one for one in mine if one.record.target.name == target])
+            mine = [one for one in every if one.record.target.name == target]
+            about = _by_period(control, [one for one in mine if one.record.ended_at <= now])
             excepted = [one for one in exceptions if one.control == control.id and one.target in (target, None)]
             periods = [
                 period for period in control.calendar.periods(control.begin, now) if period.due_at >= control.begin
             ]
             lines = [_row(control, target, period, about.get(period.begin, []), excepted, now) for period in periods]
-            rows += _mark_overdue(lines)
+            rows += _mark_overdue([_note_future(line, mine, now) for line in lines])
     return rows
+
+
+def _note_future(row: Row, evidence: Iterable[Evidence], now: datetime) -> Row:
+    """A row without a record says which records claim to have ended in the future: a clock was wrong when they were made."""
+    later = [one for one in evidence if one.record.ended_at > now]
+    if row.state not in (State.DUE, State.MISSED) or not later or row.end <= now:
+        return row
+    first = min(later, key=lambda one: one.number)
+    said = (
+        f"{first.folder} says that it ended at {clock.stamp(first.record.ended_at)}, and the clock of this host says "
+        f"{clock.stamp(now)}: a clock was wrong, so it does not count"
+    )
+    return replace(row, said=f"{row.said}; {said}")
 
 
 def targets_of(control: Control, targets: Mapping[str, str]) -> list[str]:

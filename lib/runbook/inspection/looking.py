@@ -18,6 +18,10 @@ from runbook.postgres.checksession import Way, check_session
 from runbook.postgres.connect import Connection, SqlError, rows
 from runbook.postgres.sqlfiles import SqlFile, load_sql
 
+#: Units of ages, in seconds.
+_SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "days": 86400.0}
+#: Seconds by which two clocks that are kept right may differ.
+_SKEW = 60.0
 Open = Callable[[str | None], Connection]
 _STATEMENTS = "pg_stat_statements"
 
@@ -243,6 +247,9 @@ def judge(file: CheckFile, database: str | None, row: Mapping[str, Any], limits:
     state, limit = State.OK, None
     if why or figure is None:
         state, why = State.NOT_MEASURED, why or "the check returned no figure for it"
+    elif figure * _SECONDS.get(file.unit.partition(" ")[0], 0.0) < -_SKEW:
+        state = State.NOT_MEASURED
+        why = f"its time lies {-figure:g} {file.unit} after the clock of the server: a clock is or was wrong. {row.get('note') or ''}".strip()
     elif file.any_state is not None:
         state = file.any_state
     else:

@@ -16,6 +16,8 @@ from runbook.platforms.cluster.backups import Backup
 FIRST_WITHIN = timedelta(days=1)
 #: A log that says nothing for so long has a gap; the whole days in it are named.
 SILENCE = timedelta(days=1)
+#: Clocks that are kept right differ by less; a later time is in the future, and no age.
+SKEW = timedelta(minutes=1)
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,16 @@ def day(moment: datetime) -> str:
 
 def check_backups(duty: Duty, backups: Sequence[Backup], wrong: Sequence[str]) -> Check:
     """The oldest whole base backup is as old as must be kept; a folder that is no backup counts for nothing."""
-    dated = [(backup.started_at, backup) for backup in backups if backup.started_at and not backup.incremental]
+    known = [(backup.started_at, backup) for backup in backups if backup.started_at and not backup.incremental]
+    dated = [one for one in known if one[0] <= duty.now + SKEW]
+    wrong = [
+        *wrong,
+        *(
+            f"Backup {backup.label} says that it was begun at {day(at)}, and the clock of this host says {day(duty.now)}: a clock was wrong"
+            for at, backup in known
+            if at > duty.now + SKEW
+        ),
+    ]
     findings = [
         Finding(id="backup-unreadable", object="backup", severity=Severity.ERROR, observed=text, expected="a backup")
         for text in wrong
@@ -68,7 +79,7 @@ def check_backups(duty: Duty, backups: Sequence[Backup], wrong: Sequence[str]) -
         "findings": tuple(findings),
     }
     if not dated:
-        said = "no backup says when it was taken" if backups else "no base backup"
+        said = "no backup says a time in the past at which it was taken" if backups else "no base backup"
         status = Status.UNKNOWN if backups else Status.FAIL
         return Check(
             **common, status=status, observed=said, reason=f"{said.capitalize()}.",
@@ -151,6 +162,12 @@ def check_wal_age(duty: Duty, oldest: str | None, moment: datetime | None, *, fr
         return Check(
             **common, status=Status.UNKNOWN, observed=f"from {oldest} on", reason=f"Nothing says of when {oldest} is.",
             next="Make the segment readable for pg_waldump, then run again.",
+        )  # fmt: skip
+    if moment > duty.now + SKEW:
+        return Check(
+            **common, status=Status.UNKNOWN, observed=f"from {oldest} on",
+            reason=f"{oldest} is of {day(moment)} ({how}), and the clock of this host says {day(duty.now)}: a clock is or was wrong.",
+            next="Correct the clock that is wrong; the times of commits in WAL tell how old it is.",
         )  # fmt: skip
     observed = f"from {day(moment)} on ({_age(duty, moment)}, {how})"
     if moment <= duty.since + (FIRST_WITHIN if duty.is_young else timedelta()):
