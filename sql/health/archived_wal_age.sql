@@ -31,7 +31,7 @@ WITH server AS (
                     + (('x' || substr(:'segment'::text, 17, 8))::bit(32)::bigint + 1) * size) AS waiting
   FROM server
 ), aged AS (
-  SELECT archive.*, greatest(extract(epoch FROM clock_timestamp() - at), 0) AS age, at > clock_timestamp() + interval '1 minute' AS is_future
+  SELECT archive.*, CASE WHEN at IS NOT NULL THEN greatest(extract(epoch FROM clock_timestamp() - at), 0) END AS age, at > clock_timestamp() + interval '1 minute' AS is_future
   FROM archive
 )
 SELECT 'last archived segment' AS object,

@@ -11,7 +11,7 @@ import pytest
 from own_cluster import OwnCluster, own_cluster, write_script
 from proof import ask, prove
 from runbook import clock
-from runbook.errors import OperatorError, TargetOutsideWindow, WalDamaged
+from runbook.errors import OperatorError, StillArriving, TargetOutsideWindow, WalDamaged
 from runbook.postgres.osuser import give
 from shop import Mark, add_mark, fill
 
@@ -118,6 +118,18 @@ def test_damaged_history_file_is_refused(forked: Forked) -> None:
         outcome = prove(forked.cluster)
         assert isinstance(outcome.error, WalDamaged) and "00000002.history" in outcome.said, (broken, outcome.alarms)
     path.write_text(text)
+
+
+def test_history_whose_copy_is_under_way_is_no_damage(forked: Forked) -> None:
+    path = forked.cluster.archive / "00000009.history"  # of a timeline without segments yet
+    text = "1\t0/5000000\tno recovery target specified\n"
+    try:
+        for half in ("", text[:8], text[:-1]):
+            path.write_text(half)
+            outcome = prove(forked.cluster)
+            assert isinstance(outcome.error, StillArriving) and path.name in outcome.said, (half, outcome.alarms)
+    finally:
+        path.unlink()
 
 
 def test_history_that_branches_elsewhere_is_found(forked: Forked) -> None:

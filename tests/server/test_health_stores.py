@@ -279,3 +279,20 @@ def test_listed_segment_that_cannot_be_fetched_is_not_counted(cluster: OwnCluste
     }
     seen = the_one(look(cluster, "archived_wal_age", cluster={"wal_archive": archive}))
     assert seen.state is State.NOT_MEASURED and "cannot be fetched" in seen.note
+
+
+def test_time_that_nobody_knows_is_not_measured(cluster: OwnCluster) -> None:
+    """The newest listed segment is not the one that the server archived last: nothing says when it was archived."""
+    cluster.switch()
+    cluster.switch()
+    cluster.switch()
+    cluster.switch()
+    kept = "| head -n -3"  # the newest three are not there
+    archive = {
+        "fetch_command": ["cp", f"{cluster.archive}/%f", "%p"],
+        "list_command": write_script(
+            cluster.home / "list-wal", f"ls {cluster.archive} | grep -E '^[0-9A-F]{{24}}$' {kept}"
+        ),
+    }
+    seen = the_one(look(cluster, "archived_wal_age", cluster={"wal_archive": archive}))
+    assert seen.state is State.NOT_MEASURED and "nothing tells since when" in seen.note, seen

@@ -12,8 +12,8 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from runbook.errors import CommandFailed, CommandTimedOut, RunbookError
-from runbook.platforms.cluster.walarchive import WalArchive, history_names
+from runbook.errors import CommandFailed, CommandTimedOut, RunbookError, StillArriving
+from runbook.platforms.cluster.walarchive import WalArchive, arrived_text, history_names
 from runbook.postgres.connect import Connection, SqlError, one
 from runbook.postgres.sqlfiles import load_sql
 from runbook.postgres.tools import Tools, read_control
@@ -194,7 +194,14 @@ def read_histories(
     with_wal = {int(name[:8], 16) for name in names or () if SEGMENT_NAME.match(name)}
     for number, name in history_names(archive, stage, {*used, *([asked] if asked else [])}).items():
         size = (stage / name).stat().st_size
-        text = (stage / name).read_text("utf-8", "replace") if size <= _LARGEST_HISTORY else ""
+        try:
+            text = arrived_text(archive, stage / name) if size <= _LARGEST_HISTORY else ""
+        except StillArriving as cause:
+            if number in used or number == asked:
+                raise
+            found.problems[number] = cause.message
+            (stage / name).unlink()
+            continue
         problem = history_problem(number, text) if size <= _LARGEST_HISTORY else f"it has {size} bytes"
         if problem is not None and archive.directory is None:
             raise CommandFailed(

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runbook import environment, layout
-from runbook.errors import BackupDamaged, CommandFailed, NotReadable, OperatorError
+from runbook.errors import BackupDamaged, CommandFailed, NotReadable, OperatorError, StillArriving
 from runbook.outside.commands import OsUser
 from runbook.params.schema import WalArchive as WalArchiveParams
 from runbook.platforms.cluster import archivecommands, tailnote
@@ -37,6 +37,8 @@ _PROBING_TIMEOUTS = 10
 #: A file that no archive holds: a command that delivers it delivers anything.
 _NEVER_THERE = "FFFFFFFF.history"
 _LONGEST_HISTORY = 1 << 20
+#: How long a history file may take to arrive whole: it has a few hundred bytes.
+_HISTORY_SECONDS = 3.0
 
 
 @dataclass
@@ -127,6 +129,8 @@ class WalArchive:
             found = self.directory / name
             if not found.is_file():
                 return False
+        if HISTORY_NAME.match(name):
+            return found.read_bytes().endswith(b"\n")
         return not SEGMENT_NAME.match(name) or look_at(found).is_whole(segment_size)
 
     def open_end(self, name: str) -> int | None:
@@ -352,6 +356,32 @@ def history_names(archive: WalArchive, stage: Path, also: Collection[int] = ()) 
         if archive.lay(f"{number:08X}.history", stage):
             found[number] = f"{number:08X}.history"
     return found
+
+
+def arrived_text(archive: WalArchive, path: Path) -> str:
+    """Return the text of a history file once its last line is whole: one that is cut in a line may name another position.
+
+    Raises:
+        StillArriving: it is not whole after some seconds.
+    """
+    deadline = time.monotonic() + _HISTORY_SECONDS
+    while not (text := path.read_text("utf-8", "replace")).endswith("\n"):
+        if len(text) > _LONGEST_HISTORY:
+            break
+        if time.monotonic() > deadline:
+            # The archiver takes history files first: with a segment of its timeline there, it was finished.
+            if any(name.startswith(path.name[:8]) and SEGMENT_NAME.match(name) for name in archive.names() or ()):
+                break
+            raise StillArriving(
+                f"The timeline history {path.name} in {archive.where()} does not end with a whole line: its copy is not finished, or was cut short.",
+                next="Compare it with the one in pg_wal of the server or with a copy of the archive; then run again.",
+            )
+        time.sleep(0.2)
+        if archive.directory is None:
+            path.unlink()
+            if not archive.lay(path.name, path.parent):
+                break
+    return text
 
 
 def _probe_histories(archive: WalArchive, stage: Path) -> Iterator[str]:
