@@ -80,7 +80,7 @@ def test_nothing_behind_the_archive_is_no_exposure_on_any_way(cluster: OwnCluste
     cluster.stop("immediate")  # any other stop archives the rest
     down = measure(cluster, tmp_path)
     assert "oldest commit that is not archived" in down.how and down.lost is None
-    blind = measure(cluster, tmp_path, data_directory=None)
+    blind = measure(cluster, tmp_path, data_directory=None)  # and nobody answers
     assert blind.is_upper_bound and "age of the last archived commit" in blind.how
 
 
@@ -115,6 +115,19 @@ def test_newest_segments_that_nobody_holds_are_lost_with_both_positions(cluster:
     for one in (found.lost.start, found.lost.end, found.lost.position):
         assert format_lsn(one) in (lost.reason or "") + lost.expected
     assert (archiver.id, archiver.status) == ("archiver", "FAIL") and last[:16] in (archiver.reason or "")
+
+
+def test_lost_wal_is_reported_where_only_the_server_can_be_asked(cluster: OwnCluster, tmp_path: Path) -> None:
+    found = measure(cluster, tmp_path, data_directory=None)
+    assert (found.seconds, found.unarchived) == (0.0, None), found
+    write(cluster, 2)
+    waiting = measure(cluster, tmp_path, data_directory=None)
+    assert waiting.is_upper_bound and waiting.unarchived is None
+    gone = cluster.switch()
+    time.sleep(0.5)
+    (cluster.archive / gone).unlink()
+    found = measure(cluster, tmp_path, data_directory=None)
+    assert found.is_upper_bound and found.unarchived is not None and found.unarchived[0] == gone
 
 
 def test_archiver_that_says_yes_and_archives_nothing_is_no_exposure_of_zero(

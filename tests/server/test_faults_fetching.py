@@ -240,3 +240,13 @@ def test_outage_after_the_list_is_no_gap(shop: Shop) -> None:
     script = f'if [ "$1" = {name} ]; then touch "{dead}"; fi\nif [ -f "{dead}" ]; then exit 1; fi\n{COPY}'
     outcome = prove(shop.cluster, fetching(shop, script, list_command=lister))
     assert isinstance(outcome.error, CommandFailed) and "does not deliver it any more" in outcome.said
+
+
+@pytest.mark.parametrize(
+    ("name", "verdict"), [("0000000100000000000000F0", "INCOMPLETE"), ("00000001000000000000FFFF", "PASS")]
+)
+def test_list_alone_makes_no_gap(shop: Shop, name: str, verdict: str) -> None:
+    """A name of a later segment that nobody can fetch, or that no segment can have."""
+    outcome = prove(shop.cluster, listing(shop, f'ls "$A"; echo {name}'))
+    assert outcome.verdict == verdict, outcome.alarms
+    assert not isinstance(outcome.error, WalDamaged)

@@ -167,7 +167,7 @@ class Measurement:
             archived_to = stage.end() if stage.laid else -(-self.archive_end // self.size) * self.size
             held = self._held(Path(folder), archived_to)
             if isinstance(held, str):
-                return self._bound(held)
+                return self._unseen(production, archived_to, held)
             if isinstance(production, Production):
                 return self._up_to(Path(folder), production, archived_to, held)
             return self._by_content(Path(folder), archived_to, held, production)
@@ -214,6 +214,19 @@ class Measurement:
             and header.size == self.size
             and self.stage.system_identifier in (None, header.system_identifier)
         )
+
+    def _unseen(self, production: Production | str, archived_to: int, why: str) -> Exposure:
+        """Production's pg_wal cannot be read: what its server says, and what the archive alone shows."""
+        if isinstance(production, str):
+            return self._bound(why)
+        where = f"the archive ends at {format_lsn(self.archive_end)}, production stands at {format_lsn(production.position)}"
+        unarchived = self._unarchived(production, archived_to)
+        if production.position < archived_to:
+            return Exposure(None, f"{where}: the archive holds WAL that this server has not written")
+        if _same(archived_to, production.position):
+            return Exposure(0.0, f"no WAL after the archive's end; {where}", unarchived=unarchived)
+        bound = self._bound(f"{where}; {why}")
+        return Exposure(bound.seconds, bound.how, bound.is_upper_bound, None, unarchived)
 
     def _up_to(self, folder: Path, production: Production, archived_to: int, held: list[int]) -> Exposure:
         position = production.position

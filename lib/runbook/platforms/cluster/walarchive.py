@@ -365,8 +365,10 @@ def arrived_text(archive: WalArchive, path: Path) -> str:
         StillArriving: it is not whole after some seconds.
     """
     deadline = time.monotonic() + _HISTORY_SECONDS
-    while not (text := path.read_text("utf-8", "replace")).endswith("\n"):
-        if len(text) > _LONGEST_HISTORY:
+    while True:
+        with path.open("rb") as file:
+            text = file.read(_LONGEST_HISTORY).decode("utf-8", "replace")
+        if text.endswith("\n") or len(text) == _LONGEST_HISTORY:
             break
         if time.monotonic() > deadline:
             # The archiver takes history files first: with a segment of its timeline there, it was finished.

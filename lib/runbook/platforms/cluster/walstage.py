@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from runbook.errors import OperatorError, RunbookError, StillArriving, TargetOutsideWindow, WalDamaged
+from runbook.errors import CommandFailed, OperatorError, RunbookError, StillArriving, TargetOutsideWindow, WalDamaged
 from runbook.platforms.cluster.arrival import PATIENCE, Archiver, Ending, Word, wait_for_whole
 from runbook.platforms.cluster.walarchive import WalArchive, drop_alias, link_or_copy
 from runbook.postgres.segmentfile import SegmentFile, look_at
@@ -25,6 +25,8 @@ from runbook.postgres.wal import (
 _LOOK_AHEAD = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64, 128, 256)
 #: How often a stage waits for a segment at most: a file that is whole now and not at the next look would never end.
 _MOST_SETTLED = 100
+#: So many of the later names that a list has are fetched before a gap is believed.
+_TRIED = 3
 #: What archiving commands append to a segment's name when they compress it.
 _PACKED = (".gz", ".zst", ".lz4", ".xz", ".bz2")
 
@@ -305,15 +307,12 @@ class Stage:
         _, begin = segment_start(name, self.segment_size)
         names = self.archive.names()
         if names is not None:
-            numbers = {timeline.number for timeline in self.lineage}
             return sorted(
                 other
                 for other in names
                 if SEGMENT_NAME.match(other)
-                and segment_start(other, self.segment_size)[1] > begin
-                and segment_start(other, self.segment_size)[0] in numbers
-                and segment_start(other, self.segment_size)[0]
-                == self._timeline_at(segment_start(other, self.segment_size)[1])
+                and (at := segment_start(other, self.segment_size)[1]) > begin
+                and other == segment_name(self._timeline_at(at), at, self.segment_size)
             )
         ahead = [begin + step * self.segment_size for step in _LOOK_AHEAD]
         candidates = [segment_name(self._timeline_at(at), at, self.segment_size) for at in ahead]
@@ -356,6 +355,12 @@ class Stage:
             return None
         if self.archive.names() is None:  # several are fetched at once: a later one may be from before the command died
             self.archive.prove_fetching(later[0], self.folder)
+        elif self.archive.directory is None and not any(self._lay(other) for other in later[:_TRIED]):
+            raise CommandFailed(
+                f"The command that lists WAL names {later[0]}, and the fetch command delivers neither it nor {missing} before it: what "
+                "the archive holds is not known.",
+                next="Fetch one of them by hand; correct wal_archive.list_command or fetch_command in params.",
+            )
         self.awaited = missing
         return WalDamaged(
             f"WAL segment {missing} is missing from {self.archive.where()}, and {len(later)} later "
