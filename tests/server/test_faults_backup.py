@@ -10,7 +10,7 @@ import pytest
 from own_cluster import own_cluster
 from proof import ask, prove
 from runbook.errors import BackupDamaged, TargetOutsideWindow
-from shop import PAGE, Shop, fill, flip, forget_manifest, read_page, write_page
+from shop import PAGE, Shop, fill, flip, forget_manifest, go_on, read_page, write_page
 
 pytest_plugins = ("shop_fixtures",)
 pytestmark = [pytest.mark.server, pytest.mark.faults]
@@ -210,6 +210,7 @@ def test_unfinished_or_empty_folder_is_not_taken_for_a_backup(shop: Shop, name: 
         (folder / "global" / "pg_control").unlink()
         outcome = prove(shop.cluster)
         assert (outcome.verdict, outcome.backup) == ("PASS", "first"), outcome.alarms
+        assert any(name in said and "not finished" in said for said in outcome.limitations), outcome.limitations
     else:
         folder.mkdir()
         outcome = prove(shop.cluster)
@@ -239,6 +240,7 @@ def test_incremental_backup_is_not_restored_as_if_it_were_whole(shop: Shop) -> N
     _incremental(shop.cluster.backups / "second")
     outcome = prove(shop.cluster, look=ask("SELECT count(*) FROM mark"))
     assert (outcome.verdict, outcome.backup) == ("PASS", "first"), outcome.alarms
+    assert any("second" in said and "incremental" in said for said in outcome.limitations), outcome.limitations
 
 
 def test_incremental_backup_alone_is_refused_by_its_name(shop: Shop) -> None:
@@ -246,3 +248,60 @@ def test_incremental_backup_alone_is_refused_by_its_name(shop: Shop) -> None:
     outcome = prove(shop.cluster)
     assert isinstance(outcome.error, TargetOutsideWindow)
     assert "incremental" in outcome.said and "pg_combinebackup" in outcome.said
+
+
+@pytest.mark.parametrize("major", [15, 17])
+@pytest.mark.parametrize("words", [("-Ft",), ("-Ft", "-z")], ids=" ".join)
+@pytest.mark.parametrize("damage", ["none", "truncated"])
+def test_newest_backup_in_tar_format_is_the_one_that_is_proven(major: int, words: tuple[str, ...], damage: str) -> None:
+    """Before PostgreSQL 17 no manifest names its system: an older plain backup must not be taken in its place for that."""
+    with own_cluster("--data-checksums", major=major) as cluster:
+        fill(cluster)
+        cluster.backup("older")
+        cluster.sql("SELECT pg_sleep(1.1)")
+        cluster.backup("newest", *words)
+        go_on(cluster)
+        archive = next((cluster.backups / "newest").glob("base.tar*"))
+        if damage == "truncated":
+            with archive.open("r+b") as file:
+                file.truncate(archive.stat().st_size // 2)
+        outcome = prove(cluster)
+        if damage == "none":
+            assert (outcome.verdict, outcome.backup, outcome.alarms) == ("PASS", "newest", [])
+        else:
+            assert outcome.verdict == "FAIL" and "newest" in outcome.said
+
+
+@pytest.mark.parametrize(
+    "words", [("-Ft",), ("-Ft", "-z", "-Xnone"), ("-Ft", "-z", "-Xstream"), ("-Xstream",)], ids=" ".join
+)
+def test_newest_backup_of_another_system_never_lets_the_older_one_pass_alone(words: tuple[str, ...]) -> None:
+    with own_cluster("--data-checksums", major=15) as cluster, own_cluster("--data-checksums", major=15) as other:
+        fill(cluster)
+        cluster.backup("older")
+        cluster.sql("SELECT pg_sleep(1.1)")
+        other.sql("CREATE TABLE t AS SELECT generate_series(1, 100000) AS i")
+        for _ in range(6):
+            other.switch()
+        other.backup("strange", *words, into=cluster.backups / "strange")
+        go_on(cluster)
+        outcome = prove(cluster)
+        assert outcome.verdict != "PASS" and "strange" in outcome.said
+        if words != ("-Ft", "-z", "-Xnone"):  # such a one says nothing of its system; the WAL that it needs is missed
+            assert outcome.check("newest-backup").status == "UNKNOWN" and outcome.backup == "older"
+
+
+def test_packed_backup_from_before_an_upgrade_does_no_harm() -> None:
+    """It says nothing of its system, and stands later in WAL than the new cluster's own backup."""
+    with own_cluster("--data-checksums", major=15) as old:
+        old.sql("CREATE TABLE t AS SELECT generate_series(1, 100000) AS i")
+        for _ in range(6):
+            old.switch()
+        with own_cluster("--data-checksums", major=17) as cluster:
+            old.backup("old", "-Ft", "-z", into=cluster.backups / "old")
+            old.sql("SELECT pg_sleep(1.1)")
+            fill(cluster)
+            cluster.backup("new")
+            go_on(cluster)
+            outcome = prove(cluster)
+    assert (outcome.verdict, outcome.backup, outcome.alarms) == ("PASS", "new", [])

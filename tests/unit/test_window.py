@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from runbook import clock
-from runbook.errors import BackupDamaged, ParamsError
-from runbook.platforms.cluster.backups import Backup, describe, describe_all
+from runbook.errors import BackupDamaged, OperatorError, ParamsError
+from runbook.platforms.cluster.backups import Backup, describe, describe_all, list_passed_over
+from runbook.platforms.cluster.selection import Selection
 from runbook.platforms.cluster.window import (
     RecoveryPoint,
     candidates,
@@ -19,6 +21,7 @@ from runbook.platforms.cluster.window import (
     refuse_before_oldest,
 )
 from runbook.postgres.wal import Commit, Timeline
+from runbook.verification.backup_checks import check_newest, limits_of_store
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 ONE = (Timeline(1, 0, None),)
@@ -174,6 +177,78 @@ def test_folders_that_are_no_backups_are_named_or_passed_over(tmp_path: Path) ->
     found, wrong = describe_all(tmp_path)
     assert labels(found) == ["good"]
     assert len(wrong) == 1 and "empty" in wrong[0].message
+
+
+def test_whatever_else_lies_beside_the_backups_is_named_with_the_reason(tmp_path: Path) -> None:
+    for name in (
+        "good",
+        "half.part",
+        "tmp",
+        "fences",
+        "notes",
+        "2026-01-03/night",
+        "space/PG_17_202406281",
+        "wal",
+        "only base/base",
+    ):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("good", "2026-01-03/night"):
+        (tmp_path / name / "backup_label").write_text(LABEL.format("2026-01-02 12:00:00 UTC"))
+        (tmp_path / name / "PG_VERSION").write_text("17\n")
+    for name in ("half.part", "tmp"):
+        (tmp_path / name / "PG_VERSION").write_text("17\n")
+    for name in ("notes/readme", "wal/000000010000000000000001", "README", "night.tar.gz", "dump.sql"):
+        (tmp_path / name).write_text("x")
+    (tmp_path / "newest").symlink_to("gone")
+    assert list_passed_over(tmp_path, [tmp_path / "wal"]) == [
+        "2026-01-03: a base backup lies one level deeper, in night",
+        "dump.sql: a file, and no folder with a base backup",
+        "half.part: holds files of a base backup, and its name says that it is not finished",
+        "newest: a link to gone, which is not there",
+        "night.tar.gz: a file, and no folder with a base backup",
+        "notes: a folder with none of the files by which a base backup is known",
+        "only base: a folder with none of the files by which a base backup is known",
+        "tmp: holds files of a base backup, and its name says that it is no backup",
+    ]
+
+
+def test_backups_beside_the_files_of_one_are_seen(tmp_path: Path) -> None:
+    """The backup folder is a backup itself, and later ones were put into folders of it."""
+    (tmp_path / "later").mkdir()
+    for folder, start in ((tmp_path, "0/3000028"), (tmp_path / "later", "0/5000028")):
+        (folder / "backup_label").write_text(LABEL.format("2026-01-02 12:00:00 UTC").replace("0/3000028", start))
+        (folder / "PG_VERSION").write_text("17\n")
+        for name in ("base/1", "global", "pg_wal", "pg_xact"):
+            (folder / name).mkdir(parents=True)
+        (folder / "base/1/PG_VERSION").write_text("17\n")
+    found, wrong = describe_all(tmp_path)
+    assert (labels(found), wrong) == ([tmp_path.name, "later"], [])
+    assert list_passed_over(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("other", "word", "is_open"),
+    [
+        (replace(backup("other", 400, minutes=20), system_identifier="43"), "another system (43)", True),
+        (replace(backup("other", 40, minutes=-20), system_identifier="43"), "another system (43)", False),
+        (replace(backup("other", 40, minutes=20), system_identifier=None), "begins earlier in WAL", True),
+        (backup("other", 400, minutes=20, incremental=True), "incremental", False),
+        (backup("other", 600, minutes=20), "timeline 1", False),
+        (backup("other", 100, minutes=-10), None, False),
+        (backup("other", 250, minutes=10), None, False),
+    ],
+)
+def test_backup_that_is_not_restored_is_named(other: Backup, word: str | None, is_open: bool) -> None:
+    chosen = Selection.__new__(Selection)
+    chosen.backups, chosen.number, chosen.lineages = [TUESDAY, other], 2, {2: TWO}
+    found = chosen.not_proven(TUESDAY)
+    assert [(one.backup, one.is_open) for one in found] == ([(other, is_open)] if word else [])
+    assert all(word is not None and word in one.why for one in found)
+    check = check_newest(TUESDAY, found)
+    assert (check.status, "other" in check.observed) == (("UNKNOWN", True) if is_open else ("PASS", False))
+    assert [word in said and "other" in said for said in limits_of_store("backups", found, [])] == (
+        [True] if word else []
+    )
 
 
 def test_folder_without_backups_says_so(tmp_path: Path) -> None:

@@ -321,10 +321,16 @@ def read_segment_header(path: Path) -> SegmentHeader | None:
 
 
 def parse_segment_header(head: bytes) -> SegmentHeader | None:
-    """Return what a segment's first 40 bytes say; None when they are not those of WAL."""
+    """Return what the first bytes of a segment say; None when they are not those of WAL.
+
+    >>> parse_segment_header(_LONG_HEADER.pack(0xD116, 2, 1, 16 << 20, 0, 0, 742, 16 << 20, PAGE) + b"more").system_identifier
+    '742'
+    >>> parse_segment_header(bytes(64)) is None
+    True
+    """
     if len(head) < _LONG_HEADER.size:
         return None
-    _, info, timeline, begin, _, _, system, size, block = _LONG_HEADER.unpack(head[: _LONG_HEADER.size])
+    _, info, timeline, begin, _, _, system, size, block = _LONG_HEADER.unpack_from(head)
     has_long_header = info & 0x0002
     if not has_long_header or block != PAGE or size & (size - 1) or not 1 << 20 <= size <= 1 << 30:
         return None

@@ -6,11 +6,12 @@ Each public method is one step of the notebook, in order.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 from runbook import clock, layout
 from runbook.clock import human_bytes, human_seconds
-from runbook.errors import OperatorError, PlatformError
+from runbook.errors import CommandFailed, OperatorError, PlatformError
 from runbook.model import Check, Status
 from runbook.params.schema import Params
 from runbook.platforms.cluster.replay import Replay, SnapshotMissing
@@ -87,6 +88,7 @@ class BackupVerification:
         self.seconds: dict[str, float] = {}
         self.scratch: Scratch | None = None
         self.resolved: Resolved | None = None
+        self._system: Check | None = None
 
     # -- choose and resolve ------------------------------------------------------------------------------
 
@@ -117,9 +119,11 @@ class BackupVerification:
         self.contents = self.checks.contents
         self.copy = Restore(self.scratch, chosen.live_folders(), self._show_copy, self._timeout)
         chosen.choose(self.scratch.wal)
+        newest = chosen.candidates[0]
         checks = [
             backup_checks.check_folders(layout.short(chosen.backup_folder), chosen.backups, wrong),
-            backup_checks.check_system(chosen.candidates[0], chosen.live_system()),
+            backup_checks.check_newest(newest, chosen.not_proven(newest)),
+            backup_checks.check_system(newest, chosen.live_system()),
             backup_checks.check_timeline(chosen.number, chosen.why, chosen.timeline_question(), self._with_timeline()),
         ]
         return [check for check in checks if check is not None]
@@ -212,25 +216,42 @@ class BackupVerification:
     def check_manifest(self) -> list[Check]:
         """pg_verifybackup on the restored copy, before any server has touched it: backup and copy are proven at once."""
         assert self.scratch is not None and self.resolved is not None
-        self._manifest = self.checks.check_manifest(self.resolved.backup)[0]
-        outside = self.selection.unclear_tablespaces(self.resolved.backup)
-        return [self._manifest, *backup_checks.check_tablespaces(self.resolved.backup, outside)]
+        backup = self.resolved.backup
+        self._manifest = self.checks.check_manifest(backup)[0]
+        outside = self.selection.unclear_tablespaces(backup)
+        return [self._manifest, *self._check_unpacked_system(), *backup_checks.check_tablespaces(backup, outside)]
+
+    def _check_unpacked_system(self) -> list[Check]:
+        """Of a backup that did not say its system before it was unpacked: its pg_control now does."""
+        assert self.scratch is not None and self.resolved is not None
+        backup, live = self.resolved.backup, self.selection.live_system()
+        if backup.system_identifier is not None or live is None:
+            return []
+        try:
+            system = self.scratch.control().get("Database system identifier")
+        except CommandFailed:
+            return []  # isolating the scratch says what is wrong with pg_control
+        self._system = backup_checks.check_system(replace(backup, system_identifier=system), live)
+        return [self._system] if self._system is not None else []
 
     def isolate(self) -> list[dict[str, Any]]:
         """The scratch is configured so that it can reach nothing.
 
         Raises:
-            PlatformError: its files are not as their manifest says; no server is started on them.
+            PlatformError: its files are not as their manifest says, or of another system; no server is started on them.
             BackupDamaged: pg_control cannot be read.
             RecoveryRefused: a link leads out of the scratch.
         """
         assert self.scratch is not None and self.resolved is not None
-        if self._manifest.status is Status.FAIL:
-            # The manifest check has failed already; this only keeps what follows from running.
-            raise PlatformError(
-                f"No server is started on backup {self.resolved.backup.label}: its files are not as its manifest says.",
-                next=self._manifest.next,
-            )
+        for check, what in (
+            (self._manifest, "its files are not as its manifest says"),
+            (self._system, "it is of another system"),
+        ):
+            if check is not None and check.status is Status.FAIL:
+                # The check has failed already; this only keeps what follows from running.
+                raise PlatformError(
+                    f"No server is started on backup {self.resolved.backup.label}: {what}.", next=check.next
+                )
         close_off(self.scratch.folder, self.user)
         settings = self.scratch.configure(self.resolved.point.timeline, self.resolved.scan.raised)
         self.replay = Replay(
@@ -299,7 +320,11 @@ class BackupVerification:
     def unread_limitations(self) -> list[str]:
         """What this kind of proof leaves open, for the top of the report."""
         assert self.resolved is not None
-        return [*self.selection.unfinished, *self.resolved.read_in_part, *self.checks.unread_limitations]
+        chosen = self.selection
+        folder = layout.short(chosen.backup_folder)
+        newest = chosen.candidates[0]
+        store = backup_checks.limits_of_store(folder, chosen.not_proven(newest), chosen.passed_over)
+        return [*store, *chosen.unfinished, *self.resolved.read_in_part, *self.checks.unread_limitations]
 
     def check_sql(self) -> list[Check]:
         """Every check file against every database it is for."""

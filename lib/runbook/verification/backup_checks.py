@@ -7,10 +7,13 @@ from typing import Any
 
 from runbook.errors import TargetError
 from runbook.model import Check, Finding, Severity, Status
-from runbook.platforms.cluster.backups import Backup
+from runbook.platforms.cluster.backups import Backup, NotProven
 from runbook.platforms.cluster.walscan import Scan
 from runbook.postgres.wal import format_lsn
 from runbook.verification.fencefile import Fence
+
+#: As many of what was left out are named in a limitation.
+_MOST_NAMED = 10
 
 
 def check_folders(folder: str, backups: Sequence[Backup], wrong: Sequence[TargetError]) -> Check:
@@ -79,6 +82,42 @@ def check_timeline(number: int, why: str, question: str | None, command: str = "
         else None,
         source="pg_walfile_name(pg_current_wal_insert_lsn()), timeline history files",
     )
+
+
+def check_newest(chosen: Backup, not_proven: Sequence[NotProven]) -> Check:
+    """The backup that is proven is the newest of the folder; UNKNOWN where another one is as new, and nothing explains it.
+
+    Args:
+        not_proven: the others that are as new, or of another system.
+    """
+    found = [one for one in not_proven if one.is_open]
+    common: dict[str, Any] = {
+        "id": "newest-backup",
+        "title": "The newest backup of the folder is the one that is proven",
+        "expected": "no newer one that this run leaves out",
+        "object": chosen.label,
+        "severity": Severity.CRITICAL,
+        "source": "backup_manifest, backup_label, pg_control",
+    }
+    if not found:
+        return Check(**common, status=Status.PASS, observed=f"{chosen.label} is restored")
+    last = found[-1]
+    return Check(
+        **common,
+        status=Status.UNKNOWN,
+        observed=f"{len(found)} left out: {', '.join(one.backup.label for one in found[-5:])}",
+        reason=f"Backup {last.backup.label} is as new as {chosen.label}, and is not proven: {last.why}.",
+        next="Look at what writes into this backup folder; move backups of other systems elsewhere, and run again.",
+    )
+
+
+def limits_of_store(folder: str, not_proven: Sequence[NotProven], passed_over: Sequence[str]) -> list[str]:
+    """Return what lies in the backup folder and was not proven, for the top of the report."""
+    said = [f"{one.backup.label}: {one.why}" for one in not_proven] + list(passed_over)
+    if not said:
+        return []
+    more = f"; and {len(said) - _MOST_NAMED} more" if len(said) > _MOST_NAMED else ""
+    return [f"Not proven in {folder}: {'; '.join(said[:_MOST_NAMED])}{more}."]
 
 
 def check_tablespaces(backup: Backup, outside: Sequence[str]) -> list[Check]:

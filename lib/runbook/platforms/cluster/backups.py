@@ -9,22 +9,30 @@ from __future__ import annotations
 import json
 import lzma
 import re
+import struct
 import tarfile
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from runbook import clock
 from runbook.errors import BackupDamaged, NotReadable, TargetError
-from runbook.postgres.wal import parse_lsn
+from runbook.postgres.wal import SEGMENT_NAME, parse_lsn, parse_segment_header
 from runbook.texts import visible_line
 
 #: Folders still being written, by the conventions of the tools that write them.
 _UNFINISHED = (".part", ".tmp", ".partial", ".incomplete")
 #: Folders that file systems and tools put beside backups, empty or not.
 _NO_BACKUPS = ("lost+found", "fences", "tmp")
-
+#: Files that may be a packed or dumped backup.
+_PACKED = re.compile(r"[.](tar|tgz|tbz2?|txz|zip|7z|gz|bz2|xz|zst|lz4|dump|sql|backup|vbk|img)([.-]|$)", re.IGNORECASE)
+#: What a tablespace's folder holds, and nothing else.
+_TABLESPACE = re.compile(r"PG_\d+_\d+")
+#: pg_control begins with the system identifier and its own version, in the byte order of the machine.
+_CONTROL_HEAD = struct.Struct("=QI")
+_CONTROL_VERSIONS = range(900, 3000)
 
 #: What reading a file of a damaged backup may raise.
 _UNREADABLE = (ValueError, OSError, EOFError, tarfile.TarError, zlib.error, lzma.LZMAError)
@@ -45,6 +53,12 @@ class Backup:
     started_at: datetime | None
     has_manifest: bool
     incremental: bool
+
+    def is_newer(self, other: Backup) -> bool:
+        """True unless it is known to have begun before the other one."""
+        if self.started_at is not None and other.started_at is not None:
+            return self.started_at >= other.started_at
+        return self.start >= other.start
 
     def links_outside(self, folder: Path) -> list[str]:
         """Where tablespace links of a plain backup lead that leave the folder."""
@@ -67,6 +81,15 @@ class Backup:
         }
 
 
+@dataclass(frozen=True)
+class NotProven:
+    """A backup that a run does not restore, and why. `is_open`: it is as new as the one that is restored, and nothing explains it."""
+
+    backup: Backup
+    why: str
+    is_open: bool = False
+
+
 def looks_like_backup(folder: Path) -> bool:
     """True when some file of a base backup is in the folder."""
     return any(
@@ -86,15 +109,15 @@ def list_folders(backup_folder: Path) -> list[Path]:
             raise BackupDamaged(
                 f"The backup folder {backup_folder} is not there.", next="Correct backup_folder in params."
             )
-        if looks_like_backup(backup_folder):
-            return [backup_folder]
-        found = [
+        is_one = looks_like_backup(backup_folder)
+        found = [backup_folder] if is_one else []
+        found += [
             folder
             for folder in sorted(backup_folder.iterdir())
             if folder.is_dir()
             and not folder.name.endswith(_UNFINISHED)
             and folder.name not in _NO_BACKUPS
-            and (looks_like_backup(folder) or not any(folder.iterdir()))
+            and (looks_like_backup(folder) or not (is_one or any(folder.iterdir())))
         ]
     except PermissionError as cause:
         raise NotReadable(
@@ -104,6 +127,49 @@ def list_folders(backup_folder: Path) -> list[Path]:
     if not found:
         raise BackupDamaged(f"There is no base backup in {backup_folder}.", next="Take one with pg_basebackup.")
     return found
+
+
+def list_passed_over(backup_folder: Path, known: Iterable[Path] = ()) -> list[str]:
+    """Return what else lies in the backup folder and may be a backup, each with the reason why nobody proves it.
+
+    Args:
+        known: folders that are something else, such as the WAL archive.
+
+    Raises:
+        BackupDamaged: the folder is missing or holds no backup.
+        NotReadable: a folder is closed.
+    """
+    taken, others = set(list_folders(backup_folder)), {path.resolve() for path in known}
+    is_one = backup_folder in taken
+    found = []
+    for path in sorted(backup_folder.iterdir()):
+        is_known = path in taken or path.resolve() in others
+        why = None if is_known else _why_passed_over(path, is_part=is_one)
+        if why is not None:
+            found.append(f"{visible_line(path.name)}: {why}")
+    return found
+
+
+def _why_passed_over(path: Path, *, is_part: bool) -> str | None:
+    """Why this is not read as a backup; None when it is none by all that can be seen.
+
+    Args:
+        is_part: the folder that it lies in is a backup itself, and this a part of it, unless it is a whole one.
+    """
+    if path.is_symlink() and not path.exists():
+        return f"a link to {path.readlink()}, which is not there"
+    if not path.is_dir():
+        return "a file, and no folder with a base backup" if _PACKED.search(path.name) and not is_part else None
+    if looks_like_backup(path):
+        kind = "not finished" if path.name.endswith(_UNFINISHED) else "no backup"
+        return f"holds files of a base backup, and its name says that it is {kind}"
+    inside = [one.name for one in path.iterdir()]
+    if is_part or path.name in _NO_BACKUPS or all(_TABLESPACE.fullmatch(name) for name in inside):
+        return None
+    deeper = [one.name for one in sorted(path.iterdir()) if one.is_dir() and looks_like_backup(one)]
+    if deeper:
+        return f"a base backup lies one level deeper, in {visible_line(deeper[-1])}"
+    return "a folder with none of the files by which a base backup is known"
 
 
 def read_manifest(path: Path) -> dict[str, object] | None:
@@ -173,6 +239,46 @@ def version_in_tar(path: Path) -> int | None:
                         return int(file.read())
         except _UNREADABLE:
             return None  # unpacking says what is wrong with it
+    return None
+
+
+def system_in_control(head: bytes) -> str | None:
+    """Return the system identifier with which a pg_control begins; None when these are no bytes of one.
+
+    >>> system_in_control(_CONTROL_HEAD.pack(7421, 1300)), system_in_control(bytes(12)), system_in_control(b"")
+    ('7421', None, None)
+    """
+    if len(head) < _CONTROL_HEAD.size:
+        return None
+    system, version = _CONTROL_HEAD.unpack_from(head)
+    return str(system) if version in _CONTROL_VERSIONS else None
+
+
+def system_in_tar(path: Path) -> str | None:
+    """Return the system identifier that pg_control of an uncompressed base.tar names, or the backup's own WAL; None when it cannot be had.
+
+    A compressed base.tar would have to be unpacked for it: pg_control is its last member.
+    """
+    head = _member_in_tar(path / "base.tar", re.compile("global/pg_control"))
+    if head is not None:
+        return system_in_control(head)
+    for archive in path.glob("pg_wal.tar*"):
+        header = parse_segment_header(_member_in_tar(archive, SEGMENT_NAME) or b"")
+        if header is not None:
+            return header.system_identifier
+    return None
+
+
+def _member_in_tar(archive: Path, name: re.Pattern[str]) -> bytes | None:
+    """The first bytes of the first member of that name; None where there is none, or nothing can be read."""
+    try:
+        with tarfile.open(archive) as tar:
+            for member in tar:
+                file = tar.extractfile(member) if name.fullmatch(member.name) else None
+                if file is not None:
+                    return file.read(512)
+    except _UNREADABLE:
+        return None  # unpacking says what is wrong with it
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,14 @@ from runbook.params.schema import Cluster
 from runbook.platforms.cluster import timelinechoice, window
 from runbook.platforms.cluster.arrival import PATIENCE, Archiver
 from runbook.platforms.cluster.backuparrival import find_unfinished
-from runbook.platforms.cluster.backups import Backup, describe_all, version_in_tar
+from runbook.platforms.cluster.backups import (
+    Backup,
+    NotProven,
+    describe_all,
+    list_passed_over,
+    system_in_tar,
+    version_in_tar,
+)
 from runbook.platforms.cluster.live import LiveServer
 from runbook.platforms.cluster.timelineevidence import EvidenceReader
 from runbook.platforms.cluster.timelines import (
@@ -86,6 +94,7 @@ class Selection:
         self.tools = self._find_tools()
         self.backups = [self._identified(backup) for backup in self.backups]
         self.segment_size = self._find_segment_size()
+        self.passed_over = list_passed_over(self.backup_folder, filter(None, [self.archive.directory]))
         return wrong
 
     def _leave_out_unfinished(self, wrong: list[TargetError]) -> list[TargetError]:
@@ -113,9 +122,7 @@ class Selection:
             WalDamaged: a history file is missing or damaged.
         """
         self.wal = wal
-        live = self.live_system()
-        # A folder may hold backups from before an upgrade: those of another system never serve this one.
-        own = [backup for backup in self.backups if live in (None, backup.system_identifier)] or self.backups
+        own = self._own() or self.backups
         self.server = self._ask(self._systems(own))
         self.histories = read_histories(
             self.archive,
@@ -174,11 +181,31 @@ class Selection:
         directory = read_directory(self.tools, layout.resolve(data)) if data is not None else None
         return timelinechoice.question(self.choice, self.server.why, directory)
 
+    def _own(self) -> list[Backup]:
+        """The backups that may serve this system: a folder may hold some from before an upgrade, which never do.
+
+        One that does not say its system may be the newest, and is no better than its pg_control, once it is unpacked. Where a backup that
+        is known to be of this system is newer, it is not needed for the newest point.
+        """
+        live = self.live_system()
+        known = [backup for backup in self.backups if live is not None and backup.system_identifier == live]
+        return [
+            backup
+            for backup in self.backups
+            if live in (None, backup.system_identifier)
+            or (
+                backup.system_identifier is None
+                and not (self.point == "latest" and any(one.is_newer(backup) for one in known))
+            )
+        ]
+
     def _find_tools(self) -> Tools:
         majors = {backup.major for backup in self.backups if backup.major}
         version = layout.resolve(self.cluster.data_directory) / "PG_VERSION" if self.cluster.data_directory else None
-        if not majors and version is not None and version.is_file():
-            majors = {int(version.read_text("utf-8").strip())}
+        with contextlib.suppress(OSError, ValueError):  # closed to us, or not there: the backups say it
+            live = {int(version.read_text("utf-8").strip())} if version is not None else set[int]()
+            # Backups of several versions: those of the others are from before an upgrade, or of another system.
+            majors = live if not majors or (live and live < majors) else majors
         if not majors:
             majors = {found for backup in self.backups if (found := version_in_tar(backup.path)) is not None}
         if not majors:
@@ -189,9 +216,11 @@ class Selection:
         return find_tools(max(majors), self.cluster.bin_directory, self.reader)
 
     def _identified(self, backup: Backup) -> Backup:
-        """With its system, which manifests name since PostgreSQL 17 only; pg_control of a plain backup knows it too."""
-        if backup.system_identifier is not None or backup.layout == "tar":
+        """With its system, which manifests name since PostgreSQL 17 only; pg_control knows it, too."""
+        if backup.system_identifier is not None:
             return backup
+        if backup.layout == "tar":
+            return replace(backup, system_identifier=system_in_tar(backup.path))
         try:
             system = read_control(self.tools, backup.path).get("Database system identifier")
         except CommandFailed:
@@ -274,6 +303,25 @@ class Selection:
         if not self.archive.has(stage.next_name(), apart):
             return None
         return scan_to(stage, self.tools, until=window.EVER, timeout=self.timeout).after
+
+    def not_proven(self, chosen: Backup) -> list[NotProven]:
+        """Return the backups of other systems, and those as new as the chosen one that are not restored in its place."""
+        lineage, found = window.lineage_of(self.number, self.lineages), []
+        for backup in self.backups:
+            systems, is_newer = {backup.system_identifier, chosen.system_identifier}, backup.is_newer(chosen)
+            if None not in systems and len(systems) > 1:
+                found.append(NotProven(backup, f"it is of another system ({backup.system_identifier})", is_newer))
+            elif backup is chosen or not is_newer:
+                continue
+            elif backup.incremental:
+                found.append(NotProven(backup, "it is incremental, and restores nothing alone"))
+            elif not window.candidates([backup], lineage, "latest"):
+                why = f"it is of timeline {backup.timeline}, and timeline {self.number} is followed"
+                found.append(NotProven(backup, why))
+            elif backup.start < chosen.start and not chosen.is_newer(backup):
+                why = f"it was taken later, and begins earlier in WAL ({format_lsn(backup.start)})"
+                found.append(NotProven(backup, why, is_open=True))
+        return found
 
     def resolve(self, progress: Callable[[int], None]) -> Resolved:
         """The point as a position, the WAL up to it read.
