@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -305,3 +307,38 @@ def test_packed_backup_from_before_an_upgrade_does_no_harm() -> None:
             go_on(cluster)
             outcome = prove(cluster)
     assert (outcome.verdict, outcome.backup, outcome.alarms) == ("PASS", "new", [])
+
+
+@pytest.mark.parametrize("layout", ["plain", "tar"])
+def test_manifest_without_checksums_never_passes(layout: str) -> None:
+    """A zeroed page of transaction status has its size, no page checksum, and stands in no fence."""
+    with own_cluster("--data-checksums") as cluster:
+        fill(cluster)
+        cluster.backup("first", "--manifest-checksums=NONE", "--format", layout)
+        go_on(cluster)
+        outcome = prove(cluster)
+    check = outcome.check("manifest")
+    assert (outcome.verdict, check.status) == ("INCOMPLETE", "UNKNOWN"), outcome.alarms
+    assert "no checksum" in (check.reason or "") and "sizes" in check.observed and "pg_xact" in (check.reason or "")
+    assert outcome.check("fence@shop").status == "PASS"
+
+
+def test_manifest_that_has_lost_one_checksum_never_passes(shop: Shop) -> None:
+    forget_manifest(shop.backup)
+    write_page(shop.backup / "pg_xact" / "0000", 0, bytes(PAGE))
+    path = shop.backup / "backup_manifest"
+    text = path.read_text()
+    body = text.split('"Manifest-Checksum"')[0]
+    lines = [
+        re.sub(r', "Checksum-Algorithm": "SHA256", "Checksum": "[0-9a-f]+"', "", line)
+        if "pg_xact/0000" in line
+        else line
+        for line in body.split("\n")
+    ]
+    body = "\n".join(lines)
+    path.write_text(f'{body}"Manifest-Checksum": "{hashlib.sha256(body.encode()).hexdigest()}"}}\n')
+    outcome = prove(shop.cluster)
+    check = outcome.check("manifest")
+    assert outcome.verdict != "PASS" and check.status == "UNKNOWN" and "pg_xact/0000" in (check.reason or ""), (
+        outcome.alarms
+    )

@@ -17,6 +17,7 @@ from runbook.postgres.sqlfiles import load_sql
 from runbook.postgres.tools import Tools
 from runbook.postgres.wal import HOST_AT_FAULT
 from runbook.verification.content import NO_WAY, says_nothing
+from runbook.verification.manifestfile import files_without_checksum
 
 _MOST_FINDINGS = 50
 _AMCHECK_CORRUPT = 2
@@ -58,6 +59,23 @@ def check_manifest(tools: Tools, backup: Backup, restored: Path, user: OsUser | 
         )
     result = commands.run(verifybackup_argv(tools, restored), timeout=timeout, user=user, check=False)
     if result.code == 0:
+        bare, count = files_without_checksum(restored / "backup_manifest")
+        if bare:
+            return Check(
+                id="manifest",
+                title=title,
+                status=Status.UNKNOWN,
+                expected=expected,
+                observed=f"{len(bare)} of {count} files by their sizes alone",
+                object=backup.label,
+                severity=Severity.CRITICAL,
+                reason=f"The manifest of backup {backup.label} holds no checksum for {len(bare)} of {count} files, such as {bare[0]}: that they "
+                "have their sizes proves nothing about their contents. A fence and page checksums prove tables, catalogs and their pages; "
+                "nothing proves transaction status (pg_xact, pg_multixact), relation maps, configuration, and databases without a fence.",
+                next="Take backups with pg_basebackup --manifest-checksums=CRC32C (the default) or SHA256.",
+                source="pg_verifybackup, backup_manifest",
+                seconds=result.seconds,
+            )
         return Check(
             id="manifest",
             title=title,
