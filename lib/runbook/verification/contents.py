@@ -15,7 +15,7 @@ from runbook.postgres.allowlist import Runner
 from runbook.postgres.checksession import Way
 from runbook.postgres.connect import Connection, SqlError, is_lock_timeout, rows
 from runbook.postgres.sqlfiles import load_sql
-from runbook.verification import content, integrity
+from runbook.verification import catalogs, content, integrity
 from runbook.verification.sqlchecks import CheckFile, check_id, run_check
 
 Progress = Callable[[str, float, float, str], None]
@@ -34,6 +34,7 @@ class Contents:
     unread: list[str] = field(default_factory=list)
     without_amcheck: list[str] = field(default_factory=list)
     left_out: set[str] = field(default_factory=set)
+    not_compared: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
 
     def databases(self) -> list[str]:
@@ -85,15 +86,7 @@ class Contents:
                     if wanted(item)
                 ]
             except SqlError as problem:
-                if is_lock_timeout(problem):
-                    raise NotMeasured(
-                        f"The catalogs of database {database} are held by a transaction that was under way at this point.",
-                        next="Choose a point before it began or after it ended.",
-                    ) from problem
-                raise RecoveryFailed(
-                    f"The catalogs of database {database} cannot be read: {str(problem).strip()}",
-                    next="Do not trust this backup: take a new one, and look at the catalogs of production.",
-                ) from problem
+                raise self._unreadable(database, problem) from problem
             self.left_out |= {
                 f"{database}.{item.title}.{name}" for item in relations if item.untrusted for name in item.generated
             }
@@ -103,6 +96,31 @@ class Contents:
                 connections, open_to_us, lambda done, total: self.progress(f"Reading {database}", done, total, "bytes")
             )
             return found, content.read_sequences(connections[0], in_recovery=in_recovery)
+
+    def read_catalogs(self, database: str, *, with_shared: bool) -> catalogs.Catalogs:
+        """Return the catalogs as the copy has them now.
+
+        Raises:
+            RecoveryFailed: nothing says which there are.
+        """
+        with self.scratch.connect(database) as connection:
+            content.prepare(connection)
+            try:
+                return catalogs.read_catalogs(connection, with_shared=with_shared)
+            except SqlError as problem:
+                raise self._unreadable(database, problem) from problem
+
+    @staticmethod
+    def _unreadable(database: str, problem: SqlError) -> NotMeasured | RecoveryFailed:
+        if is_lock_timeout(problem):
+            return NotMeasured(
+                f"The catalogs of database {database} are held by a transaction that was under way at this point.",
+                next="Choose a point before it began or after it ended.",
+            )
+        return RecoveryFailed(
+            f"The catalogs of database {database} cannot be read: {str(problem).strip()}",
+            next="Do not trust this backup: take a new one, and look at the catalogs of production.",
+        )
 
     def _by_method(self, relation: content.Relation, methods: Mapping[str, str]) -> content.Relation:
         method = methods.get(relation.title)

@@ -43,7 +43,7 @@ from runbook.postgres.wal import (
     segment_name,
     segment_start,
 )
-from runbook.verification import content
+from runbook.verification import catalogs, content
 from runbook.verification.content import Relation
 from runbook.verification.fencefile import DatabaseFence, Fence, folder_of, owned_folder, write_fence
 from runbook.verification.snapshots import Snapshot, find_first_unseen
@@ -106,7 +106,8 @@ def take_fence(
     for _ in range(_TRIES):
         taken_at = clock.now()
         try:
-            pictures = [_picture(open_, name, jobs, progress) for name in databases]
+            # One snapshot cannot span databases: what the whole server has in common belongs to the first one's.
+            pictures = [_picture(open_, name, jobs, progress, with_shared=name == databases[0]) for name in databases]
             fences = _place(pictures, open_, cluster, tools, segment_size, archive_timeout)
         except SqlError as cause:
             raise PlatformError(
@@ -157,9 +158,14 @@ def _locked_snapshot(
 
 
 def _picture(
-    open_: Callable[[str | None], Connection], database: str, jobs: int, progress: Callable[[str, int, int], None]
+    open_: Callable[[str | None], Connection],
+    database: str,
+    jobs: int,
+    progress: Callable[[str, int, int], None],
+    *,
+    with_shared: bool,
 ) -> dict[str, Any]:
-    """The figures of one database under one snapshot."""
+    """The figures of one database under one snapshot; `with_shared`: with the catalogs of the whole server."""
     with _locked_snapshot(open_, database) as (connection, facts), ExitStack() as stack:
         relations = [item for item in content.list_relations(connection) if not item.is_catalog]
         can, _ = content.readable(relations, in_recovery=True)
@@ -173,6 +179,7 @@ def _picture(
             readers.append(reader)
         views = {item.title: _filenode(readers[0], item.oid) for item in can if item.kind == "m"}
         contents = content.read_contents(readers, can, lambda done, total: progress(database, done, total))
+        defined = catalogs.read_catalogs(readers[0], with_shared=with_shared)
         _require_unchanged(open_, database, can)
         with open_(database) as fresh:
             changed = {
@@ -184,7 +191,7 @@ def _picture(
             else item
             for item in contents
         ]
-        return {**facts, "relations": contents}
+        return {**facts, "relations": contents, "catalogs": defined}
 
 
 def _require_unchanged(open_: Callable[[str | None], Connection], database: str, relations: list[Relation]) -> None:
@@ -338,6 +345,7 @@ def _find_positions(
             else f"first commit not seen: transaction {commit.xid} at {clock.stamp(commit.at)}",
             relations=tuple(picture["relations"]),
             sequences=tuple(picture["sequences"]),
+            catalogs=picture["catalogs"],
         )
         for picture, commit in zip(pictures, first, strict=True)
     ], committed

@@ -16,6 +16,7 @@ from runbook.params.schema import Cluster
 from runbook.platforms.cluster.backups import looks_like_backup
 from runbook.postgres.guard import PINNED
 from runbook.postgres.wal import format_lsn, parse_lsn
+from runbook.verification.catalogs import Catalogs
 from runbook.verification.content import Content, SequencePosition
 
 FORMAT = "runbook.fence/2"
@@ -33,6 +34,7 @@ class DatabaseFence:
     why: str
     relations: tuple[Content, ...]
     sequences: tuple[SequencePosition, ...]
+    catalogs: Catalogs | None = None  # a fence of before catalogs were read has none
 
     @property
     def rows(self) -> int:
@@ -97,6 +99,7 @@ def write_fence(
                 "why": item.why,
                 "relations": [relation.facts() for relation in item.relations],
                 "sequences": [asdict(sequence) for sequence in item.sequences],
+                **({"catalogs": item.catalogs.facts()} if item.catalogs is not None else {}),
             }
             for item in databases
         ],
@@ -139,11 +142,21 @@ def read_fence(path: Path) -> Fence:
                     item["why"],
                     tuple(Content(**relation) for relation in item["relations"]),
                     tuple(SequencePosition(**sequence) for sequence in item["sequences"]),
+                    Catalogs.from_facts(item["catalogs"]) if "catalogs" in item else None,
                 )
                 for item in body["databases"]
             ),
         )
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, RunbookError) as cause:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        IndexError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        RunbookError,
+    ) as cause:
         raise NotMeasured(f"The fence {path.name} cannot be used: {cause}", next="runbook fence take") from cause
 
 

@@ -9,9 +9,9 @@ from runbook.model import Check
 from runbook.params.schema import Cluster
 from runbook.platforms.cluster.replay import Replay, SnapshotMissing
 from runbook.platforms.cluster.window import Resolved
-from runbook.verification import backup_checks, comparison
+from runbook.verification import backup_checks, catalogcheck, comparison
 from runbook.verification.contents import Contents
-from runbook.verification.fencefile import Fence, list_fences
+from runbook.verification.fencefile import DatabaseFence, Fence, list_fences
 
 
 def compare_with_fence(
@@ -48,7 +48,13 @@ def compare_with_fence(
             continue
         methods = {relation.title: relation.method for relation in item.relations}
         found, sequences = contents.read(item.database, lambda relation: not relation.is_catalog, methods)
-        checks.append(comparison.compare_database(item, found, sequences, time.monotonic() - began))
+        check = comparison.compare_database(item, found, sequences, time.monotonic() - began)
+        if item.catalogs is None:
+            check = check.model_copy(
+                update={"observed": f"{check.observed}; catalogs not compared, the fence has none"}
+            )
+        checks.append(check)
+        checks += _compare_catalogs(item, contents)
         spent("fence", began)
     fenced = {item.database for item in fence.databases}
     for name in contents.databases():
@@ -56,6 +62,16 @@ def compare_with_fence(
             check = comparison.no_fence_check(f"the fence does not hold database {name}")
             checks.append(check.model_copy(update={"id": f"fence@{name}", "object": name}))
     return checks
+
+
+def _compare_catalogs(item: DatabaseFence, contents: Contents) -> list[Check]:
+    """The catalogs, where the fence holds them; what it does not hold is a limitation."""
+    began = time.monotonic()
+    contents.not_compared += catalogcheck.limits_of_fence(item)
+    if item.catalogs is None:
+        return []
+    now = contents.read_catalogs(item.database, with_shared=item.catalogs.with_shared)
+    return [catalogcheck.compare_catalogs(item, now, time.monotonic() - began)]
 
 
 def system_of(resolved: Resolved) -> str | None:

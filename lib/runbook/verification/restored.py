@@ -78,6 +78,7 @@ class RestoredChecks:
         if self.contents.left_out:
             names = ", ".join(sorted(self.contents.left_out)[:5])
             said.append(f"Not compared: stored generated columns of tables that may only be read by COPY: {names}.")
+        said += self.contents.not_compared
         closed = self.contents.closed_databases()
         if closed:
             said.append(f"Databases that nobody can look into: {', '.join(closed)}.")
