@@ -17,6 +17,7 @@ from runbook.postgres.sqlfiles import load_sql
 from runbook.postgres.tools import Tools
 from runbook.postgres.wal import HOST_AT_FAULT
 from runbook.verification.content import NO_WAY, says_nothing
+from runbook.verification.indexfunctions import check_without_rows, is_not_rebuilt
 from runbook.verification.manifestfile import files_without_checksum
 
 _MOST_FINDINGS = 50
@@ -256,7 +257,9 @@ def check_amcheck(
             seconds=result.seconds,
         )
     found = _parse_amcheck(result.stdout)
-    findings = tuple(finding for finding in found if not says_nothing(finding.observed))
+    if installed:
+        found = check_without_rows(scratch, database, installed[0]["schema"], found)
+    findings = tuple(item for item in found if not says_nothing(item.observed) and not is_not_rebuilt(item.observed))
     if found and not findings:
         return Check(
             id=f"{name}@{database}",
@@ -298,6 +301,8 @@ def relations_not_seen(check: Check) -> frozenset[str] | None:
 def _next(words: str) -> str:
     if words.startswith(NO_WAY):
         return "Give the copy its reader (runbook doctor prints how): it queries such a view there."
+    if is_not_rebuilt(words):
+        return "In production, write the schema before each name in the index's function, or give the function a search_path (ALTER FUNCTION ... SET)."
     return _HELD if is_lock_timeout(words) else _INSTALL
 
 
