@@ -200,6 +200,7 @@ def test_whatever_else_lies_beside_the_backups_is_named_with_the_reason(tmp_path
     for name in ("notes/readme", "wal/000000010000000000000001", "README", "night.tar.gz", "dump.sql"):
         (tmp_path / name).write_text("x")
     (tmp_path / "newest").symlink_to("gone")
+    (tmp_path / "round").symlink_to("round")
     assert list_passed_over(tmp_path, [tmp_path / "wal"]) == [
         "2026-01-03: a base backup lies one level deeper, in night",
         "dump.sql: a file, and no folder with a base backup",
@@ -208,6 +209,7 @@ def test_whatever_else_lies_beside_the_backups_is_named_with_the_reason(tmp_path
         "night.tar.gz: a file, and no folder with a base backup",
         "notes: a folder with none of the files by which a base backup is known",
         "only base: a folder with none of the files by which a base backup is known",
+        "round: a link to round, which is not there",
         "tmp: holds files of a base backup, and its name says that it is no backup",
     ]
 
@@ -232,6 +234,7 @@ def test_backups_beside_the_files_of_one_are_seen(tmp_path: Path) -> None:
         (replace(backup("other", 400, minutes=20), system_identifier="43"), "another system (43)", True),
         (replace(backup("other", 40, minutes=-20), system_identifier="43"), "another system (43)", False),
         (replace(backup("other", 40, minutes=20), system_identifier=None), "begins earlier in WAL", True),
+        (backup("other", 290, minutes=20), "begins earlier in WAL", False),
         (backup("other", 400, minutes=20, incremental=True), "incremental", False),
         (backup("other", 600, minutes=20), "timeline 1", False),
         (backup("other", 100, minutes=-10), None, False),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import lzma
+import os
 import re
 import struct
 import tarfile
@@ -139,12 +140,15 @@ def list_passed_over(backup_folder: Path, known: Iterable[Path] = ()) -> list[st
         BackupDamaged: the folder is missing or holds no backup.
         NotReadable: a folder is closed.
     """
-    taken, others = set(list_folders(backup_folder)), {path.resolve() for path in known}
+    taken, others = set(list_folders(backup_folder)), set(map(os.path.realpath, known))
     is_one = backup_folder in taken
     found = []
     for path in sorted(backup_folder.iterdir()):
-        is_known = path in taken or path.resolve() in others
-        why = None if is_known else _why_passed_over(path, is_part=is_one)
+        try:
+            is_known = path in taken or os.path.realpath(path) in others
+            why = None if is_known else _why_passed_over(path, is_part=is_one)
+        except OSError as cause:
+            why = f"cannot be read: {cause.strerror}"
         if why is not None:
             found.append(f"{visible_line(path.name)}: {why}")
     return found
@@ -157,7 +161,7 @@ def _why_passed_over(path: Path, *, is_part: bool) -> str | None:
         is_part: the folder that it lies in is a backup itself, and this a part of it, unless it is a whole one.
     """
     if path.is_symlink() and not path.exists():
-        return f"a link to {path.readlink()}, which is not there"
+        return f"a link to {visible_line(str(path.readlink()))}, which is not there"
     if not path.is_dir():
         return "a file, and no folder with a base backup" if _PACKED.search(path.name) and not is_part else None
     if looks_like_backup(path):

@@ -320,7 +320,8 @@ class Selection:
                 found.append(NotProven(backup, why))
             elif backup.start < chosen.start and not chosen.is_newer(backup):
                 why = f"it was taken later, and begins earlier in WAL ({format_lsn(backup.start)})"
-                found.append(NotProven(backup, why, is_open=True))
+                # A standby's backup begins at its last restartpoint; of one that does not say its system nothing is known.
+                found.append(NotProven(backup, why, is_open=None in systems))
         return found
 
     def resolve(self, progress: Callable[[int], None]) -> Resolved:
