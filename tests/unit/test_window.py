@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from runbook import clock
-from runbook.errors import BackupDamaged, OperatorError, ParamsError
+from runbook.errors import BackupDamaged, ParamsError
 from runbook.platforms.cluster.backups import Backup, describe, describe_all, list_passed_over
 from runbook.platforms.cluster.selection import Selection
 from runbook.platforms.cluster.window import (

@@ -16,6 +16,9 @@ from runbook.verification import fencing, integrity, shown
 from runbook.verification.contents import Contents, Progress
 from runbook.verification.sqlchecks import CheckFile, load_checks, select_checks
 
+#: As many indexes that were not looked into are named.
+_MOST_NAMED = 10
+
 
 class RestoredChecks:
     """What a restored copy is asked.
@@ -82,9 +85,10 @@ class RestoredChecks:
         closed = self.contents.closed_databases()
         if closed:
             said.append(f"Databases that nobody can look into: {', '.join(closed)}.")
-        other = self.contents.unchecked_indexes()
+        other = sorted(self.contents.unchecked_indexes)
         if other:
-            said.append(f"pg_amcheck looks at btree indexes only; not checked inside: {', '.join(other)} indexes.")
+            more = f"; and {len(other) - _MOST_NAMED} more" if len(other) > _MOST_NAMED else ""
+            said.append(f"Indexes that were not looked into: {'; '.join(other[:_MOST_NAMED])}{more}.")
         return said
 
     def check_sql(self, point: RecoveryPoint, suites: tuple[str, ...] | None = None) -> list[Check]:
