@@ -9,7 +9,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from runbook import texts
 
 SCHEMA = "runbook.run/1"
 
@@ -51,7 +53,16 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Finding(Frozen):
+class Shown(Frozen):
+    """What people and JSON read: bytes of names that are no UTF-8 are shown in every text."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _escape(cls, value: Any) -> Any:
+        return texts.escaped(value) if type(value) is str else value
+
+
+class Finding(Shown):
     """One thing found, for machines and people alike."""
 
     id: str
@@ -64,7 +75,7 @@ class Finding(Frozen):
     next: str | None = None
 
 
-class Check(Frozen):
+class Check(Shown):
     """An expectation against an observation.
 
     `id` is unique within a run (kebab-case, `sql/<file>` for check files, `@<database>` appended where one

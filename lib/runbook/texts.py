@@ -13,6 +13,10 @@ from runbook.errors import ParamsError
 #: Characters of one text in a table, a page, a message or a variable; run.json keeps the whole of a check's reason and of a finding.
 LONGEST = 4000
 _SLACK = len("… (1023.9 KiB)")
+#: Half characters, for which UTF-8 has no form. A byte that is no UTF-8, as Python keeps it in names from the system (PEP 383), is shown.
+_HALVES = dict.fromkeys(range(0xD800, 0xE000), "\ufffd") | {
+    0xDC00 + byte: f"\\x{byte:02x}" for byte in range(0x80, 0x100)
+}
 #: What would be invisible, or would turn the text around it: each shown as what it is.
 _SEEN = {code: chr(0x2400 + code) for code in range(0x20) if code not in (0x09, 0x0A)} | {
     0x7F: "\u2421",
@@ -21,12 +25,19 @@ _SEEN = {code: chr(0x2400 + code) for code in range(0x20) if code not in (0x09, 
         for code in (0x61C, *range(0x200B, 0x2010), *range(0x2028, 0x202F), *range(0x2060, 0x2070), 0xFEFF)
     },
     **{code: f"[U+{code:04X}]" for code in range(0x80, 0xA0)},
-    **dict.fromkeys(range(0xD800, 0xE000), "\ufffd"),
-    # A byte that is no UTF-8, as Python keeps it in names from the system (PEP 383).
-    **{0xDC00 + byte: f"\\x{byte:02x}" for byte in range(0x80, 0x100)},
+    **_HALVES,
 }
 #: Control characters that no text of ours needs: all but tab, line feed and carriage return.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
+
+
+def escaped(text: str) -> str:
+    r"""Return the text with bytes that are no UTF-8 shown, and all else as it is.
+
+    >>> escaped("b\udcfcro\n")
+    'b\\xfcro\n'
+    """
+    return text.translate(_HALVES)
 
 
 def visible(text: str) -> str:

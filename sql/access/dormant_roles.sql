@@ -21,5 +21,5 @@ SELECT format('%I', r.rolname) AS object, round(c.days::numeric, 1)::float8 AS v
 FROM pg_catalog.pg_roles AS r CROSS JOIN counted AS c
 WHERE r.rolcanlogin AND r.oid <> 10
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity AS a WHERE a.usesysid = r.oid)
-  AND NOT EXISTS (SELECT FROM :pg_stat_statements.pg_stat_statements AS s WHERE s.userid = r.oid)
+  AND NOT EXISTS (SELECT FROM :pg_stat_statements.pg_stat_statements(false) AS s WHERE s.userid = r.oid)
 ORDER BY 1;

@@ -2,7 +2,7 @@
 -- scope: cluster
 -- unit: ms
 -- rank: 6
--- given: statements_before, statements_at
+-- given: statements_before, statements_at, statement_texts
 -- needs: extension:pg_stat_statements, pg_read_all_stats
 -- threshold: slow_query_milliseconds = 1000 | source runbook, section 5: queries slower than 1 second
 -- threshold: slow_query_least_calls = 5 | judgement: a statement that ran less often is a one-off, such as maintenance
@@ -12,14 +12,15 @@
 -- why: its users wait, and it takes what others need
 -- next: EXPLAIN (ANALYZE, BUFFERS) it with real values on staging
 -- columns: object text; value float8, mean execution time since the look before; since the counters began where that says nothing; note text
--- source: PostgreSQL 17, F.30; total_exec_time since 13; since 17 stats_since of each statement. Utility text that names a password is withheld
+-- source: PostgreSQL 17, F.30; total_exec_time since 13; since 17 stats_since of each statement. Utility text that names a password is withheld.
+--   One text in another encoding than this database's makes the extension refuse all of them: they are asked without texts then
 WITH before AS (
   SELECT key, (value ->> 0)::float8 AS calls, (value ->> 1)::float8 AS milliseconds
   FROM jsonb_each(coalesce(:'statements_before'::text, '{}')::jsonb)
 ), counted AS (
   SELECT s.*, i.dealloc, b.calls AS calls_before, b.milliseconds AS milliseconds_before,
          coalesce((to_jsonb(s) ->> 'stats_since')::timestamptz, i.stats_reset) AS began
-  FROM :pg_stat_statements.pg_stat_statements AS s
+  FROM :pg_stat_statements.pg_stat_statements(:'statement_texts'::boolean) AS s
   CROSS JOIN :pg_stat_statements.pg_stat_statements_info AS i
   LEFT JOIN before AS b ON b.key = format('%s %s %s %s', s.userid, s.dbid, s.queryid, s.toplevel)
 ), judged AS (
@@ -39,12 +40,13 @@ SELECT format('query %s of %s in %s%s', j.queryid, coalesce(r.rolname, j.userid:
        round((j.took / j.ran)::numeric, 1)::float8 AS value,
        format('%s calls, %s s in all, since %s%s: %s', j.ran, round((j.took / 1000)::numeric, 1), to_char(j.since, 'YYYY-MM-DD HH24:MI'),
               CASE WHEN j.dealloc > 0 THEN format(' (%s times others were forgotten for room)', j.dealloc) ELSE '' END,
-              CASE WHEN j.query ~* 'password' THEN '(text withheld)'
+              CASE WHEN j.query IS NULL THEN '(no text: one of the statements is not in the encoding of this database)'
+                   WHEN j.query ~* 'password' THEN '(text withheld)'
                    ELSE left(regexp_replace(j.query, '\s+', ' ', 'g'), 160) END) AS note
 FROM (SELECT * FROM judged WHERE ran > 0) AS j
 LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = j.userid
 LEFT JOIN pg_catalog.pg_database AS d ON d.oid = j.dbid
 WHERE j.ran >= :slow_query_least_calls::float8 AND j.took / j.ran >= :slow_query_milliseconds::float8
-  AND j.query !~* '^\s*(vacuum|analyze|reindex|create|alter|copy|cluster|refresh)\M'
+  AND coalesce(j.query, '') !~* '^\s*(vacuum|analyze|reindex|create|alter|copy|cluster|refresh)\M'
 ORDER BY j.took DESC
 LIMIT :slow_query_most::float8::bigint;

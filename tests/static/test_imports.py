@@ -51,7 +51,7 @@ ALLOWED: dict[str, set[str]] = {
 }
 #: A library that only one module may import, so that its errors and timeouts are handled in one place.
 DOORS = {
-    "psycopg": {"postgres/connect.py"},
+    "psycopg": {"postgres/connect.py", "postgres/rawtext.py"},
     "postgast": {"postgres/parse.py"},
     "google": {"postgres/parse.py"},
     "httpx": {"outside/http.py"},

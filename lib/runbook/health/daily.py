@@ -57,7 +57,7 @@ class DailyHealth(Visit):
     def check(self) -> list[Check]:
         """As `Visit.check`; the stores of backups and WAL are looked at too, and statements since an earlier look."""
         stores = look_at_stores(self.params, self.rights.system_identifier, self.rights.timeline)
-        self.look.given = {**stores, **given_statements(self.before)}
+        self.look.given = {**stores, **given_statements(self.before), "statement_texts": self.look.has_texts}
         return super().check()
 
     def remember(self) -> dict[str, Any]:

@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from runbook import layout
+from runbook import layout, texts
 from runbook.errors import NotMeasured, PlatformError
 from runbook.inspection.checkfiles import CheckFile
 from runbook.inspection.states import Looked, Seen, State
 from runbook.params.schema import Threshold
 from runbook.postgres.allowlist import Runner
 from runbook.postgres.checksession import Way, check_session
-from runbook.postgres.connect import Connection, SqlError, rows
+from runbook.postgres.connect import Connection, SqlError, shared_rows
 from runbook.postgres.sqlfiles import SqlFile, load_sql
 
 #: Units of ages, in seconds.
@@ -24,6 +24,8 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "days": 86400.0}
 _SKEW = 60.0
 Open = Callable[[str | None], Connection]
 _STATEMENTS = "pg_stat_statements"
+#: invalid byte sequence; no equivalent in the other encoding.
+_OTHER_ENCODING = ("22021", "22P05")
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,11 @@ class Load:
     queries: int = 0
     seconds: float = 0.0
 
-    def ask(self, connection: Connection, text: str, values: list[Any]) -> list[dict[str, Any]]:
+    def ask(self, connection: Connection, text: str, values: list[Any], *shared: str) -> list[dict[str, Any]]:
+        """Return the statement's rows; `shared` are columns with names of databases."""
         began = time.monotonic()
         try:
-            return rows(connection, text, values)
+            return shared_rows(connection, text, values, *shared)
         finally:
             self.queries += 1
             self.seconds += time.monotonic() - began
@@ -70,6 +73,7 @@ class Look:
     seconds: float
     given: Mapping[str, object] = field(default_factory=dict)
     load: Load = field(default_factory=Load)
+    has_texts: bool = True
 
     def rights(self) -> Rights:
         """Who we are; nothing is judged.
@@ -91,7 +95,7 @@ class Look:
     def databases(self, named: tuple[str, ...] | None) -> list[dict[str, Any]]:
         """The databases to look at: name, and whether we may enter. One that is named and not there may not be entered."""
         with self.open_(None) as connection:
-            found = self.load.ask(connection, load_sql("rates/list_databases").text, [])
+            found = self.load.ask(connection, load_sql("rates/list_databases").text, [], "name")
         if named is None:
             return found
         may = {row["name"]: row["may"] for row in found}
@@ -190,11 +194,22 @@ class Look:
                 with self.open_(name) as connection:
                     schemas = self._extensions(connection)
                 if _STATEMENTS in schemas:
-                    return self.ask(load_sql("rates/read_statements"), name, (), schemas)
+                    return self._ask_statements(name, schemas)
                 why = f"the extension {_STATEMENTS} is not installed"
             except (PlatformError, SqlError) as problem:
                 why = str(problem).strip().splitlines()[0]
         raise NotMeasured(f"Statements cannot be told apart: {why}.", next=f"CREATE EXTENSION {_STATEMENTS}")
+
+    def _ask_statements(self, database: str, schemas: Mapping[str, str]) -> list[dict[str, Any]]:
+        """Return what each statement has taken; without texts where one of them cannot be converted, which `has_texts` says from then on."""
+        sql = load_sql("rates/read_statements")
+        try:
+            return self.ask(sql, database, [self.has_texts], schemas)
+        except SqlError as problem:
+            if problem.sqlstate not in _OTHER_ENCODING or not self.has_texts:
+                raise
+            self.has_texts = False
+            return self._ask_statements(database, schemas)
 
     def limits(self, file: CheckFile) -> dict[str, Threshold]:
         """The thresholds in force: the file's own unless the params say others."""
@@ -227,7 +242,9 @@ class Look:
 
 
 def _first_line(problem: SqlError | PlatformError) -> str:
-    return (problem.message if isinstance(problem, PlatformError) else str(problem)).strip().splitlines()[0]
+    return texts.visible(
+        (problem.message if isinstance(problem, PlatformError) else str(problem)).strip().splitlines()[0]
+    )
 
 
 def _missing(file: CheckFile, extensions: Mapping[str, str]) -> str:

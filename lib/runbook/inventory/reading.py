@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runbook import layout
+from runbook import layout, texts
 from runbook.errors import NotMeasured, ParamsError, PlatformError
 from runbook.inspection.looking import Look, Rights
 from runbook.inventory.items import Inventory, Items, Kinds, place_key
+from runbook.postgres import causes
 from runbook.postgres.connect import SqlError
 from runbook.postgres.sqlfiles import SqlFile, parse_sql, require_read_only
 
@@ -59,18 +60,20 @@ def load_kinds(version: int, folder: Path | None = None) -> list[KindFile]:
 
 
 def as_items(rows: Iterable[Mapping[str, Any]]) -> Items:
-    """Rows as items, by name; names that stand twice are numbered, so that none hides another.
+    """Rows as items, by name; bytes that are no UTF-8 are shown; names that stand twice are numbered, so that none hides another.
 
     >>> as_items([{"item": "a", "x": 1}, {"item": "a", "x": None}])
     {'a': {'x': '1'}, 'a (2)': {'x': ''}}
     """
     items: Items = {}
     for row in rows:
-        name, number = str(row["item"]), 1
+        name, number = texts.escaped(str(row["item"])), 1
         while name in items:
             number += 1
-            name = f"{row['item']} ({number})"
-        items[name] = {key: "" if value is None else str(value) for key, value in row.items() if key != "item"}
+            name = texts.escaped(f"{row['item']} ({number})")
+        items[name] = {
+            key: "" if value is None else texts.escaped(str(value)) for key, value in row.items() if key != "item"
+        }
     return items
 
 
@@ -91,16 +94,16 @@ def take_inventory(look: Look, databases: list[dict[str, Any]], rights: Rights, 
     inside = [file for file in files if file.per_database]
     found: dict[str, Kinds] = {}
     for row in databases:
-        name = str(row["name"])
+        name, shown = str(row["name"]), texts.escaped(str(row["name"]))
         try:
             if not row["may"]:
-                raise PlatformError(f"no database {name} that {rights.role} may enter: GRANT CONNECT")
+                raise PlatformError(f"no database {shown} that {rights.role} may enter: GRANT CONNECT")
             with look.open_(name):
                 pass
         except PlatformError as problem:
-            unseen.update({place_key(file.kind, name): problem.message for file in inside})
+            unseen.update({place_key(file.kind, shown): texts.escaped(problem.message) for file in inside})
             continue
-        found[name] = _read(look, inside, name, rights, unseen)
+        found[shown] = _read(look, inside, name, rights, unseen)
     return Inventory(server, found, unseen)
 
 
@@ -115,12 +118,14 @@ def _read(
     for file in files:
         lacking = [role for role in file.needs if role not in rights.roles]
         if lacking:
-            unseen[place_key(file.kind, database)] = f"{rights.role} lacks {', '.join(lacking)}: GRANT pg_monitor TO it"
+            unseen[place_key(file.kind, texts.escaped(database or ""))] = (
+                f"{rights.role} lacks {', '.join(lacking)}: GRANT pg_monitor TO it"
+            )
             continue
         try:
             kinds[file.kind] = as_items(look.ask(file.sql, database))
         except (SqlError, NotMeasured) as problem:
-            unseen[place_key(file.kind, database)] = str(problem).strip().splitlines()[0]
+            unseen[place_key(file.kind, texts.escaped(database or ""))] = causes.words_of(problem)
         except PlatformError as problem:
             raise PlatformError(
                 f"The connection was lost while the inventory was taken: {problem.message}", next="Run it again."

@@ -1,4 +1,4 @@
-"""Connections: the only module that imports the driver.
+"""Connections: the only module that imports the driver, with `rawtext`, which says how text is read and written.
 
 Every connection has an application_name (the run id), a lock_timeout and, unless asked otherwise, is read only.
 What a session's statements mean depends on settings that the owner of a database, or of a role, may set: they are pinned in the
@@ -18,35 +18,16 @@ from typing import Any
 import psycopg
 import psycopg.conninfo
 from psycopg import sql
-from psycopg.rows import dict_row
 
-from runbook import clock, environment, redact, sources
+from runbook import clock, environment, redact, sources, texts
 from runbook.errors import NotMeasured, PlatformError
-from runbook.postgres import guard
+from runbook.postgres import guard, rawtext
 from runbook.postgres.guard import GUARDED, OPTIONAL, PINNED, REFUSED, TABLES_ONLY, session_options
 
 SqlError = psycopg.Error
-_LOCK_TIMEOUT = "canceling statement due to lock timeout"
 identifier = sql.Identifier
 compose = sql.SQL
 literal = sql.Literal
-
-
-def is_lock_timeout(error: SqlError | str | None) -> bool:
-    """True when something was not done for want of a lock that somebody holds: nothing is said about the data then.
-
-    A server that stands in recovery holds the exclusive locks of every transaction that was under way there (a TRUNCATE, ALTER TABLE,
-    an autovacuum that gave pages back): nobody can read those relations before it is promoted.
-
-    Args:
-        error: what the server said, in any language; or its words where nothing else is left, of a session with lc_messages C.
-
-    >>> is_lock_timeout("ERROR:  canceling statement due to lock timeout"), is_lock_timeout(None)
-    (True, False)
-    """
-    if isinstance(error, str):
-        return _LOCK_TIMEOUT in error
-    return error is not None and error.sqlstate == "55P03"
 
 
 class Connection(psycopg.Connection[dict[str, Any]]):
@@ -61,6 +42,28 @@ class Connection(psycopg.Connection[dict[str, Any]]):
 
     snapshot_at: datetime | None = None
     is_repeatable = False
+
+    def __init__(self, pgconn: Any, *more: Any) -> None:
+        super().__init__(pgconn, *more)
+        self._adapters = rawtext.ADAPTERS
+
+    @classmethod
+    def _connect_gen(cls, conninfo: str = "") -> Any:
+        opening = rawtext.connecting(conninfo)
+        return super()._connect_gen(conninfo) if opening is None else cls._from(opening)
+
+    @classmethod
+    def _from(cls, opening: Any) -> Any:
+        return cls((yield from opening))
+
+    @property
+    def database(self) -> str:
+        """The name of its database."""
+        return str(self.pgconn.db, "utf-8", "surrogateescape")
+
+    def encoded(self, statement: str) -> bytes:
+        """Return a statement as the session's encoding has it; names that were read here come out as they are stored."""
+        return rawtext.encode(self.pgconn, statement)
 
     @property
     def has_failed(self) -> bool:
@@ -79,10 +82,11 @@ class _Noting:
 
     def execute(self, query: Any, params: Any = None, **options: Any) -> Any:
         began = clock.now()
-        result = super().execute(query, params, **options)  # type: ignore[misc]  # a cursor's
         cursor: Any = self
+        sent = rawtext.encode(cursor.connection.pgconn, query) if isinstance(query, str) else query
+        result = super().execute(sent, params, **options)  # type: ignore[misc]  # a cursor's
         _follow(cursor.connection, query, began)
-        if cursor.description is not None:
+        if rawtext.column_count(cursor):
             note_statement(cursor.connection, query, params or (), began, cursor.rowcount)
         return result
 
@@ -115,15 +119,21 @@ def note_statement(connection: Connection, query: Any, values: Any, began: datet
     sources.note(
         sources.Asked(
             server=f"{info.host}:{info.port}",
-            database=info.dbname,
-            role=info.user,
-            sql=query if isinstance(query, str) else query.as_string(connection),
-            values=tuple(map(sources.kept, values.values() if isinstance(values, Mapping) else values)),
+            database=texts.visible_line(connection.database),
+            role=texts.visible_line(str(connection.pgconn.user, "utf-8", "surrogateescape")),
+            sql=texts.visible(query if isinstance(query, str) else query.as_string(connection)),
+            values=tuple(
+                _shown(sources.kept(one)) for one in (values.values() if isinstance(values, Mapping) else values)
+            ),
             at=at,
             last=at,
             rows=count if count is None or count >= 0 else None,
         )
     )
+
+
+def _shown(value: Any) -> Any:
+    return texts.visible(value) if isinstance(value, str) else value
 
 
 #: What a server has taken from a role, by the connection's own facts: tried once in a process.
@@ -177,7 +187,11 @@ def connect(
         "password": password,
     }
     conninfo_parts(conninfo)
-    named = {name: value for name, value in given.items() if value is not None}
+    named = {
+        name: rawtext.in_private(value) if isinstance(value, str) else value
+        for name, value in given.items()
+        if value is not None
+    }
     named |= {"application_name": application[:63], "connect_timeout": connect_timeout}
     environment.drop_libpq()  # also in a kernel that somebody else has started
     try:
@@ -192,8 +206,9 @@ def connect(
             lambda text, values: _ask(connection, text, values),
             sent=sent,
             late=late,
-            meant=connection.info.user,
-            database=connection.info.dbname,
+            encoding=rawtext.client_encoding(connection.pgconn),
+            meant=rawtext.decode(connection.pgconn, connection.pgconn.user),
+            database=texts.visible_line(connection.database),
             pid=connection.info.backend_pid,
         )
         if session.pooled:
@@ -211,9 +226,9 @@ def connect(
 
 def _ask(connection: Connection, text: str, values: list[Any] | None = None) -> list[dict[str, Any]]:
     """A statement about the session itself, which is no part of a run's evidence."""
-    with psycopg.RawCursor(connection, row_factory=dict_row) as cursor:
-        cursor.execute(text.encode(), values)
-        return cursor.fetchall() if cursor.description else []
+    with psycopg.RawCursor(connection, row_factory=rawtext.named_rows) as cursor:
+        cursor.execute(rawtext.encode(connection.pgconn, text), values)
+        return cursor.fetchall() if rawtext.column_count(cursor) else []
 
 
 def _refuse_transaction_pooler(connection: Connection, open_other: Callable[[], Connection]) -> None:
@@ -256,7 +271,11 @@ def _open(conninfo: str, named: Mapping[str, Any], wanted: Mapping[str, str]) ->
         options = " ".join(filter(None, [str(asked.get("options") or ""), session_options(sent)]))
         try:
             connection = Connection.connect(
-                conninfo, autocommit=True, row_factory=dict_row, cursor_factory=_Cursor, **{**named, "options": options}
+                conninfo,
+                autocommit=True,
+                row_factory=rawtext.named_rows,
+                cursor_factory=_Cursor,
+                **{**named, "options": options},
             )
         except psycopg.OperationalError as problem:
             refused = next((name for name in OPTIONAL if name in taken and name in str(problem)), None)
@@ -315,9 +334,15 @@ def rows(
     Raises:
         SqlError: what the server said.
     """
-    with _RawCursor(connection, row_factory=dict_row) as cursor:
+    with _RawCursor(connection, row_factory=rawtext.named_rows) as cursor:
         cursor.execute(query, values or None, prepare=alone or None)
-        return cursor.fetchall() if cursor.description else []
+        return cursor.fetchall() if rawtext.column_count(cursor) else []
+
+
+def shared_rows(connection: Connection, query: str, values: Sequence[Any] = (), *columns: str) -> list[dict[str, Any]]:
+    """All rows of a query; the names in `columns` come from the shared catalogs, and are the same whatever database they are read in."""
+    found = rows(connection, query, values)
+    return [row | {name: rawtext.shared(connection.pgconn, row[name]) for name in columns} for row in found]
 
 
 def one(connection: Connection, query: str, values: Sequence[Any] = ()) -> dict[str, Any]:
@@ -351,9 +376,9 @@ def copy_rows(connection: Connection, schema: str, name: str) -> Iterator[bytes]
         SqlError: what the server said; a materialized view is refused before PostgreSQL 18, a view always.
     """
     began = clock.now()
-    query = f"COPY {quote(schema)}.{quote(name)} TO STDOUT"
+    query = f"COPY {quote(schema)}.{quote(name)} TO STDOUT{rawtext.copy_options(connection.pgconn)}"
     count = 0
-    with psycopg.Cursor(connection) as cursor, cursor.copy(query.encode()) as copy:
+    with psycopg.Cursor(connection) as cursor, cursor.copy(rawtext.encode(connection.pgconn, query)) as copy:
         for row in copy:
             count += 1
             yield bytes(row)

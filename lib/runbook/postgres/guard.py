@@ -141,7 +141,14 @@ class Session:
 
 
 def secure(
-    run: Run, *, sent: Mapping[str, str], late: Mapping[str, str], meant: str, database: str, pid: int
+    run: Run,
+    *,
+    sent: Mapping[str, str],
+    late: Mapping[str, str],
+    meant: str,
+    database: str,
+    pid: int,
+    encoding: str | None = None,
 ) -> Session:
     """Leave the session as it was asked for.
 
@@ -151,15 +158,20 @@ def secure(
         late: settings that are set where the server knows them.
         meant: the role that the connection names.
         pid: the backend's number as the startup named it; a pooler names one of its own.
+        encoding: the client encoding to change to; None: the startup packet's.
 
     Raises:
         PlatformError: another role, a setting that does not hold, or a setting of somebody else's.
         SqlError: what the server said.
     """
     run("DISCARD ALL", None)
+    if encoding is not None:
+        run(f"SET client_encoding = {_as_list(encoding)}", None)
     facts = _read_back(run, sent, late)
     pooled = facts["pid"] != pid
-    again = {name: sent[name] for name in facts["lost"]} if pooled else {}
+    again = (
+        {name: sent[name] for name in facts["lost"] if name != "client_encoding" or encoding is None} if pooled else {}
+    )
     again |= {name: late[name] for name in facts["known"]}
     for name, value in again.items():
         run(

@@ -17,6 +17,8 @@ import postgast
 from google.protobuf.message import DecodeError
 from postgast import pg_query_pb2
 
+from runbook.postgres import rawtext
+
 #: A deeper or longer text is no check that somebody reads; the parser's own stack ends far behind these.
 MOST_BYTES = 64 << 10
 MOST_TOKENS = 10_000
@@ -115,9 +117,14 @@ def variables(text: str) -> Iterator[tuple[str, int, int, bool]]:
 def parse(text: str) -> list[Statement]:
     """The statements of the text, in order.
 
+    Names may hold bytes that are not UTF-8, as `rawtext` reads them.
+
     Raises:
         NotUnderstood: it is no SQL, or nested too deeply.
     """
+    plain = rawtext.in_private(text)
+    if plain != text:
+        return [_translated(statement) for statement in parse(plain)]
     scan(text)
     try:
         tree = postgast.parse(text)
@@ -136,6 +143,16 @@ def parse(text: str) -> list[Statement]:
         statement.takes_rows = statement.takes_rows or not statement._single.isdisjoint(statement._row_names)
         found.append(statement)
     return found
+
+
+def _translated(statement: Statement) -> Statement:
+    """Put the half characters back into its names, which the grammar does not take."""
+    for name in ("relations", "functions", "operators", "types", "others"):
+        words = [tuple(map(rawtext.from_private, one)) for one in getattr(statement, name)]
+        setattr(statement, name, words)
+    for name in ("fields", "columns"):
+        setattr(statement, name, set(map(rawtext.from_private, getattr(statement, name))))
+    return statement
 
 
 def split_list(text: str) -> list[str]:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from runbook import texts
 from runbook.errors import CommandFailed
 from runbook.outside import commands
 from runbook.outside.commands import OsUser
@@ -138,4 +139,9 @@ def log_tail(log: Path, lines: int = 15) -> str:
     with log.open("rb") as file:
         with contextlib.suppress(OSError):
             file.seek(-20000, os.SEEK_END)
-        return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])
+        return "\n".join(texts.visible(file.read().decode(errors="backslashreplace")).splitlines()[-lines:])
+
+
+def read_log(log: Path) -> str:
+    """Return the log, as far as it can be read: names may have any bytes."""
+    return log.read_bytes().decode(errors="backslashreplace") if log.exists() else ""

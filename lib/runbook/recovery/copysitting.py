@@ -14,7 +14,8 @@ from typing import Any
 
 from runbook.errors import PlatformError
 from runbook.postgres import closure
-from runbook.postgres.connect import SqlError, is_lock_timeout, one, rows
+from runbook.postgres.causes import is_lock_timeout
+from runbook.postgres.connect import SqlError, one, rows
 from runbook.postgres.sqlfiles import load_sql
 from runbook.recovery.copybackplan import KEPT_OUT, NOT_SET_BACK, CopyBackPlan, TableCopy
 from runbook.recovery.copystage import Staged

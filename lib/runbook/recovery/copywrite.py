@@ -75,7 +75,7 @@ class Writing:
 
     def _execute(self, statement: str) -> int:
         self.writer.work_as()
-        return self._connection.execute(statement.encode()).rowcount
+        return self._connection.execute(self._connection.encoded(statement)).rowcount
 
     @staticmethod
     def _name(table: Staged) -> str:
@@ -94,7 +94,7 @@ class Writing:
         places = table.places(kept)
         with (
             self._connection.cursor() as cursor,
-            cursor.copy(f"COPY {self._name(table)} ({listed}) FROM STDIN".encode()) as copy,
+            cursor.copy(self._connection.encoded(f"COPY {self._name(table)} ({listed}) FROM STDIN")) as copy,
         ):
             for page in table.ledger.pages(table.number, "what <> 'o' AND reason IS NULL"):
                 for row in page:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from runbook.model import Check, Status
-from runbook.postgres.connect import SqlError, is_lock_timeout
+from runbook.postgres.causes import is_lock_timeout
+from runbook.postgres.connect import SqlError
 from runbook.recovery.course import Seen
 from runbook.recovery.loss import TableLoss, rows_facts
 from runbook.recovery.lossfiles import Written

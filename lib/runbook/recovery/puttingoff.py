@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runbook.model import Check, Severity, Status
-from runbook.postgres.connect import is_lock_timeout
+from runbook.postgres.causes import is_lock_timeout
 from runbook.recovery.course import Seen
 
 

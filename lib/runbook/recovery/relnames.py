@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from runbook.errors import PlatformError
-from runbook.postgres.connect import Connection, SqlError, quote, rows
+from runbook.postgres.connect import Connection, SqlError, quote, rows, shared_rows
 from runbook.postgres.sqlfiles import load_sql
 from runbook.recovery.transactions import FIRST_NORMAL, RelFile
 
@@ -186,7 +186,7 @@ def read_names(
         PlatformError: the first one cannot be reached.
     """
     with open_(first_database) as connection:
-        databases = rows(connection, load_sql("recovery/list_databases").text)
+        databases = shared_rows(connection, load_sql("recovery/list_databases").text, (), "name")
     found: list[RelationName] = []
     for database in databases:
         if not database["is_open"]:

@@ -25,7 +25,7 @@ def copied(connection: Connection, statement: str, noted: str | None = None) -> 
     is_left = False
     try:
         began = clock.now()
-        with connection.cursor() as cursor, cursor.copy(statement.encode()) as copy:
+        with connection.cursor() as cursor, cursor.copy(connection.encoded(statement)) as copy:
             note_statement(connection, noted or statement, (), began, None)
             try:
                 yield from copy.rows()
@@ -42,14 +42,19 @@ def key_of(row: Row) -> Key:
     return tuple(cell or "" for cell in row[:-1])
 
 
+def _order_of(row: Row) -> tuple[bytes, ...]:
+    """Return the key as bytes, in whose order the server sends the rows: half characters stand elsewhere in the order of texts."""
+    return tuple((cell or "").encode("utf-8", "surrogateescape") for cell in row[:-1])
+
+
 def side_by_side(one_side: Iterator[Row], other: Iterator[Row]) -> Iterator[tuple[Row | None, Row | None]]:
     """Two streams in the order of their keys, matched: rows of the same key together, else alone."""
     here, there = next(one_side, None), next(other, None)
     while here is not None or there is not None:
-        if there is None or (here is not None and key_of(here) < key_of(there)):
+        if there is None or (here is not None and _order_of(here) < _order_of(there)):
             yield here, None
             here = next(one_side, None)
-        elif here is None or key_of(there) < key_of(here):
+        elif here is None or _order_of(there) < _order_of(here):
             yield None, there
             there = next(other, None)
         else:

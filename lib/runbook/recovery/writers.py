@@ -113,7 +113,7 @@ class Writer:
 
     def work_as(self) -> None:
         """The next statement has the owner's rights, whatever a trigger has set meanwhile; until the transaction ends."""
-        self.connection.execute(f"SET LOCAL ROLE {quote(self.role) if self.role else 'NONE'}".encode())
+        self.connection.execute(f"SET LOCAL ROLE {quote(self.role) if self.role else 'NONE'}")
 
     def take_settings(self) -> None:
         """The rest of the transaction has the application's settings, as far as the role may set them."""
@@ -229,7 +229,7 @@ class Writers:
             statements.append(f"GRANT {quote(task.owner)} TO {role}{options}")
         with operator.transaction():
             for statement in statements:
-                operator.execute(statement.encode())
+                operator.execute(operator.encoded(statement))
 
     # -- its end
 
@@ -274,7 +274,7 @@ class Writers:
         with self.operator(database) as connection:
             try:
                 if owner is not None:
-                    connection.execute(f"REASSIGN OWNED BY {role} TO {quote(owner)}".encode())
+                    connection.execute(connection.encoded(f"REASSIGN OWNED BY {role} TO {quote(owner)}"))
                 file = load_sql("recovery/list_owned_relations")
                 kept = rows(connection, file.text, file.values({"role": self.role}))
                 if kept:
@@ -283,7 +283,7 @@ class Writers:
                         "any more. Whose it is to be is yours to say: a superuser must not own what somebody else wrote.",
                         next=f"ALTER {kept[0]['name']} … OWNER TO the application's role, then: runbook resume {self.run_id}",
                     )
-                connection.execute(f"DROP OWNED BY {role}".encode())
+                connection.execute(connection.encoded(f"DROP OWNED BY {role}"))
             except SqlError as problem:
                 raise self._kept(problem) from problem
 

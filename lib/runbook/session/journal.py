@@ -14,16 +14,14 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from runbook import clock, disk
+from runbook import clock, disk, texts
 from runbook.errors import PlatformError
 from runbook.redact import scrubber
 
 Event = dict[str, Any]
 
-#: Bytes of names that are not UTF-8 (PEP 383), and other half characters: UTF-8 has no form for them, so the journal shows them.
-_BYTES = {0xDC00 + byte: f"\\\\x{byte:02x}" for byte in range(0x80, 0x100)} | {
-    code: "\ufffd" for code in range(0xD800, 0xE000) if not 0xDC80 <= code <= 0xDCFF
-}
+#: Half characters as `texts.escaped` shows them, written in JSON.
+_BYTES = {code: texts.escaped(chr(code)).replace("\\", "\\\\") for code in range(0xD800, 0xE000)}
 
 
 def scan_events(data: bytes, where: str) -> tuple[list[Event], int]:

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from runbook.params.schema import Cluster
 from runbook.platforms.cluster.live import LiveServer
-from runbook.postgres.connect import Connection, SqlError, rows
+from runbook.postgres.connect import Connection, SqlError, rows, shared_rows
 from runbook.postgres.sqlfiles import load_sql
 
 #: New databases are copies of it, so that the grants are there from their first day.
@@ -63,7 +63,7 @@ def inspect_reader(cluster: Cluster, application: str) -> ReaderState:
     missing: dict[str, tuple[str, ...]] = {}
     unseen: dict[str, str] = {}
     with live.connect(statement_timeout=10) as first:
-        names = [str(row["name"]) for row in rows(first, load_sql("fence/list_databases").text)]
+        names = [str(row["name"]) for row in shared_rows(first, load_sql("fence/list_databases").text, (), "name")]
         found = rows(first, load_sql("reader/read_since").text, [role])
     for name in dict.fromkeys([TEMPLATE, *names]):
         try:
