@@ -31,11 +31,11 @@ class Outcome:
 
     @property
     def verdict(self) -> str:
-        """By the house's rules; a later check of the same name replaces an earlier one."""
-        states = {check.id: check.status for check in self.checks}
-        if isinstance(self.error, TargetError) or Status.FAIL in states.values():
+        """By the house's rules: of two checks of the same name the worse counts."""
+        states = {check.status for check in self.checks}
+        if isinstance(self.error, TargetError) or Status.FAIL in states:
             return "FAIL"
-        if self.error is not None or Status.UNKNOWN in states.values() or not states:
+        if self.error is not None or Status.UNKNOWN in states or not states:
             return "INCOMPLETE"
         return "PASS"
 

@@ -5,6 +5,7 @@ Each public method is one step of the notebook, in order.
 
 from __future__ import annotations
 
+import shlex
 import time
 from dataclasses import replace
 from typing import Any
@@ -22,7 +23,7 @@ from runbook.platforms.cluster.scratchplace import default_location, folder_for,
 from runbook.platforms.cluster.selection import Selection
 from runbook.platforms.cluster.window import RecoveryPoint, Resolved
 from runbook.postgres.osuser import service_user
-from runbook.verification import backup_checks, budgets, shown, sqlchecks
+from runbook.verification import backup_checks, budgets, integrity, shown, sqlchecks
 from runbook.verification.contents import Progress
 from runbook.verification.exposure import Exposure, Measurement
 from runbook.verification.fencefile import owned_folder
@@ -86,9 +87,15 @@ class BackupVerification:
         live = self.selection.live_folders()
         require_apart(self.location, [self.selection.backup_folder, *([archive] if archive else []), *live])
         self.seconds: dict[str, float] = {}
+        asked = {"recovery_point": recovery_point, "timeline": timeline, "scratch": scratch, "checks": checks}
+        plain = {"recovery_point": "latest", "timeline": "auto", "scratch": "", "checks": "all", "promote": None}
+        given = {**{name: value for name, value in asked.items() if value != plain[name]}, "promote": "true"}
+        words = [word for name, value in given.items() for word in ("-p", name, value)]
+        self._again = shlex.join(["runbook", "run", "backup-verification", "--target", params.target, *words])
         self.scratch: Scratch | None = None
         self.resolved: Resolved | None = None
         self._system: Check | None = None
+        self._may_promote, self._waiting = False, list[Check]()
 
     # -- choose and resolve ------------------------------------------------------------------------------
 
@@ -117,6 +124,7 @@ class BackupVerification:
         )
         self.checks = RestoredChecks(self.params, self.scratch, self.progress, self.files, self.seconds)
         self.contents = self.checks.contents
+        self.contents.again = self._again
         self.copy = Restore(self.scratch, chosen.live_folders(), self._show_copy, self._timeout)
         chosen.choose(self.scratch.wal)
         newest = chosen.candidates[0]
@@ -285,6 +293,7 @@ class BackupVerification:
             SnapshotMissing: it is there, cannot be read, and may not be promoted.
         """
         assert self.scratch is not None and self.resolved is not None
+        self._may_promote = may_promote
         began = time.monotonic()
         point = self.resolved.point
         try:
@@ -313,8 +322,17 @@ class BackupVerification:
     # -- check -------------------------------------------------------------------------------------------
 
     def check_contents(self) -> list[Check]:
-        """Every relation and sequence read to its end; pg_amcheck of every database."""
-        return self.checks.check_contents()
+        """Every relation and sequence read to its end; pg_amcheck of every database. What only a promoted scratch can answer waits for `promote`."""
+        return self._wait_for_promotion(self.checks.check_contents())
+
+    def _wait_for_promotion(self, checks: list[Check]) -> list[Check]:
+        """Return the checks without those that are made on the promoted scratch, when there will be one."""
+        assert self.scratch is not None
+        if not self._may_promote or self.scratch.promoted:
+            return checks
+        waiting = [check for check in checks if check.status is Status.UNKNOWN and integrity.may_pass_promoted(check)]
+        self._waiting += waiting
+        return [check for check in checks if check not in waiting]
 
     @property
     def unread_limitations(self) -> list[str]:
@@ -324,12 +342,15 @@ class BackupVerification:
         folder = layout.short(chosen.backup_folder)
         newest = chosen.candidates[0]
         store = backup_checks.limits_of_store(folder, chosen.not_proven(newest), chosen.passed_over)
-        return [*store, *chosen.unfinished, *self.resolved.read_in_part, *self.checks.unread_limitations]
+        names = ", ".join(f"{check.id} ({check.reason})" for check in self._waiting)
+        waited = [f"Checked on the promoted copy, not at the point: {names}."] if names else []
+        read = [*chosen.unfinished, *self.resolved.read_in_part]
+        return [*store, *read, *self.checks.unread_limitations, *waited]
 
     def check_sql(self) -> list[Check]:
         """Every check file against every database it is for."""
         assert self.resolved is not None
-        return self.checks.check_sql(self.resolved.point)
+        return self._wait_for_promotion(self.checks.check_sql(self.resolved.point))
 
     def promote(self) -> list[Check]:
         """The isolated scratch is promoted and checked as only a writable server can be.
@@ -344,6 +365,11 @@ class BackupVerification:
             timeline = self.replay.promote(self.resolved.point.reached)
             checks.append(backup_checks.check_promoted(timeline, self.resolved.point.reached))
         checks += self.contents.check_parents()
+        made = {check.id for check in checks}
+        left = [check for check in self._waiting if check.id not in made]
+        again = self.checks.check_again(left, self.resolved.point, ()) if left else []
+        made |= {check.id for check in again}
+        checks += [*again, *(check for check in left if check.id not in made)]
         self._add_seconds("promotion", began)
         return checks
 

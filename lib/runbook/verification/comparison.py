@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from runbook.errors import RunbookError, TargetError
 from runbook.model import Check, Finding, Severity, Status
-from runbook.postgres.connect import is_lock_timeout
+from runbook.postgres import causes
 from runbook.postgres.wal import Timeline, format_lsn
-from runbook.verification.content import Content, SequencePosition, says_nothing
+from runbook.verification.content import Content, SequencePosition, is_no_evidence
 from runbook.verification.fencefile import DatabaseFence, Fence
 
 _MOST_FINDINGS = 50
@@ -79,6 +80,22 @@ def database_gone_check(fence: DatabaseFence) -> Check:
     )
 
 
+def database_not_read_check(fence: DatabaseFence, problem: RunbookError) -> Check:
+    """A database that could not be read: damage is a FAIL, anything else UNKNOWN."""
+    return Check(
+        id=f"fence@{fence.database}",
+        title="The restored rows are those that production had",
+        status=Status.FAIL if isinstance(problem, TargetError) else Status.UNKNOWN,
+        expected=f"{fence.rows} rows in {len(fence.relations)} relations, hashes equal",
+        observed="not compared",
+        object=fence.database,
+        severity=Severity.CRITICAL,
+        reason=problem.message,
+        next=problem.next,
+        source=f"fence at {format_lsn(fence.lsn)} ({fence.why})",
+    )
+
+
 def compare_database(
     fence: DatabaseFence, contents: list[Content], sequences: list[SequencePosition], seconds: float
 ) -> Check:
@@ -87,6 +104,8 @@ def compare_database(
     seen = {item.title: item for item in contents}
     wrong: list[Finding] = []
     unknown: list[Finding] = []
+    problems = [item.problem for item in contents] + [item.problem for item in sequences]
+    unread = [problem for problem in problems if is_no_evidence(problem)]
 
     def add(into: list[Finding], name: str, observed: str, expected: str, message: str) -> None:
         into.append(
@@ -105,7 +124,7 @@ def compare_database(
         now = seen.get(name)
         if then.rows is None:
             add(unknown, name, "not compared", "figures", f"the fence could not read it: {then.problem}")
-        elif now is not None and says_nothing(now.problem):
+        elif now is not None and is_no_evidence(now.problem):
             add(unknown, name, "not compared", "figures", f"it cannot be read here: {now.problem}")
         elif now is None:
             add(wrong, name, "no such relation", f"{then.rows}", "the relation is missing")
@@ -143,7 +162,7 @@ def compare_database(
         after = standing.get(before.title)
         if before.value is None:
             add(unknown, before.title, "not compared", "a position", f"the fence could not read it: {before.problem}")
-        elif after is not None and is_lock_timeout(after.problem):
+        elif after is not None and is_no_evidence(after.problem):
             add(unknown, before.title, "not compared", "a position", f"it cannot be read here: {after.problem}")
         elif after is None or after.value is None:
             why = after.problem if after else "it is not there"
@@ -178,6 +197,8 @@ def compare_database(
             observed=f"{total} rows; {len(unknown)} not compared",
             findings=tuple(unknown[:_MOST_FINDINGS]),
             reason=f"{unknown[0].object}: {unknown[0].message}",
-            next="Take the fence as a role that may read everything, and have the extensions of production here.",
+            next=causes.next_step(unread[0])
+            if unread
+            else "Take the fence again, as a role that may read everything: runbook fence take --target NAME",
         )
     return Check(**common, status=Status.PASS, observed=f"{total} rows in {len(contents)} relations, hashes equal")

@@ -9,7 +9,6 @@ is read by COPY, and its rows are hashed here.
 from __future__ import annotations
 
 import hashlib
-import re
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,38 +16,24 @@ from dataclasses import asdict, dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from runbook.postgres import closure
-from runbook.postgres.connect import Connection, SqlError, copy_rows, is_lock_timeout, one, quote, rows
+from runbook.postgres import causes, closure
+from runbook.postgres.causes import Cause
+from runbook.postgres.connect import Connection, SqlError, copy_rows, one, quote, rows, shared_rows
 from runbook.postgres.sqlfiles import load_sql
 
 #: Begins our own words for what may neither be queried nor copied.
 NO_WAY = "not read: before PostgreSQL 18 COPY reads no materialized view, and planning on this one would run "
-#: The server's words when this machine lacks an extension's library: nothing is wrong with the data then.
-_LACKING = re.compile(
-    r'could not access file "(?:\$libdir/)?[^"/]+"|could not load library|could not find function "[^"]+" in file'
-)
 
 
-def lacks_library(problem: str | None) -> bool:
-    """True when something could not be read for want of a library on this machine.
-
-    >>> lacks_library('could not access file "$libdir/hstore": No such file or directory')
-    True
-    >>> lacks_library('could not open file "base/5/16412": No such file or directory')
-    False
-    """
-    return problem is not None and _LACKING.search(problem) is not None
-
-
-def says_nothing(problem: str | None) -> bool:
-    """True when the words are no evidence against the data: it was not looked at."""
-    return lacks_library(problem) or is_lock_timeout(problem) or (problem or "").startswith(NO_WAY)
+def is_no_evidence(problem: str | None) -> bool:
+    """True when something was not read, and why says nothing against the data."""
+    return problem is not None and not causes.is_damage(problem)
 
 
 Connect = Callable[[str], Connection]
 
-#: How a relation's rows are hashed: by the server in a query, or here, from what COPY prints.
-QUERY, COPY = "query", "copy"
+#: How a relation's rows are hashed: by the server in a query, column by column where rows are too large for that, or here, from what COPY prints.
+QUERY, BY_COLUMN, COPY = "query", "query by column", "copy"
 #: Read tables from end to end; nothing else shows what is in the heap.
 _HEAP_ONLY = (
     "SET enable_indexscan = off; SET enable_indexonlyscan = off; SET enable_bitmapscan = off; SET enable_tidscan = off"
@@ -57,7 +42,10 @@ _HEAP_ONLY = (
 
 @dataclass(frozen=True)
 class Relation:
-    """A relation that holds rows. `untrusted`: the function for which it may not be planned on, and is read by COPY."""
+    """A relation that holds rows.
+
+    `untrusted`: the function for which it may not be planned on, and is read by COPY. `by_column`: it is hashed column by column from the start.
+    """
 
     oid: int
     schema: str
@@ -71,10 +59,21 @@ class Relation:
     printed: tuple[str, ...] = ()
     generated: tuple[str, ...] = ()
     untrusted: str | None = None
+    by_column: bool = False
 
     @property
     def title(self) -> str:
         return f"{self.schema}.{self.name}"
+
+    @property
+    def column_hash(self) -> str:
+        """An expression for the same that never makes one value of two columns: a value has at most 1 GB, a row may have more."""
+        parts = [f"pg_catalog.hash_record_extended(ROW({name}), 0)" for name in self.hashed]
+        parts += [
+            f"pg_catalog.num_nulls({name}), pg_catalog.hashtextextended(pg_catalog.format('%s', {name}) COLLATE \"C\", 0)"
+            for name in self.printed
+        ]
+        return f"pg_catalog.hash_record_extended(ROW({', '.join(parts)}), 0)"
 
     @property
     def row_hash(self) -> str:
@@ -113,7 +112,7 @@ class Content:
 
 def list_databases(connection: Connection, wanted: tuple[str, ...] | None = None) -> list[str]:
     """Databases that accept connections and are no templates, narrowed to those wanted."""
-    found = [row["name"] for row in rows(connection, load_sql("fence/list_databases").text)]
+    found = [row["name"] for row in shared_rows(connection, load_sql("fence/list_databases").text, (), "name")]
     return [name for name in found if wanted is None or name in wanted]
 
 
@@ -145,18 +144,28 @@ def read_content(connection: Connection, relation: Relation) -> Content:
     """Return rows and hash of one relation, read from end to end; a failure is kept with the server's words."""
     if relation.untrusted is not None:
         return _read_by_copy(connection, relation)
+    if relation.by_column:
+        return _read_by_query(connection, relation, relation.column_hash, BY_COLUMN)
+    found = _read_by_query(connection, relation, relation.row_hash, QUERY)
+    if causes.cause_of(found.problem) is Cause.LIMIT and not relation.is_catalog:
+        return _read_by_query(connection, relation, relation.column_hash, BY_COLUMN)
+    return found
+
+
+def _read_by_query(connection: Connection, relation: Relation, row_hash: str, method: str) -> Content:
     query = (
-        f"SELECT count(*) AS rows, coalesce(sum({relation.row_hash}), 0)::text AS hash "
+        f"SELECT count(*) AS rows, coalesce(sum({row_hash}), 0)::text AS hash "
         f"FROM ONLY {quote(relation.schema)}.{quote(relation.name)} AS r"
     )
+    name = (relation.schema, relation.name)
     try:
         with connection.transaction():  # a savepoint inside a fence's snapshot: one failure must not end it
             found = one(connection, query)
     except SqlError as problem:
         if connection.closed:
             raise
-        return Content(relation.schema, relation.name, None, None, relation.size_bytes, str(problem).strip())
-    return Content(relation.schema, relation.name, found["rows"], found["hash"], relation.size_bytes)
+        return Content(*name, None, None, relation.size_bytes, causes.words_of(problem), method)
+    return Content(*name, found["rows"], found["hash"], relation.size_bytes, None, method)
 
 
 def _read_by_copy(connection: Connection, relation: Relation) -> Content:
@@ -172,9 +181,7 @@ def _read_by_copy(connection: Connection, relation: Relation) -> Content:
     except SqlError as problem:
         if connection.closed:
             raise
-        words = (
-            f"{str(problem).strip().splitlines()[0]} (not queried, since planning on it would run {relation.untrusted})"
-        )
+        words = f"not queried, since planning on it would run {relation.untrusted}: {causes.words_of(problem)}"
         return Content(relation.schema, relation.name, None, None, relation.size_bytes, words, COPY)
     return Content(relation.schema, relation.name, count, str(total), relation.size_bytes, None, COPY)
 
@@ -252,5 +259,6 @@ def read_sequences(connection: Connection, in_recovery: bool) -> list[SequencePo
         except SqlError as problem:
             if connection.closed:
                 raise
-            found.append(SequencePosition(row["schema"], row["name"], None, False, *fixed, str(problem).strip()))
+            words = causes.words_of(problem)
+            found.append(SequencePosition(row["schema"], row["name"], None, False, *fixed, words))
     return found

@@ -8,12 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
-from runbook.errors import NotMeasured, RecoveryFailed
+from runbook import texts
+from runbook.errors import NotMeasured, PlatformError, RecoveryFailed, RunbookError
 from runbook.model import Check
 from runbook.platforms.cluster.scratch import Scratch
+from runbook.postgres import causes
 from runbook.postgres.allowlist import Runner
 from runbook.postgres.checksession import Way
-from runbook.postgres.connect import Connection, SqlError, is_lock_timeout, rows
+from runbook.postgres.connect import Connection, SqlError, rows
 from runbook.postgres.sqlfiles import load_sql
 from runbook.verification import catalogs, content, integrity, otherindexes
 from runbook.verification.sqlchecks import CheckFile, check_id, run_check
@@ -25,12 +27,17 @@ _AMCHECK_JOBS = 2
 
 @dataclass
 class Contents:
-    """The databases of a scratch. `unread` names what a server in recovery cannot read, `left_out` columns that COPY left out."""
+    """The databases of a scratch.
+
+    `again`: the command that verifies once more on a promoted scratch. `unread` names what a server in recovery cannot read, `left_out` columns
+    that COPY left out.
+    """
 
     scratch: Scratch
     progress: Progress
     timeout: float
     wanted: tuple[str, ...] | None = None
+    again: str | None = None
     unread: list[str] = field(default_factory=list)
     without_amcheck: list[str] = field(default_factory=list)
     left_out: set[str] = field(default_factory=set)
@@ -70,9 +77,21 @@ class Contents:
             methods: how a relation (by its title) was read when the figures were taken that these are compared with. A query is
                 possible for all where the reader reads, since this copy reaches nothing but itself; a superuser plans on no relation
                 that reaches a function of its owner's.
+
+        Raises:
+            NotMeasured: the database cannot be entered or its catalogs cannot be read here, which says nothing against them.
+            RecoveryFailed: they are damaged.
         """
+        try:
+            return self._read(database, wanted, methods)
+        except (SqlError, PlatformError) as problem:
+            raise self._not_read(database, problem) from problem
+
+    def _read(
+        self, database: str, wanted: Callable[[content.Relation], bool], methods: Mapping[str, str] | None
+    ) -> tuple[list[content.Content], list[content.SequencePosition]]:
         in_recovery = not self.scratch.promoted
-        self._settle(database)
+        self._settle()
         with ExitStack() as stack:
             connections: list[Connection] = []
             reader = self.scratch.reader
@@ -80,14 +99,9 @@ class Contents:
                 connection = stack.enter_context(self.scratch.connect_as(reader, database))
                 content.prepare(connection)
                 connections.append(connection)
-            try:
-                relations = [
-                    self._by_method(item, methods or {})
-                    for item in content.list_relations(connections[0])
-                    if wanted(item)
-                ]
-            except SqlError as problem:
-                raise self._unreadable(database, problem) from problem
+            relations = [
+                self._by_method(item, methods or {}) for item in content.list_relations(connections[0]) if wanted(item)
+            ]
             self.left_out |= {
                 f"{database}.{item.title}.{name}" for item in relations if item.untrusted for name in item.generated
             }
@@ -104,46 +118,49 @@ class Contents:
         Raises:
             RecoveryFailed: nothing says which there are.
         """
-        with self.scratch.connect(database) as connection:
-            content.prepare(connection)
-            try:
+        try:
+            with self.scratch.connect(database) as connection:
+                content.prepare(connection)
                 return catalogs.read_catalogs(connection, with_shared=with_shared)
-            except SqlError as problem:
-                raise self._unreadable(database, problem) from problem
+        except (SqlError, PlatformError) as problem:
+            raise self._not_read(database, problem) from problem
 
     @staticmethod
-    def _unreadable(database: str, problem: SqlError) -> NotMeasured | RecoveryFailed:
-        if is_lock_timeout(problem):
-            return NotMeasured(
-                f"The catalogs of database {database} are held by a transaction that was under way at this point.",
-                next="Choose a point before it began or after it ended.",
+    def _not_read(database: str, problem: SqlError | PlatformError) -> RunbookError:
+        """Return what it means that a database's catalogs cannot be read: damage, or something that this host lacks."""
+        words = causes.words_of(problem)
+        if isinstance(problem, NotMeasured):
+            return problem
+        if causes.is_damage(words):
+            return RecoveryFailed(
+                f"The catalogs of database {database} cannot be read: {words}",
+                next="Do not trust this backup: take a new one, and look at the catalogs of production.",
             )
-        return RecoveryFailed(
-            f"The catalogs of database {database} cannot be read: {str(problem).strip()}",
-            next="Do not trust this backup: take a new one, and look at the catalogs of production.",
-        )
+        return NotMeasured(f"Database {database} cannot be read here: {words}", next=causes.next_step(words))
 
     def _by_method(self, relation: content.Relation, methods: Mapping[str, str]) -> content.Relation:
         method = methods.get(relation.title)
         if method == content.COPY and relation.untrusted is None:
             return replace(relation, untrusted="none here: as the fence was taken")
+        if method == content.BY_COLUMN:
+            relation = replace(relation, by_column=True)
         # A materialized view can be read by COPY from PostgreSQL 18 on only; where no figures are compared, a query reads it as well.
-        is_free = method == content.QUERY or (method is None and relation.kind == "m")
+        is_free = method in (content.QUERY, content.BY_COLUMN) or (method is None and relation.kind == "m")
         if is_free and relation.untrusted is not None and self.scratch.reader is not None:
             return replace(relation, untrusted=None)
         return relation
 
-    def _settle(self, database: str) -> None:
+    def _settle(self) -> None:
         """Rows may be marked as committed: in recovery only those behind the last restartpoint are, and each scan of each
         index's check would look the others' transactions up anew. A fifth of all checks' time, for half a second."""
-        with self.scratch.connect(database) as connection:
+        with self.scratch.connect("template1") as connection:
             connection.execute("CHECKPOINT")
 
     def check(self) -> list[Check]:
         """Every relation and sequence read to its end, with pg_amcheck of every database beside it."""
         began = time.monotonic()
         names = self.databases()
-        self._settle(names[0])
+        self._settle()
         with ThreadPoolExecutor(1) as pool:
             beside = pool.submit(self.amcheck, names, parent=False)
             checks = [self._check_read(name) for name in names]
@@ -159,8 +176,10 @@ class Contents:
             checks: as `check` has made them; of other checks nothing is looked at.
         """
         found = []
+        by_shown = {texts.escaped(name): name for name in self.all_databases()}
         for check in checks:
-            kind, _, database = check.id.partition("@")
+            kind, _, shown = check.id.partition("@")
+            database = by_shown.get(shown, shown)
             if kind not in ("read", "amcheck"):
                 continue
             names = integrity.relations_not_seen(check)
@@ -196,7 +215,10 @@ class Contents:
 
     def _check_read(self, database: str, names: frozenset[str] | None = None) -> Check:
         began = time.monotonic()
-        contents, sequences = self.read(database, lambda relation: names is None or relation.title in names)
+        try:
+            contents, sequences = self.read(database, lambda relation: names is None or relation.title in names)
+        except RunbookError as problem:
+            return integrity.check_not_entered(database, problem, time.monotonic() - began)
         failures = [(item.title, item.problem) for item in contents if item.problem]
         failures += [(item.title, item.problem) for item in sequences if item.problem]
         count = len(contents) + len(sequences)
@@ -207,13 +229,15 @@ class Contents:
         """pg_amcheck of each database."""
         began = time.monotonic()
         checks = [
-            integrity.check_amcheck(self.scratch, name, jobs=_AMCHECK_JOBS, timeout=self.timeout, parent=parent)
+            integrity.check_amcheck(
+                self.scratch, name, jobs=_AMCHECK_JOBS, timeout=self.timeout, parent=parent, again=self.again
+            )
             for name in names
         ]
         self.seconds["pg_amcheck"] = time.monotonic() - began
         if not parent:
             self.without_amcheck = [
-                name for name, check in zip(names, checks, strict=True) if check.observed == integrity.NOT_CHECKED
+                name for name, check in zip(names, checks, strict=True) if check.observed == integrity.NOT_INSTALLED
             ]
         return checks
 
@@ -222,7 +246,7 @@ class Contents:
         names = self.databases()
         checks = self.amcheck(names, parent=True)
         return checks + [
-            check.model_copy(update={"id": f"amcheck@{name}"})
+            check.model_copy(update={"id": texts.escaped(f"amcheck@{name}")})
             for name, check in zip(names, checks, strict=True)
             if name in self.without_amcheck
         ]
@@ -253,7 +277,7 @@ class Contents:
             for database in names
             for file in files
             if (not file.is_for_main or main is None or database == main)
-            and (only is None or check_id(file, database) in only)
+            and (only is None or texts.escaped(check_id(file, database)) in only)
         ]
         ways = {database: self.way_to(database) for database in names}
         # Each check has a session of its own, so that no two share anything.
@@ -281,8 +305,8 @@ class Contents:
         for name in self.databases():
             try:
                 seen = otherindexes.check_other_indexes(self.scratch, name)
-            except SqlError as problem:
-                self.unchecked_indexes.add(f"those of database {name} ({str(problem).strip().splitlines()[0]})")
+            except (SqlError, PlatformError) as problem:
+                self.unchecked_indexes.add(f"those of database {name} ({causes.words_of(problem)})")
                 continue
             self.unchecked_indexes |= {f"{name}.{one}" for one in seen.missed}
             check = seen.check()

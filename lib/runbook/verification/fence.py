@@ -144,6 +144,7 @@ def _locked_snapshot(
                 names = ", ".join(f"ONLY {quote(item.schema)}.{quote(item.name)}" for item in allowed)
                 connection.execute(f"LOCK TABLE {names} IN ACCESS SHARE MODE")
             facts = {**one(connection, load_sql("fence/read_snapshot").text), "start": start, "sequences": sequences}
+            facts["database"] = database  # as the other databases read its name
             now = {item.oid for item in content.list_relations(connection) if item.kind == "r" and not item.is_catalog}
             if now == {item.oid for item in wanted}:
                 try:

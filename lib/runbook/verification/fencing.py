@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from runbook.errors import RunbookError
 from runbook.model import Check
 from runbook.params.schema import Cluster
 from runbook.platforms.cluster.replay import Replay, SnapshotMissing
@@ -47,7 +48,11 @@ def compare_with_fence(
             checks.append(comparison.database_gone_check(item))
             continue
         methods = {relation.title: relation.method for relation in item.relations}
-        found, sequences = contents.read(item.database, lambda relation: not relation.is_catalog, methods)
+        try:
+            found, sequences = contents.read(item.database, lambda relation: not relation.is_catalog, methods)
+        except RunbookError as problem:
+            checks.append(comparison.database_not_read_check(item, problem))
+            continue
         check = comparison.compare_database(item, found, sequences, time.monotonic() - began)
         if item.catalogs is None:
             check = check.model_copy(

@@ -6,31 +6,30 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from runbook import texts
+from runbook.errors import PlatformError, RunbookError, TargetError
 from runbook.model import Check, Finding, Severity, Status
 from runbook.outside import commands
 from runbook.outside.commands import OsUser
 from runbook.platforms.cluster.backups import Backup
 from runbook.platforms.cluster.scratch import Scratch
-from runbook.postgres.connect import is_lock_timeout, quote, rows
+from runbook.postgres import causes
+from runbook.postgres.causes import Cause
+from runbook.postgres.connect import SqlError, quote, rows
 from runbook.postgres.guard import GUARDED, PINNED, session_options
 from runbook.postgres.sqlfiles import load_sql
 from runbook.postgres.tools import Tools
 from runbook.postgres.wal import HOST_AT_FAULT
-from runbook.verification.content import NO_WAY, says_nothing
-from runbook.verification.indexfunctions import check_without_rows, is_not_rebuilt
+from runbook.verification import amfindings
+from runbook.verification.content import NO_WAY, is_no_evidence
 from runbook.verification.manifestfile import files_without_checksum
 
 _MOST_FINDINGS = 50
 _AMCHECK_CORRUPT = 2
-_INSTALL = "Install production's extensions here, or name the bin_directory of an installation that has them in params."
-_HELD = (
-    "A transaction that was under way at this point holds it, and a server in recovery keeps its lock: choose another point, or "
-    "look again once it is promoted."
-)
 #: Longest wait for a relation's lock, seconds: a transaction that was under way at the point holds it as long as recovery stands there.
 _LOCK_SECONDS = 5
-#: What was observed where pg_amcheck could not look.
-NOT_CHECKED = "not checked"
+#: What was observed where pg_amcheck could not look, and where that is for want of its extension.
+NOT_CHECKED, NOT_INSTALLED = "not checked", "not checked: no amcheck"
 
 
 def verifybackup_argv(tools: Tools, folder: Path) -> list[str]:
@@ -159,11 +158,11 @@ def amcheck_argv(
     if scratch.tools.major >= 17:
         argv.append("--checkunique")
     if parent:
-        argv += ["--parent-check", "--rootdescend", "--install-missing"]
+        argv += ["--parent-check", "--rootdescend"]
     for schema, name in relations:
         argv += ["--relation", f"{quote(schema)}.{quote(name)}"]
-    # A database name may look like a conninfo string; --database takes patterns, so the name is given quoted.
-    return [*argv, "--database", quote(database)]
+    # A name may look like a connection string, and --database takes patterns, which the server cannot compare with names in other bytes.
+    return [*argv, "dbname='" + database.replace("\\", "\\\\").replace("'", "\\'") + "'"]
 
 
 def check_amcheck(
@@ -174,29 +173,50 @@ def check_amcheck(
     timeout: float,
     parent: bool = False,
     relations: Iterable[tuple[str, str]] = (),
+    again: str | None = None,
 ) -> Check:
     """Every heap and btree of the database is consistent, each row in each index.
 
-    A database without the amcheck extension is UNKNOWN: pg_amcheck would skip it and end with 0.
+    A database without the amcheck extension is UNKNOWN: pg_amcheck would skip it and end with 0. A promoted scratch is given it.
+
+    Args:
+        again: the command that verifies once more on a promoted scratch.
     """
     name = "amcheck-parent" if parent else "amcheck"
     title = "Heaps and btree indexes are consistent" + (", parents and descents too" if parent else "")
     expected = "no corruption"
     argv = amcheck_argv(scratch, database, jobs=jobs, parent=parent, relations=relations)
-    source = " ".join(Path(word).name if word.startswith("/") else word for word in argv)
-    with scratch.connect(database) as connection:
-        installed = rows(connection, load_sql("integrity/read_amcheck").text)
-    if not installed and not parent:
+    source = texts.visible_line(" ".join(Path(word).name if word.startswith("/") else word for word in argv))
+    try:
+        if scratch.promoted:
+            amfindings.add_extension(scratch, database)
+        with scratch.connect(database) as connection:
+            installed = rows(connection, load_sql("integrity/read_amcheck").text)
+    except (SqlError, PlatformError) as problem:
+        words = causes.words_of(problem)
+        return Check(
+            id=f"{name}@{database}",
+            title=title,
+            status=Status.FAIL if causes.is_damage(words) else Status.UNKNOWN,
+            expected=expected,
+            observed=NOT_CHECKED,
+            object=database,
+            severity=Severity.CRITICAL,
+            reason=f"pg_amcheck cannot look at database {database}: {words}",
+            next=causes.next_step(words),
+            source=source,
+        )
+    if not installed:
         return Check(
             id=f"{name}@{database}",
             title=title,
             status=Status.UNKNOWN,
             expected=expected,
-            observed=NOT_CHECKED,
+            observed=NOT_INSTALLED,
             object=database,
-            reason=f"The extension amcheck is not in database {database}, so pg_amcheck cannot look at it.",
-            next=f'CREATE EXTENSION amcheck in "{database}" of production, or run again with -p promote true: '
-            "the promoted scratch gets it.",
+            reason=f"The extension amcheck is not in database {database}, so pg_amcheck cannot look at it, and a copy that is paused at its point "
+            "cannot be given it; a promoted one can.",
+            next=again or f"CREATE EXTENSION amcheck in database {database} of production: later points have it.",
             source=source,
         )
     if installed and installed[0]["shadows"]:
@@ -219,7 +239,8 @@ def check_amcheck(
         **scratch.session,
         "statement_timeout": "0",
         "lock_timeout": f"{_LOCK_SECONDS}s",
-        "default_transaction_read_only": "off" if parent else "on",  # a missing extension is installed then
+        "default_transaction_read_only": "on",
+        "client_encoding": "SQL_ASCII",  # names go to the server and come back as they are stored
     }
     client, user = scratch.as_client(argv)
     result = commands.run(
@@ -256,11 +277,9 @@ def check_amcheck(
             source=source,
             seconds=result.seconds,
         )
-    found = _parse_amcheck(result.stdout)
-    if installed:
-        found = check_without_rows(scratch, database, installed[0]["schema"], found)
-    findings = tuple(item for item in found if not says_nothing(item.observed) and not is_not_rebuilt(item.observed))
-    if found and not findings:
+    damage, found = amfindings.tell_apart(scratch, database, installed[0]["schema"], amfindings.parse(result.stdout))
+    findings = (*damage, *found)
+    if found and not damage:
         return Check(
             id=f"{name}@{database}",
             title=title,
@@ -269,17 +288,18 @@ def check_amcheck(
             observed=f"{len(found)} not checked",
             object=database,
             reason=f"{found[0].object}: {found[0].observed}",
-            next=_next(found[0].observed),
+            next=causes.next_step(found[0].observed),
             source=source,
             seconds=result.seconds,
-            findings=found[:_MOST_FINDINGS],
+            findings=findings[:_MOST_FINDINGS],
         )
     return Check(
         id=f"{name}@{database}",
         title=title,
         status=Status.FAIL,
         expected=expected,
-        observed=f"{len(findings)} corruption{'s' if len(findings) != 1 else ''}",
+        observed=f"{len(damage)} corruption{'s' if len(damage) != 1 else ''}"
+        + (f", {len(found)} not checked" if found else ""),
         object=database,
         severity=Severity.CRITICAL,
         reason=f"Corruption in {findings[0].object}: {findings[0].message}"
@@ -292,6 +312,11 @@ def check_amcheck(
     )
 
 
+def may_pass_promoted(check: Check) -> bool:
+    """True when it was not made for want of what a promoted scratch has: the extension amcheck, the end of a transaction that held a lock."""
+    return check.observed == NOT_INSTALLED or causes.cause_of(check.reason) is Cause.HELD
+
+
 def relations_not_seen(check: Check) -> frozenset[str] | None:
     """The relations (schema and name) that a check could not look at; None: more than it names, or none by name."""
     names = frozenset(finding.object.removeprefix(f"{check.object}.") for finding in check.findings)
@@ -301,44 +326,24 @@ def relations_not_seen(check: Check) -> frozenset[str] | None:
 def _next(words: str) -> str:
     if words.startswith(NO_WAY):
         return "Give the copy its reader (runbook doctor prints how): it queries such a view there."
-    if is_not_rebuilt(words):
-        return "In production, write the schema before each name in the index's function, or give the function a search_path (ALTER FUNCTION ... SET)."
-    return _HELD if is_lock_timeout(words) else _INSTALL
+    return causes.next_step(words)
 
 
-def _parse_amcheck(text: str) -> tuple[Finding, ...]:
-    """pg_amcheck's report: an unindented line names the object, indented ones say what is wrong.
-
-    >>> _parse_amcheck('btree index "d.public.i":\\n    ERROR:  high key invariant violated\\n')[0].object
-    'd.public.i'
-    """
-    findings: list[Finding] = []
-    where, place = "", ""
-    said: list[str] = []
-
-    def flush() -> None:
-        if where and said:
-            findings.append(
-                Finding(
-                    id="amcheck",
-                    object=where,
-                    severity=Severity.CRITICAL,
-                    observed=" ".join(said),
-                    expected="consistent",
-                    message=(place + ": " if place else "") + " ".join(said),
-                )
-            )
-
-    for line in text.splitlines():
-        if line and not line[0].isspace() and line.rstrip().endswith(":"):
-            flush()
-            said = []
-            where = _quoted(line) or line.rstrip(":")
-            place = line.rstrip(":").rpartition('", ')[2] if '", ' in line else ""
-        elif line.strip() and not line.startswith(("pg_amcheck:", "query was")):
-            said.append(line.strip())
-    flush()
-    return tuple(findings)
+def check_not_entered(database: str, problem: RunbookError, seconds: float) -> Check:
+    """Nothing of a database could be read: damage is a FAIL, anything else UNKNOWN."""
+    return Check(
+        id=f"read@{database}",
+        title="Every relation and sequence can be read from end to end",
+        status=Status.FAIL if isinstance(problem, TargetError) else Status.UNKNOWN,
+        expected="no error",
+        observed="not read",
+        object=database,
+        severity=Severity.CRITICAL,
+        reason=problem.message,
+        next=problem.next,
+        source="sequential scans",
+        seconds=seconds,
+    )
 
 
 def check_read(database: str, failures: list[tuple[str, str]], seconds: float, count: int, total_rows: int) -> Check:
@@ -357,7 +362,7 @@ def check_read(database: str, failures: list[tuple[str, str]], seconds: float, c
             for name, words in some[:_MOST_FINDINGS]
         )
 
-    lacking = [(name, words) for name, words in failures if says_nothing(words)]
+    lacking = [(name, words) for name, words in failures if is_no_evidence(words)]
     if failures and len(lacking) == len(failures):
         return Check(
             id=f"read@{database}",
@@ -372,7 +377,7 @@ def check_read(database: str, failures: list[tuple[str, str]], seconds: float, c
             seconds=seconds,
             findings=findings_of(lacking),
         )
-    failures = [item for item in failures if item not in lacking]
+    failures = [item for item in failures if item not in lacking] + lacking
     if not failures:
         return Check(
             id=f"read@{database}",
@@ -389,7 +394,8 @@ def check_read(database: str, failures: list[tuple[str, str]], seconds: float, c
         title=title,
         status=Status.FAIL,
         expected="no error",
-        observed=f"{len(failures)} of {count} failed",
+        observed=f"{len(failures) - len(lacking)} of {count} failed"
+        + (f", {len(lacking)} not read" if lacking else ""),
         object=database,
         severity=Severity.CRITICAL,
         reason=f"{failures[0][0]} cannot be read: {failures[0][1]}",

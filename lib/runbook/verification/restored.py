@@ -12,6 +12,7 @@ from runbook.platforms.cluster.backups import Backup
 from runbook.platforms.cluster.replay import Replay
 from runbook.platforms.cluster.scratch import Scratch
 from runbook.platforms.cluster.window import RecoveryPoint, Resolved
+from runbook.postgres import causes, server
 from runbook.verification import fencing, integrity, shown
 from runbook.verification.contents import Contents, Progress
 from runbook.verification.sqlchecks import CheckFile, load_checks, select_checks
@@ -85,6 +86,9 @@ class RestoredChecks:
         closed = self.contents.closed_databases()
         if closed:
             said.append(f"Databases that nobody can look into: {', '.join(closed)}.")
+        said += [
+            f"The copy's server warned: {warning}" for warning in causes.warnings_in(server.read_log(self.scratch.log))
+        ]
         other = sorted(self.contents.unchecked_indexes)
         if other:
             more = f"; and {len(other) - _MOST_NAMED} more" if len(other) > _MOST_NAMED else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from runbook.clock import human_bytes
-from runbook.errors import NotMeasured
+from runbook.errors import PlatformError
 from runbook.platforms.cluster.scratch import Scratch
 from runbook.postgres.checksession import Way
 from runbook.postgres.connect import SqlError, rows
@@ -47,8 +47,11 @@ def isolation_rows(settings: dict[str, str]) -> list[dict[str, str]]:
 def plot_sizes(scratch: Scratch, database: str) -> Plot | None:
     """The largest tables of the database; None when it has none."""
     file = load_sql("shown/table_sizes")
-    with scratch.connect(database) as connection:
-        tables = rows(connection, file.text, file.values({"most": _MOST_TABLES}))
+    try:
+        with scratch.connect(database) as connection:
+            tables = rows(connection, file.text, file.values({"most": _MOST_TABLES}))
+    except (SqlError, PlatformError):
+        return None  # the checks of this database have said why it cannot be read; there is nothing to draw
     if not tables:
         return None
     largest = tables[0]
@@ -68,7 +71,7 @@ def plot_daily_volume(way: Way, files: list[CheckFile], given: dict[str, Any]) -
         return None
     try:
         days = ask_check(file, way, given)
-    except (SqlError, NotMeasured):
+    except (SqlError, PlatformError):
         return None  # the check of the same file has said UNKNOWN with the reason; there is nothing to draw
     if not days:
         return None

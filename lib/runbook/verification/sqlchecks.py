@@ -20,6 +20,8 @@ from runbook import layout
 from runbook.errors import ParamsError, PlatformError
 from runbook.model import Check, Finding, Severity, Status
 from runbook.params.loading import nearest
+from runbook.postgres import causes
+from runbook.postgres.causes import Cause
 from runbook.postgres.checksession import Way, check_session
 from runbook.postgres.connect import SqlError
 from runbook.postgres.sqlfiles import SqlFile, parse_sql, require_read_only
@@ -223,7 +225,9 @@ def run_check(check: CheckFile, way: Way, database: str, given: dict[str, Any]) 
     where = layout.short(check.sql.path)
     expectations: list[Expectation] = []
 
-    def result(status: Status, observed: str, reason: str | None, findings: tuple[Finding, ...] = ()) -> Check:
+    def result(
+        status: Status, observed: str, reason: str | None, findings: tuple[Finding, ...] = (), step: str | None = None
+    ) -> Check:
         return Check(
             id=check_id(check, database),
             title=check.title[:1].upper() + check.title[1:],
@@ -237,7 +241,7 @@ def run_check(check: CheckFile, way: Way, database: str, given: dict[str, Any]) 
             if status is Status.FAIL
             else None
             if status is Status.PASS
-            else f"Read {where}.",
+            else step or f"Read {where}.",
             source=where,
             seconds=time.monotonic() - began,
             findings=findings,
@@ -247,8 +251,10 @@ def run_check(check: CheckFile, way: Way, database: str, given: dict[str, Any]) 
         expectations = [item.resolved(given, where) for item in check.expectations]
         found = ask_check(check, way, given)
     except (SqlError, ParamsError, PlatformError) as problem:
-        words = str(problem).strip().splitlines()[0] if isinstance(problem, SqlError) else problem.message
-        return result(Status.UNKNOWN, "no answer", f"{where} in database {database}: {words}")
+        words = causes.words_of(problem)
+        cause = causes.cause_of(words)
+        step = causes.next_step(words) if cause.is_host or cause in (Cause.HELD, Cause.LIMIT, Cause.DAMAGE) else None
+        return result(Status.UNKNOWN, "no answer", f"{where} in database {database}: {words}", (), step)
     return _judge(expectations, found, where, database, result, check)
 
 

@@ -21,7 +21,8 @@ from runbook.outside import commands
 from runbook.platforms.cluster.datafolder import link_in, opened, read_in, replacing
 from runbook.platforms.cluster.scratch import Scratch
 from runbook.platforms.cluster.walstage import Stage
-from runbook.postgres import server
+from runbook.postgres import causes, server
+from runbook.postgres.causes import Cause
 from runbook.postgres.connect import Connection, SqlError, one
 from runbook.postgres.wal import (
     Timeline,
@@ -34,11 +35,6 @@ from runbook.postgres.wal import (
 )
 
 _POLL_SECONDS = 0.05
-#: What a server says in its last words when the machine, not the data, was at fault.
-_SURROUNDINGS = re.compile(
-    r"(?:FATAL|PANIC):  (?:could not (?:map anonymous shared memory|create shared memory segment|create semaphores|fork)[^\n]*"
-    r"|out of memory[^\n]*|[^\n]*(?:Cannot allocate memory|Too many open files)[^\n]*)"
-)
 _POLLING_LINE = "waiting for WAL to become available"
 
 
@@ -180,29 +176,40 @@ class Replay:
             )
 
     def _refuse_surroundings(self) -> None:
-        """A server that ended for want of disk or memory has proven nothing about the backup.
+        """A server that ended for want of something that this host lacks has proven nothing about the backup.
 
         Raises:
             ScratchFull, PlatformError.
         """
-        tail, ending = self.scratch.log_tail(), server.log_tail(self.scratch.log, 100)
-        if "No space left on device" in ending or "Disk quota exceeded" in ending:
+        tail, found = self.scratch.log_tail(), causes.find_in_log(server.log_tail(self.scratch.log, 100))
+        if found is None:
+            return
+        cause, line = found
+        if cause is Cause.DISK:
             raise ScratchFull(
                 f"The scratch location {self.scratch.folder.parent} filled up during replay. The log ends:\n{tail}",
-                next="Free space there, or name another place with -p scratch /path (or verification.scratch in params).",
+                next=causes.next_step(line),
             )
-        lacking = _SURROUNDINGS.search(ending)
-        if lacking is not None:
-            raise PlatformError(
-                f"This machine could not run the scratch: {lacking[0]}. The log ends:\n{tail}",
-                next="Free what is short here, then run again.",
-            )
+        raise PlatformError(
+            f"This host lacks {cause} and could not run the scratch: {line}. The log ends:\n{tail}",
+            next=causes.next_step(line),
+        )
 
     def _try_connect(self) -> Connection | None:
-        """A connection, or None while the server accepts none: its process and log are looked at then."""
+        """A connection, or None while the server accepts none: its process and log are looked at then.
+
+        Raises:
+            PlatformError: it will accept none on this host, such as for a locale that is not there.
+        """
         try:
             return self.scratch.connect("template1", statement_timeout=30)
-        except PlatformError:
+        except PlatformError as problem:
+            cause = causes.cause_of(problem.message)
+            if cause in (Cause.LOCALE, Cause.LIBRARY, Cause.ZONES):
+                raise PlatformError(
+                    f"This host lacks {cause} and cannot enter the scratch: {problem.message}",
+                    next=causes.next_step(problem.message),
+                ) from problem
             return None
 
     def _postmaster(self) -> psutil.Process | None:

@@ -27,7 +27,7 @@ from runbook.platforms.cluster.datafolder import opened, replacing
 from runbook.platforms.cluster.scratchlabel import keep, write_label
 from runbook.platforms.cluster.scratchplace import folder_for, has_closed_links, linked_folders
 from runbook.platforms.cluster.settings import buffers_for, render_conf, scratch_settings, target_timeline
-from runbook.postgres import server
+from runbook.postgres import causes, server
 from runbook.postgres.connect import Connection, connect, rows
 from runbook.postgres.guard import TABLES_ONLY
 from runbook.postgres.osuser import (
@@ -155,14 +155,9 @@ class Scratch:
 
     def write_label(self) -> None:
         """The folder says whose it is and until when, for whoever finds it after a crash."""
-        write_label(
-            self.folder,
-            run=self.run_id,
-            path=str(self.folder),
-            data=str(self.data),
-            bin=str(self.tools.bin),
-            socket=str(self.socket) if self.socket else None,
-        )
+        socket = str(self.socket) if self.socket else None
+        facts = {"path": str(self.folder), "data": str(self.data), "bin": str(self.tools.bin), "socket": socket}
+        write_label(self.folder, run=self.run_id, **facts)
 
     def configure(self, timeline: int, raised: Mapping[str, int]) -> dict[str, str]:
         """Own configuration files replace the restored ones; the settings written.
@@ -173,9 +168,8 @@ class Scratch:
         try:
             control = self.control()
         except CommandFailed as cause:
-            raise BackupDamaged(
-                f"The restored pg_control cannot be read: {cause.message}", next="Take a new base backup."
-            ) from cause
+            words = f"The restored pg_control cannot be read: {cause.message}"
+            raise BackupDamaged(words, next="Take a new base backup.") from cause
         self.socket = server.make_socket_folder(self.user)
         self.write_label()
         settings = self._settings(control, raised, timeline)
@@ -231,11 +225,15 @@ class Scratch:
 
         Raises:
             RecoveryFailed: it refuses its data directory.
+            PlatformError: this host cannot run it.
         """
         try:
             self.run_server(wait=False)
         except CommandFailed as cause:
-            raise RecoveryFailed(f"PostgreSQL refuses to start on the restored files: {cause.message}") from cause
+            words = f"PostgreSQL refuses to start on the restored files: {cause.message}"
+            if causes.cause_of(words).is_host:
+                raise PlatformError(words, next=causes.next_step(words)) from cause
+            raise RecoveryFailed(words) from cause
 
     def run_server(self, *, wait: bool) -> None:
         """The server starts, in namespaces of its own where this host has them.
@@ -410,6 +408,5 @@ class Scratch:
         except FileNotFoundError:
             return
         except OSError as cause:
-            raise PlatformError(
-                f"The scratch {self.folder} cannot be removed: {cause.strerror}.", next="Remove it by hand."
-            ) from cause
+            words = f"The scratch {self.folder} cannot be removed: {cause.strerror}."
+            raise PlatformError(words, next="Remove it by hand.") from cause
