@@ -92,7 +92,18 @@ def test_equal_rows_hashes_and_sequences_pass() -> None:
         ([MARK, replace(ITEM, rows=9)], "rows are missing"),
         ([MARK, replace(ITEM, rows=11)], "too many"),
         ([MARK, replace(ITEM, hash="124")], "contents differ"),
-        ([MARK, replace(ITEM, rows=None, hash=None, problem="invalid page")], "invalid page"),
+        (
+            [
+                MARK,
+                replace(
+                    ITEM,
+                    rows=None,
+                    hash=None,
+                    problem="invalid page in block 3 of relation base/5/16412 (SQLSTATE XX001)",
+                ),
+            ],
+            "invalid page",
+        ),
         ([MARK, ITEM, Content("public", "new", 0, "0", 0)], "was not there"),
         ([MARK, replace(ITEM, schema="other")], "missing"),
     ],
@@ -110,7 +121,15 @@ def test_any_difference_fails_and_names_the_table(seen: list[Content], word: str
         (replace(NUMBERS, value=39), "PASS"),
         (replace(NUMBERS, value=6), "FAIL"),
         (replace(NUMBERS, is_called=False), "FAIL"),
-        (replace(NUMBERS, value=None, problem="gone"), "FAIL"),
+        (
+            replace(
+                NUMBERS,
+                value=None,
+                problem='could not open file "base/5/16412": No such file or directory (SQLSTATE 58P01)',
+            ),
+            "FAIL",
+        ),
+        (replace(NUMBERS, value=None, problem="canceling statement due to lock timeout (SQLSTATE 55P03)"), "UNKNOWN"),
         (None, "FAIL"),
     ],
 )
@@ -140,6 +159,20 @@ def test_what_the_fence_could_not_read_is_unknown() -> None:
 def test_a_difference_outweighs_what_is_unknown() -> None:
     blind = database(relations=(MARK, replace(ITEM, rows=None, hash=None, problem="permission denied")))
     assert compare_database(blind, [ITEM, replace(MARK, rows=1)], [NUMBERS], 0.1).status == "FAIL"
+
+
+@pytest.mark.parametrize(
+    ("problem", "step"),
+    [
+        ('could not access file "$libdir/hstore": No such file or directory (SQLSTATE 58P01)', "extensions"),
+        ("invalid memory alloc request size 1200000003 (SQLSTATE XX000)", "limit"),
+        ('could not extend file "base/5/16412": wrote only 4096 of 8192 bytes at block 7 (SQLSTATE 53100)', "space"),
+        ("what nobody has seen (SQLSTATE XX000)", "production"),
+    ],
+)
+def test_what_could_not_be_read_here_is_no_lost_row(problem: str, step: str) -> None:
+    check = compare_database(database(), [MARK, replace(ITEM, rows=None, hash=None, problem=problem)], [NUMBERS], 0.1)
+    assert check.status == "UNKNOWN" and problem in (check.reason or "") and step in (check.next or "")
 
 
 def test_database_that_is_gone_fails() -> None:

@@ -90,7 +90,7 @@ def _popen(
             stdout=stdout,
             stderr=stderr,
             encoding="utf-8",
-            errors="replace",
+            errors="backslashreplace",
             env=environment.for_child({"LC_ALL": "C", "TZ": "UTC", **(env or {})}),
             cwd="/",  # a folder that any user may enter; relative paths have no place in argv
             start_new_session=own_session,
@@ -213,7 +213,7 @@ def run_and_leave(
         said = []
         for file in (out, err):
             file.seek(max(0, file.seek(0, os.SEEK_END) - 10 * _TAIL))
-            said.append(file.read().decode(errors="replace"))
+            said.append(file.read().decode(errors="backslashreplace"))
     return Result(tuple(argv), code, said[0], said[1], time.monotonic() - began)
 
 

@@ -128,7 +128,7 @@ def tell_apart(
 
 def _printed(name: str) -> str:
     """Return a name as a program's output is read."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return texts.escaped(name)
 
 
 def _cause(words: str) -> Cause:
