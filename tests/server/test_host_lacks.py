@@ -169,6 +169,27 @@ def test_what_the_server_warns_of_is_a_limitation(cluster: OwnCluster) -> None:
     assert [text for text in outcome.limitations if 'database "shop" has a collation version mismatch' in text]
 
 
+def test_catalogs_that_a_transaction_holds_at_the_point_are_read_once_it_is_promoted(cluster: OwnCluster) -> None:
+    cluster.backup("first")
+    cluster.fence()
+    with cluster.connect("shop") as holder:
+        holder.autocommit = False
+        holder.execute("CREATE TABLE under_way (i int)")
+        holder.execute("LOCK TABLE pg_catalog.pg_class IN ACCESS EXCLUSIVE MODE")
+        cluster.sql("CREATE TABLE other (i int)", "CHECKPOINT")
+        cluster.switch()
+        holder.rollback()
+    outcome = prove(cluster)
+    assert (outcome.verdict, outcome.error) == ("INCOMPLETE", None), outcome.alarms
+    found = states(outcome)
+    assert {"read@shop", "amcheck@shop", "sql/indexes_valid@shop"} <= set(found) and set(found.values()) == {"UNKNOWN"}
+    assert all(name.endswith("@shop") for name in found), "the other databases are checked"
+    assert "-p promote true" in (outcome.check("read@shop").next or "")
+    promoted = prove(cluster, promote=True)
+    assert [*promoted.alarms, promoted.verdict] == ["PASS"]
+    assert [text for text in promoted.limitations if "not at the point" in text and "read@shop" in text]
+
+
 def test_rows_above_a_gigabyte_are_compared_column_by_column(cluster: OwnCluster) -> None:
     cluster.sql(
         "CREATE TABLE large (id int PRIMARY KEY, a bytea, b text)",

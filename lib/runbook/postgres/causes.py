@@ -166,6 +166,8 @@ def next_step(words: str | None) -> str:
 
 _WARNING = re.compile(r"WARNING:  ([^\n]*)(?:\n[^\n]*DETAIL:  ([^\n]*))?")
 _MOST_WARNINGS = 10
+#: A scratch is a standby whose WAL is staged: it has neither, on purpose.
+_INTENDED = 'specified neither "primary_conninfo" nor "restore_command"'
 
 
 def warnings_in(log: str) -> list[str]:
@@ -174,7 +176,9 @@ def warnings_in(log: str) -> list[str]:
     >>> warnings_in("1 [2] WARNING:  a changed\n1 [2] DETAIL:  from 1 to 2\n1 [3] LOG:  x\n1 [4] WARNING:  a changed\n1 [4] DETAIL:  from 1 to 2\n")
     ['a changed: from 1 to 2']
     """
-    found = list(dict.fromkeys(_line(": ".join(filter(None, one))) for one in _WARNING.findall(log)))
+    found = list(
+        dict.fromkeys(_line(": ".join(filter(None, one))) for one in _WARNING.findall(log) if one[0] != _INTENDED)
+    )
     more = len(found) - _MOST_WARNINGS
     return found[:_MOST_WARNINGS] + ([f"and {more} more"] if more > 0 else [])
 
