@@ -15,6 +15,7 @@ WORDS = {
         'incompatible library "/usr/lib/x.so": version mismatch: Server is version 17, library is version 16. (SQLSTATE XX000)',
         'extension "amcheck" is not available: Could not open extension control file "x": No such file or directory. (SQLSTATE 0A000)',
         "FATAL:  resource manager with ID 128 not registered",
+        "pg_controldata ended with code 127: pg_controldata: error while loading shared libraries: libicui18n.so.72: cannot open shared object file",
         'pg_stat_statements must be loaded via "shared_preload_libraries" (SQLSTATE 55000)',
         'FATAL:  could not access file "timescaledb": No such file or directory',
     ],

@@ -98,8 +98,8 @@ class Look:
             found = self.load.ask(connection, load_sql("rates/list_databases").text, [], "name")
         if named is None:
             return found
-        may = {row["name"]: row["may"] for row in found}
-        return [{"name": name, "may": may.get(name, False)} for name in named]
+        known = {form: row for row in found for form in (texts.escaped(row["name"]), row["name"])}
+        return [known.get(name, {"name": name, "may": False}) for name in named]
 
     def run(self, files: list[CheckFile], databases: list[dict[str, Any]], rights: Rights) -> list[Looked]:
         """Every check has been made, or says why not; in the order of their ranks."""

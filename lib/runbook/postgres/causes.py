@@ -86,7 +86,7 @@ _WORDS = {
     r"|could not access status of transaction|invalid page in block|page verification failed|read only \d+ of \d+ bytes|database subdirectory [^\n]* is missing"
     r"|is not a valid data directory|relation mapping file|cache lookup failed|could not open relation with OID|catalog is missing|missing chunk number"
     r"|unexpected chunk|data is corrupt|relfrozenxid|beyond EOF|index \"[^\"]+\" (?:lacks|contains)|incorrect checksum in control file",
-    Cause.LIBRARY: r"could not access file \"|could not load library|could not find function \"[^\"]+\" in file|incompatible library"
+    Cause.LIBRARY: r"could not access file \"|could not load library|error while loading shared libraries|could not find function \"[^\"]+\" in file|incompatible library"
     r"|extension \"[^\"]+\" is not available|could not open extension control file|resource manager with ID \d+ not registered"
     r"|(?:must|has to|needs to) be (?:loaded via|preloaded|in) [^\n]*preload|shared_preload_libraries",
     Cause.SEARCH_FILE: r"could not open (?:stop-word|dictionary|affix|synonym|thesaurus)[\w -]*file|tsearch_data",

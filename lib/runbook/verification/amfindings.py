@@ -22,8 +22,8 @@ from runbook.postgres.sqlfiles import load_sql
 _MOST_ASKED = 50
 #: What amcheck says of a btree index that is damaged.
 _CORRUPT = re.compile(
-    r"invariant violated|lacks matching index tuple|uniqueness is violated|mismatch|corrupt|circular link|down-?link|high key|could not find tuple using search|"
-    r"posting list|half-dead|deleted page|sibling|invalid \w+ (?:page|block|tuple)|in index \"[^\"]+\" (?:has|is)|metapage|root block"
+    r"invariant violated|lacks matching index tuple|uniqueness is violated|circular link|down-?link|high key|could not find tuple using search|"
+    r"posting list|half-dead|deleted page|sibling|invalid \w+ (?:page|block|tuple)|in index \"\" (?:has|is)|metapage|root block"
 )
 #: Since PostgreSQL 17 all maintenance has a safe search_path ("Change functions to use a safe search_path during maintenance operations").
 CANNOT_BE_REBUILT = "cannot be rebuilt or restored by pg_dump until its function names its schemas"
@@ -135,8 +135,8 @@ def _cause(words: str) -> Cause:
     """A heap's findings are no errors of the server: each is a damage."""
     if "ERROR:" not in words and "(SQLSTATE " not in words:
         return Cause.DAMAGE
-    found = causes.cause_of(words)
-    return Cause.DAMAGE if found in (Cause.UNKNOWN, Cause.NAMES) and _CORRUPT.search(words) else found
+    # The words between quotes are names, which somebody has chosen.
+    return Cause.DAMAGE if _CORRUPT.search(re.sub(r'"[^"]*"', '""', words)) else causes.cause_of(words)
 
 
 def _ask_again(connection: Connection, schema: str, relation: dict[str, object]) -> str | None:
@@ -151,7 +151,7 @@ def _ask_again(connection: Connection, schema: str, relation: dict[str, object])
     if without is not None and causes.is_damage(without):
         return without
     if without is None and causes.cause_of(words) is Cause.NAMES:
-        return f"{CANNOT_BE_REBUILT}; its pages and its order were checked, and not whether each row is in it: {words}"
+        return f"{CANNOT_BE_REBUILT}; its structure was checked, and not whether each row is in it: {words}"
     if without is None:
         return f"its pages and its order were checked, and not whether each row is in it: {words}"
     return words

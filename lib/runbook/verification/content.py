@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from runbook import texts
 from runbook.postgres import causes, closure
 from runbook.postgres.causes import Cause
 from runbook.postgres.connect import Connection, SqlError, copy_rows, one, quote, rows, shared_rows
@@ -111,9 +112,9 @@ class Content:
 
 
 def list_databases(connection: Connection, wanted: tuple[str, ...] | None = None) -> list[str]:
-    """Databases that accept connections and are no templates, narrowed to those wanted."""
+    """Databases that accept connections and are no templates, narrowed to those wanted, by their names or as these are shown."""
     found = [row["name"] for row in shared_rows(connection, load_sql("fence/list_databases").text, (), "name")]
-    return [name for name in found if wanted is None or name in wanted]
+    return [name for name in found if wanted is None or name in wanted or texts.escaped(name) in wanted]
 
 
 def list_relations(connection: Connection) -> list[Relation]:

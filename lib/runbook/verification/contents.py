@@ -51,8 +51,9 @@ class Contents:
         Raises:
             NotMeasured: one that params name is not there, or there is none at all.
         """
-        found = [name for name in self.all_databases() if self.wanted is None or name in self.wanted]
-        missing = set(self.wanted or ()) - set(found)
+        with self.scratch.connect("template1") as connection:
+            found = content.list_databases(connection, self.wanted)
+        missing = set(self.wanted or ()) - {*found, *map(texts.escaped, found)}
         if missing or not found:
             raise NotMeasured(
                 f"The restored cluster has no database {', '.join(sorted(missing)) or 'that accepts connections'}.",
@@ -267,7 +268,7 @@ class Contents:
             NotMeasured: the main database is not there.
         """
         names = self.databases()
-        if main is not None and main not in names:
+        if main is not None and main not in [*names, *map(texts.escaped, names)]:
             raise NotMeasured(
                 f"The database {main} is not in the restored cluster.",
                 next="Correct verification.database in the params file.",
@@ -276,7 +277,7 @@ class Contents:
             (file, database)
             for database in names
             for file in files
-            if (not file.is_for_main or main is None or database == main)
+            if (not file.is_for_main or main is None or main in (database, texts.escaped(database)))
             and (only is None or texts.escaped(check_id(file, database)) in only)
         ]
         ways = {database: self.way_to(database) for database in names}

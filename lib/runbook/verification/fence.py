@@ -26,7 +26,7 @@ from runbook.platforms.cluster.timelines import read_histories
 from runbook.platforms.cluster.walarchive import WalArchive
 from runbook.platforms.cluster.walscan import lay_aliases
 from runbook.platforms.cluster.walstage import Stage
-from runbook.postgres import closure
+from runbook.postgres import causes, closure
 from runbook.postgres.connect import Connection, SqlError, connect, one, quote, rows
 from runbook.postgres.guard import TABLES_ONLY
 from runbook.postgres.osuser import service_user
@@ -49,6 +49,7 @@ from runbook.verification.fencefile import DatabaseFence, Fence, folder_of, owne
 from runbook.verification.snapshots import Snapshot, find_first_unseen
 
 _TRIES = 3
+_MAY_NOT = "42501"
 
 
 def take_fence(
@@ -111,8 +112,10 @@ def take_fence(
             fences = _place(pictures, open_, cluster, tools, segment_size, archive_timeout)
         except SqlError as cause:
             raise PlatformError(
-                f"The fence of {params.target} was not taken: {str(cause).strip()}",
-                next="It needs SELECT on every table: GRANT pg_read_all_data, pg_monitor to its role.",
+                f"The fence of {params.target} was not taken: {causes.words_of(cause)}",
+                next="It needs SELECT on every table: GRANT pg_read_all_data, pg_monitor to its role."
+                if cause.sqlstate == _MAY_NOT
+                else f"Look at what the server says; then: runbook fence take --target {params.target}",
             ) from cause
         if fences is not None:
             return write_fence(folder, taken_at, params.target, pictures[0]["system_identifier"], fences)

@@ -91,7 +91,12 @@ def check_manifest(tools: Tools, backup: Backup, restored: Path, user: OsUser | 
         for line in (result.stderr + result.stdout).splitlines()
         if "error:" in line
     ]
-    if result.code != 1 or not problems or all(HOST_AT_FAULT.search(problem) for problem in problems):
+    # The words between quotes are names of files.
+    is_host = [
+        HOST_AT_FAULT.search(problem) or causes.cause_of(re.sub(r'"[^"]*"', '""', problem)).is_host
+        for problem in problems
+    ]
+    if result.code != 1 or not problems or all(is_host):
         return Check(
             id="manifest",
             title=title,
@@ -102,7 +107,7 @@ def check_manifest(tools: Tools, backup: Backup, restored: Path, user: OsUser | 
             severity=Severity.CRITICAL,
             reason=f"pg_verifybackup ended with code {result.code}, which says nothing about backup {backup.label}: "
             f"{problems[0] if problems else result.said or 'it said nothing'}",
-            next="Repair what the message names on this machine (memory, rights, disk), then run again.",
+            next=causes.next_step(problems[0] if problems else result.said),
             source="pg_verifybackup",
             seconds=result.seconds,
         )
@@ -273,7 +278,7 @@ def check_amcheck(
             observed="not finished",
             object=database,
             reason=f"pg_amcheck ended with code {result.code}: {result.said}",
-            next="Read the message; run again when its cause is gone.",
+            next=causes.next_step(result.said),
             source=source,
             seconds=result.seconds,
         )

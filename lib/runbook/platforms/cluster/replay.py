@@ -268,6 +268,7 @@ class Replay:
         try:
             commands.run(argv, timeout=timeout + 10, user=self.scratch.user)
         except CommandFailed as cause:
+            self._refuse_surroundings()
             raise RecoveryFailed(
                 f"The scratch did not promote: {cause.message}", next=f"Read {self.scratch.log}."
             ) from cause

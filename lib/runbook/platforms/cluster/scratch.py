@@ -169,6 +169,8 @@ class Scratch:
             control = self.control()
         except CommandFailed as cause:
             words = f"The restored pg_control cannot be read: {cause.message}"
+            if causes.cause_of(words).is_host:
+                raise PlatformError(words, next=causes.next_step(words)) from cause
             raise BackupDamaged(words, next="Take a new base backup.") from cause
         self.socket = server.make_socket_folder(self.user)
         self.write_label()
