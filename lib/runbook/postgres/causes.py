@@ -57,7 +57,7 @@ _FURTHER = {
     Cause.HELD: "A transaction that was under way at this point holds it, and a server in recovery keeps its lock: choose another point, or "
     "check again once it is promoted (-p promote true).",
     Cause.LIMIT: "Check it in production; a dump (pg_dump) meets the same limit.",
-    Cause.NAMES: "Write the schema of each name that the function uses, or SET search_path on it, in production: until then neither REINDEX nor a restore of "
+    Cause.NAMES: "Write the schema of each name that the function uses, or give it a search_path (ALTER FUNCTION ... SET), in production: until then neither REINDEX nor a restore of "
     "pg_dump builds this index.",
     Cause.DAMAGE: "Treat the backup as damaged; look whether production can read the same.",
     Cause.UNKNOWN: "Ask production the same: if it answers, look at what this host has otherwise, and do not rely on this backup until that is known.",

@@ -7,7 +7,7 @@ from typing import Any
 from runbook.model import Check, Finding, Severity, Status
 from runbook.postgres.wal import format_lsn
 from runbook.verification.catalogs import LEFT_OUT, NOT_ALLOWED, Catalogs
-from runbook.verification.content import says_nothing
+from runbook.verification.content import is_no_evidence
 from runbook.verification.fencefile import DatabaseFence
 
 _MOST_NAMED = 5
@@ -30,7 +30,7 @@ def compare_catalogs(fence: DatabaseFence, now: Catalogs, seconds: float) -> Che
         after, why = now.tables.get(name), now.unread.get(name)
         title = f"{fence.database}.pg_catalog.{name}"
         if after is None:
-            silent = why is None or says_nothing(why)
+            silent = why is None or is_no_evidence(why)
             message = f"it cannot be read here: {why}" if why is not None else "this copy has no such catalog"
             (unknown if silent else wrong).append(_finding(title, before.rows, "not read", message))
         elif after.how != before.how:

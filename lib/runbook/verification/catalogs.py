@@ -14,6 +14,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from runbook.postgres import causes
 from runbook.postgres.connect import Connection, SqlError, quote, rows
 from runbook.postgres.sqlfiles import load_sql
 from runbook.texts import visible_line
@@ -92,7 +93,7 @@ def read_catalogs(connection: Connection, *, with_shared: bool) -> Catalogs:
         except SqlError as problem:
             if connection.closed:
                 raise
-            found.unread[name] = str(problem).strip().splitlines()[0]
+            found.unread[name] = causes.words_of(problem)
             continue
         found.tables[name] = CatalogHash(
             sum(group["rows"] for group in groups),

@@ -75,7 +75,11 @@ def _compare_catalogs(item: DatabaseFence, contents: Contents) -> list[Check]:
     contents.not_compared += catalogcheck.limits_of_fence(item)
     if item.catalogs is None:
         return []
-    now = contents.read_catalogs(item.database, with_shared=item.catalogs.with_shared)
+    try:
+        now = contents.read_catalogs(item.database, with_shared=item.catalogs.with_shared)
+    except RunbookError as problem:
+        check = comparison.database_not_read_check(item, problem)
+        return [check.model_copy(update={"id": f"catalogs@{item.database}"})]
     return [catalogcheck.compare_catalogs(item, now, time.monotonic() - began)]
 
 

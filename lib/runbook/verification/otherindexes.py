@@ -21,10 +21,10 @@ from typing import Any
 from runbook.errors import NotMeasured
 from runbook.model import Check, Finding, Severity, Status
 from runbook.platforms.cluster.scratch import Scratch
-from runbook.postgres import closure
+from runbook.postgres import causes, closure
 from runbook.postgres.connect import Connection, SqlError, one, quote, rows
 from runbook.postgres.sqlfiles import load_sql
-from runbook.verification.content import says_nothing
+from runbook.verification.content import is_no_evidence
 
 #: Longest time for one index, seconds: a key that most rows share makes the question quadratic.
 _SECONDS = 20
@@ -232,8 +232,8 @@ def _judged(
     except SqlError as problem:
         if connection.closed:
             raise
-        words = str(problem).strip().splitlines()[0]
-        if problem.sqlstate in _DAMAGED and not says_nothing(words):
+        words = causes.words_of(problem)
+        if problem.sqlstate in _DAMAGED and not is_no_evidence(words):
             return Wrong(words)
         return Missed(words, is_odd=problem.sqlstate == "XX000")
     except NotMeasured as problem:
