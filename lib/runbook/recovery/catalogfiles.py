@@ -70,8 +70,9 @@ def _read_database(folder: Path, database: int, database_name: str, major: int) 
             owner_oid=toasts.get(relation.oid) if relation.kind == "t" else None,
             root_oid=_root(relation.oid, parents, partitioned),
             source=SOURCE,
+            columns=relation.columns if live else None,
         )
-        for relation, _ in relations
+        for relation, live in relations
         if relation.kind in "rmtiSpI" and relation.persistence != "t" and not relation.is_shared
     ]
 
@@ -87,9 +88,10 @@ class _Class:
         self.number: int = head[7]
         self.tablespace: int = head[8]
         self.estimated_rows: float = head[10]
-        # relallvisible, from 18 on relallfrozen; then reltoastrelid, relhasindex, relisshared, relpersistence, relkind.
+        # relallvisible, from 18 on relallfrozen; then reltoastrelid, relhasindex, relisshared, relpersistence, relkind,
+        # relnatts.
         at = struct.calcsize("<I64s7Iif") + (8 if major >= 18 else 4)
-        self.toast, _, self.is_shared, persistence, kind = struct.unpack_from("<I??cc", row, at)
+        self.toast, _, self.is_shared, persistence, kind, self.columns = struct.unpack_from("<I??cch", row, at)
         self.persistence, self.kind = persistence.decode("latin-1"), kind.decode("latin-1")
 
 

@@ -23,7 +23,7 @@ from runbook.recovery.copystints import Stint, find_stints, note_rights, task_of
 from runbook.recovery.copywrite import Writing
 from runbook.recovery.deletions import RowFates
 from runbook.recovery.ledger import Ledger
-from runbook.recovery.loss import Loss, TableLoss
+from runbook.recovery.loss import COLUMNS, Loss, TableLoss
 from runbook.recovery.lossrows import Open, is_superuser
 from runbook.recovery.lostrows import Relation, is_emptied, lost_rows, read_tree
 from runbook.recovery.orphans import Orphans
@@ -249,7 +249,10 @@ class Sitting:
             report.notes.append(f"trigger {row['name']} fires on {row['events']}")
         emptied = any(is_emptied(relation, loss) for relation in relations)
         damage = report.loss.damage
-        if self._of.fates is None and not emptied and (damage.deleted or damage.updated or damage.moved):
+        columns = [said for said in report.loss.fates if said.startswith(COLUMNS) and "(damage)" in said]
+        if columns:
+            report.problem = f"{columns[0]}: make the column as it was, then set its values from the loss files"
+        elif self._of.fates is None and not emptied and (damage.deleted or damage.updated or damage.moved):
             report.problem = "which rows the damage deleted or changed was not followed through WAL"
         elif (
             any("(damage)" in said for said in report.loss.fates)

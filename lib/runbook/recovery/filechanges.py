@@ -8,9 +8,10 @@ file always has page images (its meta page).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from runbook.recovery.relnames import TABLES, NameBook, RelationName
+from runbook.recovery.relnames import TABLES, ColumnChange, NameBook, RelationName
 from runbook.recovery.transactions import FIRST_NORMAL, FileEvidence, RelFile, Transaction
 
 _PG_TYPE = 1247
@@ -29,9 +30,11 @@ class FileChanges:
     databases: tuple[int, ...] = ()
     #: Oids of dropped relations whose file is not known, and of truncated ones named by a TRUNCATE record.
     dropped_oids: tuple[tuple[int, int], ...] = ()
+    #: Tables of which columns were dropped or changed, by (database, oid).
+    columns: tuple[tuple[RelationName, tuple[ColumnChange, ...]], ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.dropped or self.truncated or self.unclear or self.databases)
+        return bool(self.dropped or self.truncated or self.unclear or self.databases or self.columns)
 
 
 def pair_files(evidence: FileEvidence, gone: set[RelFile]) -> tuple[tuple[RelFile, RelFile], ...]:
@@ -121,7 +124,30 @@ def classify(one: Transaction, names: NameBook, major: int = 17) -> FileChanges:
         unclear=tuple(file for file in left if _is_table(file, names) and _has_emptied(evidence, transient)),
         databases=tuple(evidence.databases),
         dropped_oids=tuple(unknown_oids),
+        columns=tuple(changed_columns(evidence, names, rewrites)),
     )
+
+
+def altered_tables(evidence: FileEvidence, names: NameBook) -> list[RelationName]:
+    """Tables that the transaction locked exclusively, when it changed rows of pg_attribute: their columns may be what it changed."""
+    if not evidence.changed_columns:
+        return []
+    found = [names.find_oid(database, oid) for database, oid in sorted(evidence.locked)]
+    return [
+        known for known in found if known is not None and known.file and known.kind in TABLES and not known.is_catalog
+    ]
+
+
+def changed_columns(
+    evidence: FileEvidence, names: NameBook, rewrites: set[RelFile]
+) -> Iterator[tuple[RelationName, tuple[ColumnChange, ...]]]:
+    """Tables that lost a column or were rewritten with other types; no column is named where the damaged server's catalog was not read."""
+    for known in altered_tables(evidence, names):
+        is_rewritten = any((one := names.find(file)) is not None and one.oid == known.oid for file in rewrites)
+        changes = names.columns_changed(known.database, known.oid, evidence.xids)
+        kept = tuple(one for one in changes if one.is_dropped or is_rewritten)
+        if kept or (not names.knows_columns and (is_rewritten or known.root_oid is None)):
+            yield known, kept
 
 
 def _oids(file: RelFile, names: NameBook, dropped: list[tuple[int, int]]) -> list[int]:

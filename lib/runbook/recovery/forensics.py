@@ -19,7 +19,7 @@ from runbook.platforms.cluster.walscan import end_of, lay_aliases, refuse_damage
 from runbook.platforms.cluster.walstage import Stage
 from runbook.postgres.tools import Tools
 from runbook.postgres.wal import SEGMENT_NAME, Commit, Timeline, segment_start, waldump_argv, waldump_complaint
-from runbook.recovery.transactions import RelFile, Transaction
+from runbook.recovery.transactions import PG_ATTRIBUTE, RelFile, Transaction
 from runbook.recovery.walsummary import Activity, RelationTotals, Summary, commit_of
 from runbook.recovery.waltally import RMGRS, Tally
 
@@ -83,6 +83,7 @@ def search_wal(
     count_from: int = 0,
     apart: frozenset[int] = frozenset(),
     keeps_xids: bool = False,
+    columns: frozenset[int] = frozenset({PG_ATTRIBUTE}),
     timeout: float = 6 * 3600,
 ) -> WalSearch:
     """What the transactions did that committed between two positions.
@@ -96,6 +97,7 @@ def search_wal(
         count_from: transactions that committed before it are left out; those that run at it are counted whole.
         apart: xids whose transactions are kept apart from the others.
         keeps_xids: keep every xid: 4 bytes each, the one part that grows with the WAL.
+        columns: numbers of the files that hold pg_attribute (`NameBook.files_of`).
         progress: called with the position read, about once in a megabyte of text.
         timeout: seconds for each pass of pg_waldump.
 
@@ -105,7 +107,7 @@ def search_wal(
     """
     began = time.monotonic()
     summary = Summary(apart, keeps_xids=keeps_xids)
-    tally = Tally(summary.take, count_from)
+    tally = Tally(summary.take, count_from, columns)
     position = start
     for folder, stop in _batches(source, lineage, end):
         for timeline in lineage:

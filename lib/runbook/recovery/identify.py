@@ -13,17 +13,20 @@ from runbook import clock
 from runbook.errors import OperatorError, PlatformError, TargetOutsideWindow, WalDamaged
 from runbook.params.loading import nearest
 from runbook.platforms.cluster.backups import Backup
-from runbook.platforms.cluster.live import LiveServer
+from runbook.platforms.cluster.live import LiveServer, read_position
 from runbook.platforms.cluster.selection import Selection
 from runbook.platforms.cluster.walstage import Stage
 from runbook.platforms.cluster.window import RecoveryPoint, Resolved, lineage_of
-from runbook.postgres.wal import format_lsn
+from runbook.postgres.connect import SqlError
+from runbook.postgres.wal import format_lsn, same_position
 from runbook.recovery.catalogfiles import read_backup_names
 from runbook.recovery.cutoff import CutOff, Lineage, cut_off, shared_until
+from runbook.recovery.filechanges import altered_tables
 from runbook.recovery.forensics import WalSearch, search_wal
 from runbook.recovery.loss import Loss, count_loss
-from runbook.recovery.relnames import NameBook, read_names
+from runbook.recovery.relnames import NameBook, read_columns, read_names
 from runbook.recovery.suspects import RecoveryTarget, Suspect, propose_target, rank_suspects, target_of
+from runbook.recovery.transactions import PG_ATTRIBUTE
 
 FIND = "find"
 Progress = Callable[[str, float, float, str], None]
@@ -158,11 +161,27 @@ class Identification:
             backup.start,
             None,
             lambda position: self._progress("Searching WAL", max(0, position - backup.start), 0, "WAL bytes"),
+            columns=names.files_of(PG_ATTRIBUTE),
             timeout=self._timeout,
         )
+        missed += name_columns(found, names, self._open if self._live is not None and names.knows_the_present else None)
         suspects = rank_suspects(found, names, major=selection.tools.major)
         self.evidence = Evidence(found, names, suspects, backup, missed)
         return self.evidence
+
+    def unarchived_words(self, reached: int) -> str:
+        """Which WAL is not in the archive yet, and was not searched; in words."""
+        said = f"A dry run does not secure the end of WAL: what is behind {format_lsn(reached)}, where the archive ends, was not searched"
+        if self._live is None or not self._live.is_up():
+            return f"{said}; the server does not answer, so where production's WAL ends is not known."
+        try:
+            with self._live.connect("postgres") as connection:
+                position = read_position(connection)[1]
+        except (PlatformError, SqlError) as problem:
+            return f"{said}; where production's WAL ends is not known: {str(problem).strip()}"
+        if position <= reached or same_position(position, reached):
+            return f"{said}; production's WAL ends there too."
+        return f"{said}; production writes at {format_lsn(position)}. Damage in between is not among the suspects."
 
     def _start_backup(self, candidates: Sequence[Backup]) -> Backup:
         """The newest backup from before the time to look back to; the oldest when all are younger."""
@@ -295,6 +314,29 @@ def _on(damage: Sequence[Suspect], lineage: Lineage, searched: Lineage) -> list[
     """The damage that a line has, of what was found on the one that was searched."""
     until = shared_until(lineage, searched)
     return [one for one in damage if until is None or one.commit.lsn < until]
+
+
+def name_columns(found: WalSearch, names: NameBook, open_: Callable[[str], Any] | None) -> list[str]:
+    """The names know which columns the transactions that changed pg_attribute have dropped or changed; what could not be read.
+
+    Args:
+        open_: a connection to a database of the damaged server, whose catalog says it; None: it cannot be asked.
+    """
+    altered = [one.files for one in found.file_changes if one.files is not None and one.files.changed_columns]
+    tables = {known for evidence in altered for known in altered_tables(evidence, names)}
+    names.knows_columns = open_ is not None
+    if open_ is None:
+        lacking = "The damaged server's catalogs were not read: which columns were dropped or changed is not known."
+        return [lacking] if tables else []
+    missed = []
+    for database in sorted({known.database_name for known in tables}):
+        try:
+            with open_(database) as connection:
+                read_columns(connection, names, [known for known in tables if known.database_name == database])
+        except (PlatformError, SqlError) as problem:
+            names.knows_columns = False
+            missed.append(f"Columns that were dropped or changed in {database}: {str(problem).strip()}")
+    return missed
 
 
 def _stamp(at: datetime | None) -> str:

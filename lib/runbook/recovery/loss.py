@@ -21,6 +21,11 @@ from runbook.recovery.forensics import WalSearch, search_wal
 from runbook.recovery.relnames import NameBook, RelationName
 from runbook.recovery.transactions import RelFile, Rows, Transaction
 
+#: A column's fate: its values were rewritten to another definition of it.
+COLUMN_CHANGED = "rewritten with another definition"
+#: How fates of columns begin.
+COLUMNS = ("column ", "its columns ")
+
 
 @dataclass
 class TableLoss:
@@ -250,3 +255,12 @@ def _note_fates(
             fates = table_of(file).fates
             if said not in fates:
                 fates.append(said)
+    for known, columns in changed.columns:
+        if known.file is None:
+            continue
+        what = ", ".join(f"column {'number ' + str(one.number) if one.is_dropped else one.name}" for one in columns)
+        verb = "dropped" if any(one.is_dropped for one in columns) else COLUMN_CHANGED
+        said = f"{what or 'its columns or defaults'} {verb} by transaction {one.xid} ({whose})"
+        fates = table_of(known.file).fates
+        if said not in fates:
+            fates.append(said)

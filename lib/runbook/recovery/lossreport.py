@@ -34,6 +34,12 @@ class TableRows:
     written: Written | None = None
     problem: str | None = None
     is_held: bool = False
+    limits: list[str] = field(default_factory=list)
+
+    def limit(self, said: str) -> None:
+        """What the files do not have, though nothing failed: for the top of the report too."""
+        self.notes.append(said)
+        self.limits.append(f"Loss files: {said}.")
 
     def count(self, operation: str, by: str | None = None) -> int:
         """Rows of an operation, of all or of `other`, `damage`, `unknown`."""
@@ -87,6 +93,7 @@ def tell(found: Sequence[TableRows], folder: Path) -> Seen:
     """A row a table, and a check; none where all that is missing waits for the promotion. `facts["open"]` are the problems that
     another look may find gone."""
     problems = [one for one in found if one.problem]
+    limits = [said for one in found for said in one.limits]
     open_ = [one.problem for one in problems if not one.is_held]
     check = Check(
         id="recovery-loss-files",
@@ -100,5 +107,5 @@ def tell(found: Sequence[TableRows], folder: Path) -> Seen:
     return Seen(
         [check] if open_ or not problems else [],
         [one.shown() for one in found],
-        {"folder": str(folder), "limits": [one.problem for one in problems], "open": open_},
+        {"folder": str(folder), "limits": [*(one.problem for one in problems), *limits], "open": open_},
     )

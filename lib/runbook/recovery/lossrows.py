@@ -116,9 +116,11 @@ def write_loss_rows(
         progress(table.title, number, len(tables))
         report = TableRows(table.title, None)
         if table.name is None:
-            report.notes.append("nobody knows which table this file was; its rows cannot be looked for")
+            report.limit(f"{table.title}: nobody knows which table this file was; its rows cannot be looked for")
         elif table.name.kind == "m":
             report.notes.append("a materialized view: REFRESH fills it again")
+        elif table.name.is_user_data:
+            report.limit(f"{table.title}: not in loss files; the restored copy has them (lo_get)")
         else:
             _write_table(loss, table, files, report, open_damaged, open_restored, deleted_by_others)
         found.append(report)
@@ -186,6 +188,8 @@ class _Writer:
         self.columns = list(
             dict.fromkeys([*(self.then.columns if self.then else ()), *(self.now.columns if self.now else ())])
         )
+        # Values of a column that is gone differ from nothing: every row that had one has lost it.
+        self.gone = [name for name in self.columns if self.now and not self._has(self.now, name)]
         self.common = [name for name in self.columns if self._has(self.now, name) and self._has(self.then, name)]
         self.key = self._find_key()
 
@@ -229,7 +233,8 @@ class _Writer:
         elif self.restored is None:
             self.notes.append("no restored copy yet: deleted and older rows are counted and not had")
         elif not self.key:
-            self.notes.append("no key identifies a row: an updated row shows as deleted and inserted")
+            lost = f"; values of {', '.join(self.gone)} are in the restored copy only" if self.gone else ""
+            self.notes.append(f"no key identifies a row: an updated row shows as deleted and inserted{lost}")
         if self.now is not None and self.now.untrusted is not None:
             had = (
                 "its rows are counted and not read"
@@ -263,7 +268,7 @@ class _Writer:
         then = copy_rows(self.restored.stream, key_query(self.then, self.key, self.restored.encoding, in_order=True))
         for here, there in side_by_side(now, then):
             row = here or there
-            if row is not None and (here is None or there is None or here[-1] != there[-1]):
+            if row is not None and (here is None or there is None or here[-1] != there[-1] or self.gone):
                 yield key_of(row)
 
     # -- rows
@@ -276,7 +281,8 @@ class _Writer:
         for key in keys:
             new, old = now.get(key), then.get(key)
             if new is not None and old is not None:
-                if self._content(new, self.now) == self._content(old, self.then):
+                is_same = self._content(new, self.now) == self._content(old, self.then)
+                if is_same and not self._has_lost_values(old, self.then):
                     continue
                 self._add(out, "updated_old", self.then, old, written_by=new)
                 self._add(out, "updated_new", self.now, new, written_by=new)
@@ -288,6 +294,9 @@ class _Writer:
     def _content(self, row: Row, shape: TableShape) -> tuple[str | None, ...]:
         cells = dict(zip(shape.columns, row[PLACE:], strict=True))
         return tuple(cells[name] for name in self.common)
+
+    def _has_lost_values(self, old: Row, then: TableShape) -> bool:
+        return any(old[PLACE + then.columns.index(name)] is not None for name in self.gone)
 
     def _write_whole(self, out: TableFile, side: _Side | None, operation: str) -> None:
         if side is None or side.shape is None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from runbook.errors import PlatformError
 from runbook.postgres.connect import Connection, SqlError, quote, rows, shared_rows
 from runbook.postgres.sqlfiles import load_sql
-from runbook.recovery.transactions import FIRST_NORMAL, RelFile
+from runbook.recovery.transactions import FIRST_NORMAL, USER_DATA, RelFile
 
 #: Kinds of relations that hold rows a user put there.
 TABLES = ("r", "p", "m")
@@ -26,7 +26,7 @@ class RelationName:
     """A relation's name and place. `file` is None where there is none (a partitioned table), `estimated_rows` where nobody counted.
 
     `owner_oid` is the table that a TOAST table or an index belongs to, `root_oid` the topmost partitioned table. `source` says
-    which catalog knew it.
+    which catalog knew it, `columns` how many it had then, dropped ones too (None: not read).
     """
 
     database: int
@@ -40,6 +40,7 @@ class RelationName:
     owner_oid: int | None
     root_oid: int | None
     source: str
+    columns: int | None = None
 
     @property
     def title(self) -> str:
@@ -49,6 +50,11 @@ class RelationName:
     @property
     def is_catalog(self) -> bool:
         return self.oid < FIRST_NORMAL or self.schema in ("pg_catalog", "information_schema")
+
+    @property
+    def is_user_data(self) -> bool:
+        """True for a catalog whose rows are a user's data: large objects."""
+        return self.oid in USER_DATA
 
 
 def quoted(name: str) -> str:
@@ -60,6 +66,27 @@ def quoted(name: str) -> str:
     return name if _PLAIN.match(name) else quote(name)
 
 
+def counted(rows: int, title: str) -> str:
+    """Rows of a table in words; large objects are called what they are.
+
+    >>> counted(1, "public.vehicles"), counted(1200, "large objects"), counted(1, "pages of large objects in database shop")
+    ('1 row of public.vehicles', '1,200 large objects', '1 page of large objects in database shop')
+    """
+    if title.startswith(tuple(USER_DATA.values())):
+        return f"{rows:,} " + (title if rows != 1 else re.sub("^(page|large object)s", r"\1", title))
+    return f"{rows:,} row{'' if rows == 1 else 's'} of {title}"
+
+
+@dataclass(frozen=True)
+class ColumnChange:
+    """A column as a transaction left it: dropped, or with another definition; `is_new` None where nobody knows whether it was there before."""
+
+    number: int
+    name: str
+    is_dropped: bool
+    is_new: bool | None
+
+
 class NameBook:
     """Names by file and by oid. What was added first stands: add the oldest catalog first."""
 
@@ -69,7 +96,8 @@ class NameBook:
         self._databases: dict[int, str] = {}
         self._instead: dict[RelFile, RelFile] = {}
         self._now: dict[tuple[int, int], RelFile | None] = {}
-        self.knows_the_present = False
+        self._columns: dict[tuple[int, int, int], list[ColumnChange]] = {}
+        self.knows_the_present = self.knows_columns = False
 
     def add(self, names: Iterable[RelationName], *, is_present: bool = False) -> None:
         """The names are known from now on.
@@ -89,6 +117,22 @@ class NameBook:
     def add_database(self, number: int, name: str) -> None:
         """The database's name is known."""
         self._databases.setdefault(number, name)
+
+    def files_of(self, oid: int) -> frozenset[int]:
+        """Numbers of the files of a relation that every database has, a catalog."""
+        return frozenset({oid, *(file.number for file, name in self._by_file.items() if name.oid == oid)})
+
+    def add_column(self, database: int, oid: int, xid: int, change: ColumnChange) -> None:
+        """The damaged server's catalog says which transaction has written this column's row."""
+        known = self._by_oid.get((database, oid))
+        if known is not None and known.columns is not None:
+            change = replace(change, is_new=change.number > known.columns)
+        self._columns.setdefault((database, oid, xid & 0xFFFFFFFF), []).append(change)
+
+    def columns_changed(self, database: int, oid: int, xids: Iterable[int]) -> list[ColumnChange]:
+        """Columns that were there before and that these transactions dropped or changed."""
+        found = [one for xid in xids for one in self._columns.get((database, oid, xid & 0xFFFFFFFF), [])]
+        return sorted((one for one in found if one.is_dropped or not one.is_new), key=lambda one: one.number)
 
     def follow(self, pairs: Iterable[tuple[RelFile, RelFile]]) -> None:
         """Old and new file of the same relation: whichever has a name gives it to the other."""
@@ -138,12 +182,14 @@ class NameBook:
         """False for catalogs, TOAST tables and indexes, as far as they are known."""
         known = self.find(file)
         if known is None:
-            return file.number >= FIRST_NORMAL
-        return known.kind in TABLES and not known.is_catalog
+            return file.number >= FIRST_NORMAL or file.number in USER_DATA
+        return known.kind in TABLES and (not known.is_catalog or known.is_user_data)
 
     def title(self, file: RelFile) -> str:
         """The table's name for people, with its database where several are known."""
         known = self.table(file)
+        if known is None and file.number in USER_DATA:
+            return f"{USER_DATA[file.number]} in {self.database(file.database)}"
         if known is None:
             return f"relation {file} (name not known)"
         return self.title_of(known)
@@ -152,7 +198,8 @@ class NameBook:
         """As `title`, of a relation that is known."""
         kind = f"{_KINDS[known.kind]} " if known.kind in _KINDS else ""
         several = len({name.database for name in self._by_oid.values() if not name.is_catalog} - {known.database}) > 0
-        return f"{kind}{known.title}" + (f" in database {quoted(known.database_name)}" if several else "")
+        title = USER_DATA[known.oid] if known.is_user_data else f"{kind}{known.title}"
+        return title + (f" in database {quoted(known.database_name)}" if several else "")
 
     def database(self, number: int) -> str:
         """The database, for people: database shop."""
@@ -203,6 +250,15 @@ def read_names(
     return found
 
 
+def read_columns(connection: Connection, names: NameBook, tables: Iterable[RelationName]) -> None:
+    """The names know which transaction has written the row of each column of these tables, all of the connection's database."""
+    by_oid = {known.oid: known for known in tables}
+    file = load_sql("recovery/list_changed_columns")
+    for row in rows(connection, file.text, file.values({"oids": sorted(by_oid)})):
+        change = ColumnChange(row["number"], row["name"], row["is_dropped"], None)
+        names.add_column(by_oid[row["oid"]].database, row["oid"], row["xid"], change)
+
+
 def relation_name(row: Mapping[str, object], database: int, database_name: str, source: str) -> RelationName:
     """One row of recovery/list_relation_names."""
     number, tablespace = row["number"], row["tablespace"]
@@ -220,6 +276,7 @@ def relation_name(row: Mapping[str, object], database: int, database_name: str, 
         owner_oid=_whole(row["owner_oid"]),
         root_oid=_whole(row["root_oid"]),
         source=source,
+        columns=None,  # as it is today: how many there were before the damage, it does not say
     )
 
 

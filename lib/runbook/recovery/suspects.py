@@ -17,7 +17,7 @@ from runbook.postgres.wal import Commit, format_lsn
 from runbook.recovery.bursts import Burst, find_bursts
 from runbook.recovery.filechanges import FileChanges, classify
 from runbook.recovery.forensics import WalSearch
-from runbook.recovery.relnames import NameBook
+from runbook.recovery.relnames import NameBook, counted
 from runbook.recovery.transactions import RelFile, Rows, Transaction
 
 #: Below it nobody is suspected: a single row deleted, as thousands are.
@@ -26,6 +26,8 @@ LEAST_SCORE = 1.0
 _UNKNOWN_ROWS = 1000.0
 #: An UPDATE leaves the row; a TRUNCATE or DROP leaves nothing that a query could still save.
 _UPDATE_WEIGHT, _WHOLE_TABLE_WEIGHT, _DATABASE_WEIGHT = 0.5, 2.0, 1e6
+#: A dropped column takes one value of each row along; a rewrite to another type may have lost some; where nobody knows which, even less.
+_COLUMN_WEIGHTS = {"drop column": 1.0, "alter column": 0.5, "alter table": 0.05}
 #: So many times the usual number of rows is wholly unusual.
 _UNUSUAL = 10.0
 
@@ -35,7 +37,8 @@ class Suspect:
     """What may be the damage. `commit` is its (first) commit, `before` the commit ahead of it, `last` its last one.
 
     `kind` is delete, update, truncate, drop, drop database or many deletes. `rows` is None where nobody counted. `xids` are
-    its transactions (`has_all_xids` False: more of them than were kept).
+    its transactions (`has_all_xids` False: more of them than were kept). `prepared` are those of them that were prepared first, with the
+    position of their PREPARE TRANSACTION (None: before the WAL that was read).
     """
 
     kind: str
@@ -52,6 +55,11 @@ class Suspect:
     same_second: int | None = None
     is_whole: bool = True
     first_lock: int | None = None
+    prepared: tuple[tuple[int, int | None], ...] = ()
+
+    def returning(self, gate: int) -> list[int]:
+        """Its transactions that a recovery to `gate` brings back as prepared ones."""
+        return [xid for xid, at in self.prepared if at is None or at < gate]
 
 
 @dataclass(frozen=True)
@@ -170,6 +178,7 @@ class _Part:
     score: float
     usual: int = 0
     refilled: int = 0
+    columns: tuple[str, ...] = ()
 
 
 def _judge(
@@ -194,6 +203,7 @@ def _judge(
         same_second=one.same_second,
         is_whole=one.is_whole,
         first_lock=one.files.first_lock if one.files else None,
+        prepared=((one.xid, one.prepared_at),) if one.is_prepared else (),
     )
 
 
@@ -251,9 +261,26 @@ def _file_parts(one: Transaction, changed: FileChanges, names: NameBook, repeats
         factor = 1 / _UNUSUAL if repeats.get(title, 0) > 2 else 1.0
         weight = _WHOLE_TABLE_WEIGHT if kind != "replace" else 1.0
         parts.append(_Part(kind, title, rows, lost * weight * factor, refilled=refilled.get((kind, title), 0)))
+    parts += _column_parts(changed, names)
     for database in changed.databases:
         parts.append(_Part("drop database", names.database(database), None, _DATABASE_WEIGHT))
     return parts
+
+
+def _column_parts(changed: FileChanges, names: NameBook) -> list[_Part]:
+    found: dict[tuple[str, str], _Part] = {}
+    for known, columns in changed.columns:
+        title = names.title_of(names.find_oid(known.database, known.root_oid or known.oid) or known)
+        dropped = tuple(f"number {one.number}" for one in columns if one.is_dropped)
+        others = tuple(one.name for one in columns if not one.is_dropped)
+        kinds = {"drop column": dropped, "alter column": others} if columns else {"alter table": ()}
+        for kind, listed in kinds.items():
+            if listed or not columns:
+                part = found.setdefault((kind, title), _Part(kind, title, 0, 0.0, columns=listed))
+                rows = known.estimated_rows
+                part.rows = None if rows is None or part.rows is None else part.rows + int(rows)
+                part.score += max(1.0, _UNKNOWN_ROWS if rows is None else rows) * _COLUMN_WEIGHTS[kind]
+    return list(found.values())
 
 
 _VERBS = {
@@ -263,6 +290,9 @@ _VERBS = {
     "drop": "dropped",
     "replace": "emptied or replaced",
     "drop database": "dropped",
+    "drop column": "dropped {} of",
+    "alter column": "rewrote with another definition of {}",
+    "alter table": "changed columns or defaults of",
 }
 
 
@@ -275,6 +305,9 @@ def _sentence(one: Transaction, parts: list[_Part]) -> str:
     if parts[0].kind in ("delete", "update"):
         usual = parts[0].usual
         text += f"; a usual one {parts[0].kind}s 0–{usual:,}" if usual else f"; no other one {parts[0].kind}d any"
+    if one.is_prepared:
+        at = format_lsn(one.prepared_at) if one.prepared_at is not None else "before the WAL that was read"
+        text += f"; it was prepared first (PREPARE TRANSACTION, {at}): a point between that and its commit brings it back as a prepared one"
     if not one.is_whole:
         text += "; it may have begun before the WAL that was read, so there may be more"
     return text
@@ -282,10 +315,14 @@ def _sentence(one: Transaction, parts: list[_Part]) -> str:
 
 def _words(part: _Part, *, first: bool) -> str:
     if part.kind in ("delete", "update"):
-        return f"{_VERBS[part.kind]} {part.rows:,} row{'' if part.rows == 1 else 's'} of {part.title}"
+        return f"{_VERBS[part.kind]} {counted(part.rows or 0, part.title)}"
     if part.kind == "drop database":
         return f"{_VERBS[part.kind]} {part.title}"
     size = "size not known" if part.rows is None else f"about {part.rows:,} rows"
+    if part.kind in _COLUMN_WEIGHTS:
+        word = "column" if len(part.columns) == 1 else "columns"
+        verb = _VERBS[part.kind].format(f"{word} {', '.join(part.columns)}")
+        return f"{verb} {part.title} ({size})"
     filled = f", filled again with {part.refilled:,}" if part.refilled else ""
     return f"{_VERBS[part.kind]} {part.title} ({size}{filled})"
 

@@ -9,6 +9,12 @@ from runbook.postgres.wal import Commit
 
 #: Relations below it came with initdb: catalogs. (After a VACUUM FULL of a catalog only its name tells.)
 FIRST_NORMAL = 16384
+#: Catalogs that hold a user's data: a large object is a row of pg_largeobject_metadata, its content are rows of pg_largeobject. By oid, which is
+#: the number of their files too until somebody rewrites them.
+LARGE_OBJECTS, LARGE_OBJECT_PAGES = 2995, 2613
+USER_DATA = {LARGE_OBJECTS: "large objects", LARGE_OBJECT_PAGES: "pages of large objects"}
+#: The catalog whose rows an ALTER TABLE of columns changes.
+PG_ATTRIBUTE = 1249
 
 
 class RelFile(NamedTuple):
@@ -79,7 +85,8 @@ class FileEvidence:
     `removed` are the files that its commit unlinked, in the commit record's order; `created` those it made, in order;
     `filled` those of them that got page images (an index being built, a table being rewritten); `dropped_oids` the relations whose
     statistics it dropped (PostgreSQL 15 and later); `locked` the relations it locked exclusively; `truncated_oids` those that
-    a TRUNCATE record names (wal_level = logical); `databases` those it dropped; `first_lock` where the first exclusive lock stands in WAL.
+    a TRUNCATE record names (wal_level = logical); `databases` those it dropped; `first_lock` where the first exclusive lock stands in WAL;
+    `changed_columns` that it changed rows of pg_attribute, as its own parts `xids`.
     """
 
     removed: list[RelFile] = field(default_factory=list)
@@ -90,6 +97,8 @@ class FileEvidence:
     truncated_oids: list[tuple[int, int]] = field(default_factory=list)
     databases: list[int] = field(default_factory=list)
     first_lock: int | None = None
+    changed_columns: bool = False
+    xids: frozenset[int] = frozenset()
 
     def add(self, other: FileEvidence) -> None:
         """A subtransaction's evidence is its parent's."""
@@ -106,13 +115,14 @@ class FileEvidence:
             self.first_lock = position
 
     def __bool__(self) -> bool:
-        return bool(self.removed or self.truncated_oids or self.databases)
+        return bool(self.removed or self.truncated_oids or self.databases or self.changed_columns)
 
 
 @dataclass(frozen=True)
 class Transaction:
     """A committed transaction. `before` is the commit ahead of it in WAL; `same_second` the number of other commits whose
-    time shares its second (None: not counted); `is_whole` False when it may have begun before the WAL that was read.
+    time shares its second (None: not counted); `is_whole` False when it may have begun before the WAL that was read. Of a prepared one,
+    `prepared_at` is the position of its PREPARE TRANSACTION (None: before the WAL that was read).
     """
 
     commit: Commit
@@ -123,7 +133,12 @@ class Transaction:
     is_prepared: bool = False
     is_whole: bool = True
     same_second: int | None = None
+    prepared_at: int | None = None
 
     @property
     def xid(self) -> int:
         return self.commit.xid
+
+    def returns_prepared(self, gate: int) -> bool:
+        """True when a recovery to `gate` brings it back as a prepared transaction, which may still be committed."""
+        return self.is_prepared and (self.prepared_at is None or self.prepared_at < gate)

@@ -24,7 +24,7 @@ RECORD = re.compile(
     rb"tx: *(\d+), lsn: (?:"
     rb"\S+ prev \S+ desc: (?:(INS|UPD|HOT_U)|DEL[^#\n]*0x(..)|MULTI_INSERT\S* (?:ntuples: )?(\d+))[^#\n]*#0: rel (\S+)"
     rb"|(\S+), prev \S+ desc: "
-    rb"((?:COMMIT|ABORT|CREATE |LOCK xid|FPI [,b]|DROP|RUNNING_XACTS|TRUNCATE [^\n]*nrelids)[^\n]*))"
+    rb"((?:COMMIT|ABORT|PREPARE |CREATE |LOCK xid|FPI [,b]|DROP|RUNNING_XACTS|TRUNCATE [^\n]*nrelids)[^\n]*))"
 )
 _IS_SUPER, _IS_MOVE = 0x08, 0x10
 _KINDS = (b"I", b"U", b"D", b"M", b"S")
@@ -112,7 +112,12 @@ def _kinds(buffer: Array, starts: Array, begin: int) -> Array:
     kinds[is_heap & ((first == ord("U")) | ((first == ord("H")) & (second == ord("O"))))] = 1
     kinds[is_heap & (first == ord("D"))] = 2
     kinds[is_heap & (((first == ord("M")) & (second == ord("U"))) | (first == ord("T")))] = -2
-    kinds[(rmgr == ord("T")) & ((first == ord("C")) | ((first == ord("A")) & (second == ord("B"))))] = -3
+    is_end = (
+        (first == ord("C"))
+        | ((first == ord("A")) & (second == ord("B")))
+        | ((first == ord("P")) & (second == ord("R")))
+    )
+    kinds[(rmgr == ord("T")) & is_end] = -3
     # CREATE, LOCK and RUNNING_XACTS, DROP, FPI; the pattern leaves out what it does not know.
     kinds[((rmgr == ord("S")) | (rmgr == ord("D"))) & ~is_heap] = -2
     kinds[(rmgr == ord("X")) & (first == ord("F")) & (buffer[starts + begin + 3] == ord(" "))] = -2

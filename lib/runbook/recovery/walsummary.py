@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from runbook.postgres.wal import Commit, parse_lsn
-from runbook.recovery.transactions import FIRST_NORMAL, RelFile, Rows, Transaction, parse_relfile
+from runbook.recovery.transactions import FIRST_NORMAL, USER_DATA, RelFile, Rows, Transaction, parse_relfile
 from runbook.recovery.waltally import Ended, RawCommit, Shape
 
 #: Seconds that a span may last; each divides the next, so spans merge.
@@ -217,7 +217,9 @@ class Summary:
             totals = self.relations.setdefault(file, RelationTotals())
         totals.rows.add(changed, times)
         totals.transactions += times
-        if file.number < FIRST_NORMAL:  # catalogs, and what lies beyond the cap: totals only
+        if (
+            file.number < FIRST_NORMAL and file.number not in USER_DATA
+        ):  # catalogs, and what is beyond the cap: totals only
             return
         activity = self._activity(second, file)
         activity.rows.add(changed, times)
@@ -259,7 +261,13 @@ class Summary:
     def _transaction(self, one: Ended, shape: Shape) -> Transaction:
         before = commit_of(one.before) if one.before else None
         return Transaction(
-            commit_of(one.commit), before, rows_of(shape), one.files, len(one.subtransactions), one.is_prepared
+            commit_of(one.commit),
+            before,
+            rows_of(shape),
+            one.files,
+            len(one.subtransactions),
+            one.is_prepared,
+            prepared_at=parse_lsn(one.prepared_at.decode()) if one.prepared_at is not None else None,
         )
 
     def _span(self, second: bytes) -> Span:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from runbook.postgres.wal import parse_lsn
-from runbook.recovery.transactions import FIRST_NORMAL, FileEvidence, parse_path, parse_relfile
+from runbook.recovery.transactions import FIRST_NORMAL, PG_ATTRIBUTE, FileEvidence, parse_path, parse_relfile
 from runbook.recovery.walcolumns import Key, parse_block
 
 #: What pg_waldump is asked for.
@@ -38,6 +38,7 @@ class Ended(NamedTuple):
     files: FileEvidence | None = None
     subtransactions: tuple[int, ...] = ()
     is_prepared: bool = False
+    prepared_at: bytes | None = None
 
 
 class Tally:
@@ -46,12 +47,18 @@ class Tally:
     Args:
         take: called for each block with (shape, second) → the transactions that ended so, then with commits by second.
         count_from: commits before this position are left out (their rows are forgotten); 0 counts all.
+        columns: numbers of the files that hold pg_attribute.
     """
 
     def __init__(
-        self, take: Callable[[dict[tuple[bytes, Shape], list[Ended]], Counter[bytes]], None], count_from: int = 0
+        self,
+        take: Callable[[dict[tuple[bytes, Shape], list[Ended]], Counter[bytes]], None],
+        count_from: int = 0,
+        columns: frozenset[int] = frozenset({PG_ATTRIBUTE}),
     ) -> None:
         self._take = take
+        self._columns = tuple(f"/{number}".encode() for number in columns)
+        self._prepared: dict[int, bytes] = {}
         self._count_from = count_from
         self._counts_now = count_from == 0
         self._running: dict[int, dict[Key, int]] = {}
@@ -111,6 +118,8 @@ class Tally:
             file = parse_path(rest.split()[1]) if b"/" in rest else None
             if file is not None:
                 self._evidence(xid).created.append(file)
+        elif first == b"PR":
+            self._prepared[xid] = lsn
         elif first == b"FP":
             made = self._files.get(xid)
             if made is not None and made.created:
@@ -145,13 +154,14 @@ class Tally:
             return  # a version that words it otherwise: what died in a crash then stays in memory, uncounted
         if self.begun_before is None:
             self.begun_before = frozenset(int(xid) for listed in _LISTED.findall(rest) for xid in listed.split())
-        for holder in (self._running, self._files):
+        for holder in (self._running, self._files, self._prepared):
             for xid in [xid for xid in holder if 0 < (oldest - xid) & 0xFFFFFFFF < 1 << 31]:
                 del holder[xid]
 
     def _abort(self, xid: int, rest: bytes) -> None:
         gone = [_prepared_xid(rest) or xid, *map(int, _words(rest, b"subxacts"))]
         for one in gone:
+            self._prepared.pop(one, None)
             self._running.pop(one, None)
             self._files.pop(one, None)
         self.aborted += 1
@@ -160,6 +170,7 @@ class Tally:
         plain = len(rest) == _PLAIN_COMMIT
         prepared = None if plain else _prepared_xid(rest)
         xid = prepared or xid
+        prepared_at = self._prepared.pop(xid, None) if self._prepared else None
         at = rest[7:33] if plain else _time(rest)
         commit = (xid, lsn, at)
         before, self._last = self._last, commit
@@ -184,15 +195,20 @@ class Tally:
                 self.left_out += 1
                 return
             self._counts_now = True
+        if files is not None and files.locked and counts is not None and self._changes_columns(counts):
+            files.changed_columns, files.xids = True, frozenset({xid, *subs})
         second = at[:19]
         self._seconds[second] += 1
         shape = tuple(counts.items()) if counts else ()
-        ended = Ended(commit, before, files or None, subs, prepared is not None)
+        ended = Ended(commit, before, files or None, subs, prepared is not None, prepared_at)
         group = self._shapes.get((second, shape))
         if group is None:
             self._shapes[second, shape] = [ended]
         else:
             group.append(ended)
+
+    def _changes_columns(self, counts: dict[Key, int]) -> bool:
+        return any(kind == b"U" and relation.endswith(self._columns) for kind, relation in counts)
 
 
 def _time(rest: bytes) -> bytes:
