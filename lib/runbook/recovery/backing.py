@@ -7,6 +7,7 @@ from typing import Any
 from runbook.errors import OperatorError, PlatformError
 from runbook.model import Check, Severity, Status
 from runbook.postgres.connect import Connection
+from runbook.recovery.conflictfile import write_conflicts
 from runbook.recovery.copyback import CopyBack
 from runbook.recovery.copybackplan import CopyBackPlan
 from runbook.recovery.copydoor import writers_of
@@ -65,6 +66,7 @@ class CopyingBack:
             open_reader=self._open_reader,
             writers=self.writers,
             dump=SchemaDump(beside.tools, env, beside.user),
+            open_large_objects=beside.connect,
             progress=lambda label, done, total: self.recovery.show(label, done, total, "tables"),
         )
 
@@ -84,6 +86,11 @@ class CopyingBack:
             )
             for table in self.plan().tables
         }
+
+    def plan_left(self) -> list[str]:
+        """For the gate's plan: damage that stays, and rows in conflict with the reasons."""
+        plan = self.plan()
+        return [*plan.left, *plan.limits, *plan.conflict_lines()]
 
     def show(self) -> Seen:
         """The plan with its conflicts, for the operator to look at before choosing."""
@@ -126,19 +133,38 @@ class CopyingBack:
             planned = {"insert": plan.insert, "set_back": plan.set_back, "conflicting": plan.conflicting}
             self.course.note("copy-back planned", planned)
         result = copyback.apply(self.plan(), note, done=done)
-        problems = result.problems
+        result.left, result.limits = self.plan().left, self.plan().limits
+        unrepaired, further = result.unrepaired, result.further(self.plan())
+        status = Status.UNKNOWN if unrepaired else Status.FAIL if further else Status.PASS
+        reason = (
+            unrepaired[0]
+            if unrepaired
+            else f"{further:,} rows are in conflict that were not when this was approved"
+            if further
+            else None
+        )
         counted = planned if done else {name: getattr(result, name) for name in planned}
         check = Check(
             id="recovery-copied-back",
             title="The rows that the damage took are back in production",
-            status=Status.UNKNOWN if problems else Status.PASS,
-            expected="all but those in conflict",
+            status=status,
+            expected="all but those that the approved plan names as in conflict",
             observed=f"{counted['insert']:,} inserted, {counted['set_back']:,} set back, {counted['conflicting']:,} in conflict",
             severity=Severity.ERROR,
-            reason=problems[0] if problems else None,
-            next="Copy that table back by hand from the loss files." if problems else None,
+            reason=reason,
+            next="Copy back by hand what is named, from the loss files or the record of this run." if reason else None,
         )
         notes = [f"{name} was copied back by an attempt before this one" for name in done]
-        seen = Seen([check], result.rows(), {"notes": [*result.notes, *notes], "transactions": xids})
+        limits = [f"{said}." for said in [*unrepaired, *result.limits]]
+        if result.conflicting:
+            file = write_conflicts(self.recovery.run.dir / "loss", result, self.recovery.params.recovery.personal_data)
+            limits += [f"{said}. Each is listed in {file}." for said in result.conflict_lines()]
+        facts = {
+            "notes": [*result.notes, *notes],
+            "transactions": xids,
+            "limits": limits,
+            "in conflict": result.conflicting,
+        }
+        seen = Seen([check], result.rows(), facts)
         self.course.note("copied back", seen.dump())
         return seen

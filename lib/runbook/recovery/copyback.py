@@ -13,9 +13,10 @@ from collections.abc import Callable, Collection, Mapping
 
 from runbook.postgres.connect import one
 from runbook.postgres.sqlfiles import load_sql
-from runbook.recovery.copybackplan import CopyBackPlan, refuse_another
+from runbook.recovery.copybackplan import CopyBackPlan, TableCopy, refuse_another
 from runbook.recovery.copysitting import Sides, Sitting
 from runbook.recovery.deletions import RowFates
+from runbook.recovery.largeobjects import LargeObjects
 from runbook.recovery.loss import Loss, TableLoss
 from runbook.recovery.lossrows import Open
 from runbook.recovery.remaking import SchemaDump
@@ -37,6 +38,7 @@ class CopyBack:
         writers: makes the role that writes, and drops it.
         fates: what became of each row, from `deletions.find_deletions` with `Loss.damage_xids`; None: not known.
         dump: pg_dump on the restored copy.
+        open_large_objects: a superuser's connection to the restored copy: nobody else may read all large objects.
         progress: called with a table's title, tables done and in total.
     """
 
@@ -50,8 +52,10 @@ class CopyBack:
         dump: SchemaDump,
         open_reader: Open,
         writers: Writers,
+        open_large_objects: Open | None = None,
         progress: Callable[[str, int, int], None] = lambda label, done, total: None,
     ) -> None:
+        self._open_large_objects = open_large_objects or open_restored
         self._sides = Sides(loss, fates, open_production, open_reader, open_restored, writers, dump, progress)
 
     def plan(self) -> CopyBackPlan:
@@ -61,6 +65,7 @@ class CopyBack:
             PlatformError: a server cannot be reached, or a table cannot be read or laid ready.
         """
         plan = CopyBackPlan()
+        plan.tables += [objects.plan() for objects in self._large_objects()]
         for database, tables in self._damaged(plan).items():
             with Sitting(self._sides, database, tables) as sitting:
                 sitting.prepare()
@@ -88,6 +93,15 @@ class CopyBack:
         """
         result = CopyBackPlan()
         finished = list(done)
+        for objects in self._large_objects():
+            report = objects.plan()
+            if objects.name not in done:
+                refuse_another(_only(plan, report), {report.table: report})
+                xid = objects.make_again(note_xid)
+                if xid is not None:
+                    result.xids[objects.name] = xid
+                    finished.append(objects.name)
+            result.tables.append(report)
         for database, tables in self._damaged(CopyBackPlan()).items():
             with Sitting(self._sides, database, tables, finished) as sitting:
                 sitting.prepare()
@@ -117,7 +131,8 @@ class CopyBack:
         file = load_sql("recovery/find_transaction_status")
         found: dict[str, str] = {}
         # Any database knows what became of every transaction of the cluster.
-        somewhere = next(iter(self._damaged(CopyBackPlan())), "postgres")
+        objects = [one_.database for one_ in self._large_objects()]
+        somewhere = next(iter([*self._damaged(CopyBackPlan()), *objects]), "postgres")
         for name, xid in xids.items():
             with self._sides.open_production(somewhere) as connection:
                 deadline = time.monotonic() + timeout
@@ -134,16 +149,35 @@ class CopyBack:
         found: dict[str, list[TableLoss]] = {}
         for one_ in self._sides.loss.damage:
             for number in one_.files.databases if one_.files is not None else ():
-                plan.notes.append(
+                plan.left.append(
                     f"transaction {one_.xid} dropped a whole database ({number}): dump it from the restored copy"
                 )
         for title, table in sorted(self._sides.loss.tables.items()):
             if not table.damage and not any("(damage)" in said for said in table.fates):
                 continue
             if table.name is None:
-                plan.notes.append(f"{title}: nobody knows which table this was; nothing of it is copied back")
+                plan.left.append(f"{title}: nobody knows which table this was; nothing of it is copied back")
             elif table.name.kind == "m":
-                plan.notes.append(f"{title}: a materialized view; REFRESH fills it again")
+                plan.limits.append(f"{title}: a materialized view; REFRESH fills it again")
+            elif table.name.is_user_data:
+                continue
             else:
                 found.setdefault(table.name.database_name, []).append(table)
         return dict(sorted(found.items()))
+
+    def _large_objects(self) -> list[LargeObjects]:
+        """Those that the damage touched, by database."""
+        found: dict[str, list[TableLoss]] = {}
+        for table in self._sides.loss.tables.values():
+            if table.damage and table.name is not None and table.name.is_user_data:
+                found.setdefault(table.name.database_name, []).append(table)
+        sides = self._sides
+        return [
+            LargeObjects(name, tables, sides.fates, sides.open_production, self._open_large_objects, sides.progress)
+            for name, tables in sorted(found.items())
+        ]
+
+
+def _only(plan: CopyBackPlan, report: TableCopy) -> dict[str, TableCopy]:
+    """The plan of that table alone."""
+    return {title: table for title, table in plan.of(report.database).items() if title == report.table}

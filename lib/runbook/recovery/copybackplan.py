@@ -13,7 +13,7 @@ from runbook.errors import OperatorError
 from runbook.recovery.loss import TableLoss, rows_facts
 
 #: So many conflicts of a table are listed one by one; all of them are counted.
-LISTED = 1000
+LISTED = 100_000
 
 PRESENT = "there already, as it was"
 EXISTS = "a row with this key is there again"
@@ -79,10 +79,13 @@ class TableCopy:
 
 @dataclass
 class CopyBackPlan:
-    """All tables of all databases, as planned or as done. `xids` are the transactions by database, once they were begun."""
+    """All tables of all databases, as planned or as done. `xids` are the transactions by database, once they were begun. `left` is damage
+    that copying back does not repair, `limits` what else is to be known first, `notes` the rest."""
 
     tables: list[TableCopy] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+    limits: list[str] = field(default_factory=list)
     xids: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -101,6 +104,32 @@ class CopyBackPlan:
     def problems(self) -> list[str]:
         """Tables that are left alone, and why."""
         return [f"{table.table}: {table.problem}" for table in self.tables if table.problem]
+
+    @property
+    def unrepaired(self) -> list[str]:
+        """Damage that stays for want of a way: tables left alone, what has no name, tables of which nothing comes back."""
+        nothing = [
+            f"{table.table}: none of the rows that the damage took is back, {table.conflicting:,} in conflict"
+            for table in self.tables
+            if table.conflicting and not table.problem and not (table.insert or table.set_back or table.present)
+        ]
+        is_empty = not self.tables and not self.left
+        return [
+            *self.problems,
+            *self.left,
+            *nothing,
+            *(["nothing that the damage did was found to be copied back"] if is_empty else []),
+        ]
+
+    def conflict_lines(self) -> list[str]:
+        """Rows that are left as the damage left them, a line a table, with the reasons."""
+        return [
+            f"{table.table}: {table.conflicting:,} in conflict, left as they are ("
+            + "; ".join(f"{number:,}: {reason}" for reason, number in sorted(table.reasons.items()))
+            + ")"
+            for table in self.tables
+            if table.conflicting
+        ]
 
     def databases(self) -> list[str]:
         """Those with something to do."""

@@ -99,6 +99,9 @@ def plan_way(
     discarded: str,
     copied: Mapping[str, Any],
     why: str,
+    left: Sequence[str] = (),
+    also_lost: Sequence[str] = (),
+    prepared: Sequence[int] = (),
 ) -> Plan:
     """The plan of a way that ends the recovery.
 
@@ -107,6 +110,9 @@ def plan_way(
         discarded: the transactions that a promotion discards, in words.
         copied: facts of the copy-back: tables with their rows.
         why: the operator's reason.
+        left: damage that a copy-back does not repair, and rows in conflict.
+        also_lost: what a promotion empties or changes besides the transactions.
+        prepared: transactions of the damage that come back as prepared ones.
     """
     common: dict[str, Any] = {"target": target}
     facts = {"instance": instance, "position": format_lsn(point.reached), "reason": why}
@@ -120,6 +126,13 @@ def plan_way(
                 Action(
                     what="Check what could not be read while it was paused; ask before the swap unless all of it passes"
                 ),
+                *(
+                    Action(
+                        what=f"Roll back prepared transaction {xid} in the promoted copy: it is the damage, prepared before the point and "
+                        "committed after it"
+                    )
+                    for xid in prepared
+                ),
                 *(Action(what=f"Rename {old} to {new}", undo=f"Rename {new} to {old}") for old, new in moves),
                 Action(what="Start production read-only by its service manager, closed to all but the operator"),
                 Action(what="Let the application in, read-only, and run the smoke tests"),
@@ -127,11 +140,12 @@ def plan_way(
             ),
             blast_radius=(
                 f"Discarded for good once accepted: {discarded}",
+                *also_lost,
                 "Replication slots are lost; standbys must be rebuilt; roles, passwords and jobs of the past come back",
             ),
             reversible=True,
             undo="Until it is accepted: answer 'back', and the damaged cluster stands where it stood. It is never deleted.",
-            facts={**facts, "discarded": discarded},
+            facts={**facts, "discarded": discarded, **({"lost besides": list(also_lost)} if also_lost else {})},
         )
     if way == "copy-back":
         return Plan(
@@ -143,11 +157,12 @@ def plan_way(
             ),
             blast_radius=(
                 *(f"{table}: {said}" for table, said in sorted(copied.items())),
+                *(f"Not repaired: {said}" for said in left),
                 "Triggers and constraints of production fire as for any other write",
             ),
             reversible=False,
             undo="The rows are committed; a further recovery to just before that commit takes them back.",
-            facts={**facts, "rows": dict(copied)},
+            facts={**facts, "rows": dict(copied), **({"not repaired": list(left)} if left else {})},
         )
     if way == "back":
         return Plan(
