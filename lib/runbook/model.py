@@ -123,6 +123,7 @@ class StepState(StrEnum):
     RUNNING = "running"
     NOT_RUN = "not run"
     SKIPPED = "skipped"
+    NOT_APPLICABLE = "not applicable"
     WAITING = "waiting"
 
 

@@ -38,6 +38,7 @@ def test_approval_of_exactly_this_plan_by_somebody_else_opens_the_gate(house: Ga
     (gate,) = house.state.gates
     (said,) = gate["approvals"]
     assert (said["principal"], said["comment"], said["file"]) == ("ann@x.example", "checked the LSN", file.name)
+    assert found.signed_at == clock.parse(said["at"]), "when it was signed, whenever the run goes on"
     assert said["key"] == signing.fingerprint_of(key)
     stock = house.files.path / "allowed_signers"
     assert signing.verify(file.read_bytes(), stock, "ann@x.example", "runbook-approval",

@@ -110,9 +110,10 @@ def tally(record: RunRecord) -> str:
     """How many checks passed, failed, stayed unknown, and how many steps ran."""
     counted = Counter(check.status for check in record.checks)
     ran = sum(step.state is StepState.DONE for step in record.steps)
+    idle = sum(step.state is StepState.NOT_APPLICABLE for step in record.steps)
     return (
         f"{counted[Status.PASS]} passed, {counted[Status.FAIL]} failed, {counted[Status.UNKNOWN]} unknown; "
-        f"{ran} of {len(record.steps)} steps ran"
+        f"{ran} of {len(record.steps)} steps ran" + (f", {idle} not applicable" if idle else "")
     )
 
 
@@ -148,7 +149,7 @@ def all_findings(record: RunRecord) -> list[Finding]:
 
 def steps_not_run(record: RunRecord) -> list[Any]:
     """Planned steps that did not come to their end."""
-    return [step for step in record.steps if step.state is not StepState.DONE]
+    return [step for step in record.steps if step.state not in (StepState.DONE, StepState.NOT_APPLICABLE)]
 
 
 def flattened(value: Any, name: str = "") -> list[Pair]:

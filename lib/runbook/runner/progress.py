@@ -137,7 +137,8 @@ class Display:
                 if progress is not None and said and progress["total"]:
                     lines.append(ProgressBar(total=progress["total"], completed=progress["done"], width=60))
             elif step.state is not StepState.NOT_RUN:
-                mark, style = ("✔", "green") if step.state is StepState.DONE else ("✘", "red")
+                marks = {StepState.DONE: ("✔", "green"), StepState.NOT_APPLICABLE: ("–", "dim")}
+                mark, style = marks.get(step.state, ("✘", "red"))
                 lines.append(
                     Text(visible_line(f"{mark} {step_text(state, step)}  {step.seconds or 0:.1f} s"), style=style)
                 )

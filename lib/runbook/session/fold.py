@@ -134,7 +134,9 @@ class _Folding(gatebook.GateFolding, questions.QuestionFolding, pagebook.PageFol
         )
 
     def on_step_done(self, event: Event, at: datetime) -> None:
-        self._end_step(event, at, StepState.DONE, reused=event["reused"])
+        why = event.get("not_applicable")
+        state = StepState.NOT_APPLICABLE if why else StepState.DONE
+        self._end_step(event, at, state, reused=event["reused"], **({"reason": why} if why else {}))
 
     def on_step_failed(self, event: Event, at: datetime) -> None:
         self._end_step(event, at, StepState.FAILED, reason=event["message"], next=event.get("next_step"))
@@ -160,6 +162,10 @@ class _Folding(gatebook.GateFolding, questions.QuestionFolding, pagebook.PageFol
     def on_measure(self, event: Event, at: datetime) -> None:
         measure = Measure.model_validate(event["measure"])
         self.measures[measure.name] = measure
+        if measure.budget is not None and measure.value > measure.budget:
+            figure = f"{measure.value:,.1f} {measure.unit}, and the budget is {measure.budget:,.0f} {measure.unit}"
+            self.limits[f"OVER ITS BUDGET: {measure.title}: {figure}."] = None
+            self.reduced_scope = True
 
     def on_limit(self, event: Event, at: datetime) -> None:
         self.limits[event["text"]] = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
@@ -39,6 +39,8 @@ class Passage:
     state: str
     approved_by: tuple[str, ...] = ()
     break_glass: bool = False
+    #: When the last signature that it needed was made.
+    signed_at: datetime | None = field(default=None, compare=False)
 
     def __bool__(self) -> bool:
         return self.state == "passed"
@@ -120,7 +122,12 @@ class Gate:
             if journal:
                 self._note_passage(checked, judged, glass, passed_at)
             people = tuple(decision_of(one).principal for one in judged.approvals)
-            return Passage(self.name, self.plan.sha256, "passed", people, glass is not None)
+            signed = (
+                sorted(decision_of(one).at for one in judged.approvals)[: self.needed]
+                if glass is None
+                else [decision_of(glass).at]
+            )
+            return Passage(self.name, self.plan.sha256, "passed", people, glass is not None, max(signed, default=None))
         reason, command = self._what_is_missing(state, judged, missing if glass is None else 0, said)
         if journal:
             self._note_waiting(state, judged, reason, command, wants_target=said is not None)

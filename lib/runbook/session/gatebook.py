@@ -159,7 +159,9 @@ class GateFolding:
 
     def on_gate_previewed(self, event: Event, at: datetime) -> None:
         self.gates[event["gate"]].update(state="previewed", decided_at=event["at"])
-        self._settle_gate(event["gate"], at, StepState.DONE)
+        self._settle_gate(
+            event["gate"], at, StepState.NOT_APPLICABLE, reason="a dry run: the plan was shown, nobody is asked"
+        )
 
     def on_gate_rejected(self, event: Event, at: datetime) -> None:
         self.gates[event["gate"]].update(
@@ -210,7 +212,7 @@ class GateFolding:
         asked = {gate["title"] for gate in self.gates.values()} | set(questions)
         for title in planned:
             step = self.steps.get(title)
-            if step is not None and step.state is StepState.DONE and title not in asked:
+            if step is not None and step.state in (StepState.DONE, StepState.NOT_APPLICABLE) and title not in asked:
                 text = f"NOT BORNE OUT: the journal says that '{title}' is done, but neither a gate nor a question was opened for it."
                 self.refused[text] = None
                 self.note_unproven(text)

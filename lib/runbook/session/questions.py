@@ -98,8 +98,15 @@ class QuestionFolding:
             question["answer"] = answer.facts()
             reused = self.started_at is not None and clock.parse(answer.at) < self.started_at
         title = question["title"]
+        asked = event["state"] == "answered"
+        update = {
+            "state": StepState.DONE if asked else StepState.NOT_APPLICABLE,
+            "ended_at": at,
+            "seconds": 0.0,
+            "reused": reused,
+        }
         self.steps[title] = self.steps[title].model_copy(
-            update={"state": StepState.DONE, "ended_at": at, "seconds": 0.0, "reused": reused}
+            update=update if asked else {**update, "reason": "a dry run: nobody is asked"}
         )
 
     def on_remembered(self, event: Event, at: datetime) -> None:

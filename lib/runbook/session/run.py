@@ -156,7 +156,9 @@ class Run(Remembering):
             raise
         finally:
             self._step = None
-        self._journal.append("step-done", name=name, seconds=round(time.monotonic() - begun, 3), reused=reused)
+        why = getattr(result, "not_applicable", None)
+        more = {"not_applicable": why} if why else {}
+        self._journal.append("step-done", name=name, seconds=round(time.monotonic() - begun, 3), reused=reused, **more)
         return result  # type: ignore[no-any-return]  # a journaled result has the type that `act` gave it
 
     def gate(self, title: str, plan: Plan, *, typed: str | None = None, needed: int | None = None) -> Passage:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from runbook.model import EXIT_CODES, Check, Status, StepRecord, StepState, Verdict
@@ -24,7 +24,19 @@ class Judgement:
         return EXIT_CODES[self.verdict]
 
 
-def judge(
+#: Begins the reason of a verdict on a run that changed nothing.
+DRY_RUN = "DRY RUN, nothing was changed: "
+
+
+def judge(*, request: dict[str, Any], **seen: Any) -> Judgement:
+    """The verdict on what an attempt saw, as `_judge` has it; that of a dry run says so first."""
+    found = _judge(request=request, **seen)
+    if request.get("parameters", {}).get("dry_run") is not True:
+        return found
+    return replace(found, reason=DRY_RUN + found.reason)
+
+
+def _judge(
     *,
     request: dict[str, Any],
     steps: Sequence[StepRecord],
@@ -133,7 +145,10 @@ def _sentence(text: str) -> str:
 
 
 def _passed(steps: Sequence[StepRecord], checks: Sequence[Check], limits: Sequence[str]) -> str:
-    what = f"{len(steps)} step{'s' if len(steps) != 1 else ''} ran"
+    ran = sum(step.state is StepState.DONE for step in steps)
+    what = f"{ran} step{'s' if ran != 1 else ''} ran"
+    if ran < len(steps):
+        what += f", {len(steps) - ran} not applicable"
     if checks:
         what += f", {len(checks)} check{'s' if len(checks) != 1 else ''} passed"
     if limits:
