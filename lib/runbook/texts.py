@@ -58,6 +58,15 @@ def visible_line(text: str) -> str:
     return visible(text).replace("\n", "\u240a")
 
 
+def many(number: int, noun: str, nouns: str | None = None) -> str:
+    """Return how many of what, in words that agree.
+
+    >>> many(1, "relation"), many(0, "relation"), many(1200, "copy", "copies")
+    ('1 relation', '0 relations', '1,200 copies')
+    """
+    return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"
+
+
 def cut(text: str, limit: int) -> str:
     """Return the text, or its beginning and how long the whole is.
 

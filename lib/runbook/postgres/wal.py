@@ -37,6 +37,17 @@ def parse_lsn(text: str) -> int:
     return (int(high, 16) << 32) + int(low, 16)
 
 
+def format_range(start: int, end: int) -> str:
+    """A stretch of WAL in words; one without a record is none, also where a new segment's header stands behind its last one.
+
+    >>> format_range(0x3000060, 0x4000000), format_range(0x22000028, 0x22000000)
+    ('WAL 0/3000060 to 0/4000000', 'no WAL was written behind 0/22000000')
+    """
+    if end <= start:
+        return f"no WAL was written behind {format_lsn(end)}"
+    return f"WAL {format_lsn(start)} to {format_lsn(end)}"
+
+
 def format_lsn(lsn: int) -> str:
     """PostgreSQL's notation.
 

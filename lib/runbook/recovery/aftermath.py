@@ -64,6 +64,10 @@ class Aftermath:
         unowned = [f"Nobody is named for: {', '.join(missing)} (recovery.owners in params)."] if missing else []
         return [*unowned, *self.recovery.room.left_elsewhere()]
 
+    def _in_conflict(self) -> int:
+        kept = self.course.noted("copied back")
+        return int(Seen.load(kept).facts.get("in conflict", 0)) if kept is not None else 0
+
     def write_draft(self, decisions: Sequence[Any]) -> str:
         """The post-mortem's draft lies in the run's folder; its text.
 
@@ -77,6 +81,7 @@ class Aftermath:
             "recovery point": self.recovery.sentence,
             "way": self.course.way or "none: a dry run",
             "transactions discarded": str(loss.get("transactions", 0)) if self._loss_seconds() is not None else "none",
+            "rows in conflict, left as the damage left them": str(self._in_conflict()),
             "damaged cluster": str(self.recovery.aside) if self.course.way == "promote" else "stayed in place",
             **{one["name"].upper(): human_seconds(one["value"]) for one in self.measures()},
         }

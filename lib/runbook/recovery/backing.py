@@ -16,6 +16,7 @@ from runbook.recovery.execution import Execution
 from runbook.recovery.loss import Loss
 from runbook.recovery.remaking import SchemaDump
 from runbook.recovery.writers import Writers
+from runbook.texts import many
 
 _COMMITTED = "committed"
 
@@ -81,7 +82,7 @@ class CopyingBack:
         return {
             f"{table.database}: {table.table}": table.problem
             or (
-                f"{table.insert:,} rows inserted, {table.set_back:,} set back, {table.conflicting:,} in conflict"
+                f"{many(table.insert, 'row')} inserted, {table.set_back:,} set back, {table.conflicting:,} in conflict"
                 + (", made again" if table.is_made_again else "")
             )
             for table in self.plan().tables

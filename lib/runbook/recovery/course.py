@@ -50,23 +50,27 @@ class Seen:
     checks: list[Check] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
+    #: Why there was nothing to do in this run; the step is not counted as one that ran.
+    not_applicable: str | None = None
 
     def dump(self) -> dict[str, Any]:
         return {
             "checks": [check.model_dump(mode="json") for check in self.checks],
             "rows": self.rows,
             "facts": self.facts,
+            "not applicable": self.not_applicable,
         }
 
     @classmethod
     def load(cls, kept: Mapping[str, Any]) -> Seen:
         """As it was dumped."""
-        return cls([Check.model_validate(check) for check in kept["checks"]], kept["rows"], kept["facts"])
+        checks = [Check.model_validate(check) for check in kept["checks"]]
+        return cls(checks, kept["rows"], kept["facts"], kept.get("not applicable"))
 
 
 def not_done(what: str, why: str = "a dry run changes nothing") -> Seen:
     """What a step shows that does nothing in this run."""
-    return Seen(rows=[{"what": what, "state": "not done", "detail": why}])
+    return Seen(rows=[{"what": what, "state": "not applicable", "detail": why}], not_applicable=why)
 
 
 class Course:
@@ -113,13 +117,17 @@ class Course:
 
     # -- time ----------------------------------------------------------------------------------------------
 
-    def reach(self, moment: str, of: object = None) -> None:
-        """The moment is noted, when it is the first time: for this `of` (JSON), since a target may be moved."""
+    def reach(self, moment: str, of: object = None, at: datetime | None = None) -> None:
+        """The moment is noted, when it is the first time: for this `of` (JSON), since a target may be moved.
+
+        Args:
+            of: the same in every attempt, so nothing that is read anew. at: when it happened; None: now.
+        """
         if moment not in MOMENTS:
             raise ValueError(f"'{moment}' is none of {list(MOMENTS)}")
         kept = self._memory.recall(f"recovery/at/{moment}")
         if kept is None or kept["of"] != of:
-            self._memory.remember(f"recovery/at/{moment}", {"at": clock.stamp(clock.now()), "of": of})
+            self._memory.remember(f"recovery/at/{moment}", {"at": clock.stamp(at or clock.now()), "of": of})
 
     def reached(self, moment: str) -> datetime | None:
         """When that was."""

@@ -28,6 +28,7 @@ from runbook.recovery.lossrows import write_loss_rows
 from runbook.recovery.minimising import Minimiser
 from runbook.recovery.pitr import PointInTimeRecovery
 from runbook.recovery.revenants import compare, read_inventory
+from runbook.recovery.sideeffects import read_side_effects
 
 
 class Execution:
@@ -86,9 +87,20 @@ class Execution:
         """What was seen of the copy that stands there."""
         return KeptForCopy(self.course, self.beside, self.recovery.point.facts()["reached"])
 
-    def once_a_copy(self, name: str, look: Callable[[], list[Check]], *, at_the_point: bool = True) -> Seen:
-        """Checks of the copy: they count as long as it is the same copy (`at_the_point`: at the same point)."""
-        return self._show(name, lambda: self.kept.checks(name, look, at_the_point=at_the_point))
+    def once_a_copy(
+        self,
+        name: str,
+        look: Callable[[], list[Check]],
+        *,
+        at_the_point: bool = True,
+        limits: Callable[[], list[str]] = list,
+    ) -> Seen:
+        """Checks of the copy: they count as long as it is the same copy (`at_the_point`: at the same point).
+
+        Args:
+            limits: what these checks leave open, asked after them.
+        """
+        return self._show(name, lambda: self.kept.checks(name, look, at_the_point=at_the_point, limits=limits))
 
     def check_put_off(self, look: Callable[[list[Check]], list[Check]]) -> list[Check]:
         """The checks that were put off, made on the promoted copy before anything is swapped; kept for later attempts.
@@ -131,7 +143,6 @@ class Execution:
 
     def _restore(self) -> Seen:
         point = self.recovery.point
-        self.course.reach("approved", point.facts())
         selection = self.recovery.selection(format_lsn(point.gate) if point.gate is not None else "latest")
         selection.describe()
         beside = self.beside
@@ -157,7 +168,7 @@ class Execution:
             copy.end()
         if is_new:
             beside.note(**{"copied": True, "copied at": clock.stamp(clock.now())})
-        self.course.reach("restored", point.facts())
+        self.course.reach("restored", point.key)
         return Seen(
             rows=[
                 {
@@ -227,7 +238,7 @@ class Execution:
             point = self.recovery.point
             self.beside.note(gate=point.gate if point.gate is not None else point.reached)
             seen = self.replay.go_to(point.gate, point.reached)
-            self.course.reach("paused", point.facts())
+            self.course.reach("paused", point.key)
             at = clock.stamp(seen["last_commit"]) if seen["last_commit"] else "none replayed"
             check = Check(
                 id="recovery-reached",
@@ -311,12 +322,16 @@ class Execution:
         """What would come back from the past, or be lost, beside the rows: with what to do."""
 
         def look() -> Seen:
+            emptied, unread = read_side_effects(self.beside.connect)
+            facts = {"promotion": emptied.emptied_words(), "limits": emptied.collation_words()}
             if not self.live.is_up():
-                return Seen(rows=[], facts={"missed": ["the damaged server does not answer: nothing to compare with"]})
-            self.course.reach("checked", self.recovery.point.facts())
+                lacking = "the damaged server does not answer: nothing to compare with"
+                return Seen(rows=emptied.rows(), facts={"missed": [*unread, lacking], **facts})
+            self.course.reach("checked", self.recovery.point.key)
             damaged, missed = read_inventory(self.live.connect, self.verification.database)
             restored, also = read_inventory(self.beside.connect, self.verification.database)
-            return Seen(rows=[*compare(damaged, restored)], facts={"missed": sorted({*missed, *also})})
+            found = [*compare(damaged, restored), *emptied.rows()]
+            return Seen(rows=found, facts={"missed": sorted({*missed, *also, *unread}), **facts})
 
         return self._show("revenants", look)
 
@@ -329,4 +344,4 @@ class Execution:
 
 def limits_of(seen: Seen) -> list[Any]:
     """What a step could not do, for the top of the report."""
-    return [*seen.facts.get("limits", []), *seen.facts.get("missed", [])]
+    return [*seen.facts.get("limits", []), *seen.facts.get("left open", []), *seen.facts.get("missed", [])]

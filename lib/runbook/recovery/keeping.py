@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from runbook.model import Check
@@ -51,13 +52,16 @@ class KeptForCopy:
         self._course.note(f"copy/{name}", {"key": key, "seen": seen.dump()})
         return seen
 
-    def checks(self, name: str, look: Callable[[], list[Check]], *, at_the_point: bool) -> Seen:
+    def checks(
+        self, name: str, look: Callable[[], list[Check]], *, at_the_point: bool, limits: Callable[[], list[str]] = list
+    ) -> Seen:
         """Checks, kept likewise. What a transaction that was under way at the point holds cannot be read before promotion: checks of it
         are put off until then."""
 
         def seen() -> Seen:
             found = Seen(look())
-            return put_off(found) if at_the_point else found
+            shown = put_off(found) if at_the_point else found
+            return replace(shown, facts={**shown.facts, "left open": limits()})
 
         return self.keep(name, seen, at_the_point=at_the_point)
 

@@ -7,6 +7,7 @@ pause in `wayon`. Production's damaged cluster is only read here.
 from __future__ import annotations
 
 import socket
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -206,9 +207,16 @@ class PointInTimeRecovery:
                 "from": f"base backup {found.backup.label}",
                 "names missed": found.missed,
             }
-            return Seen(rows=suspect_rows(found.suspects), facts=facts)
+            return Seen(rows=suspect_rows(found.suspects), facts={**facts, "limits": self._not_searched(found)})
 
         return self.course.keep("search", look)
+
+    def _not_searched(self, found: Evidence) -> list[str]:
+        """What the search did not read, though the damage may be there: in a dry run nobody secures the end of WAL."""
+        limits = [f"Names of relations: {said}" for said in found.missed]
+        if self.dry_run:
+            limits.append(self.identification.unarchived_words(found.search.reached))
+        return limits
 
     @property
     def evidence(self) -> Evidence | None:
@@ -265,6 +273,7 @@ class PointInTimeRecovery:
             "xids": sorted({xid for one in damage for xid in one.xids})[:1000],
             "sentences": [one.sentence for one in damage],
             "locked": target.is_locked,
+            "returns prepared": sorted(xid for one in damage for xid in one.returning(target.gate)),
         }
         self.course.reach("point")
         rows = [{"what": name, "value": value} for name, value in target.rows()]
@@ -280,6 +289,11 @@ class PointInTimeRecovery:
     def sentence(self) -> str:
         """The point in words."""
         return str(Seen.load(self.run.recall("recovery/seen/point")).facts["sentence"])
+
+    def note_approval(self, at: datetime | None) -> None:
+        """The recovery to this point was approved: when the last signature that it needed was made, whenever the run went on."""
+        if not self.dry_run and at is not None:
+            self.course.reach("approved", self.point.key, at)
 
     def count_loss(self) -> Seen:
         """The transactions behind the point, by table, the damage's apart."""

@@ -5,8 +5,10 @@ Each act looks at disks and servers for what is still missing, and may be called
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+from runbook.errors import RunbookError
 from runbook.model import Status
 from runbook.platforms.cluster import doors, service
 from runbook.platforms.cluster.basebackup import take_backup
@@ -74,6 +76,7 @@ class Reopening:
         return self.onward.act("open production", "promote", self._open)
 
     def _open(self) -> Seen:
+        needed = self.onward.handover().decide_held()
         self.onward.handover().open_for_writing()
         lifted = self.lockdown.lift()
         self.course.reach("open")
@@ -81,7 +84,14 @@ class Reopening:
             {"what": name, "state": f"held at '{value}'", "detail": "decide, then ALTER SYSTEM RESET it"}
             for name, value in self.onward.handover().for_people().items()
         ]
-        return self.onward.telling.tell(Done(list(lifted.checks), [*lifted.rows, *held]))
+        found = self.onward.telling.tell(Done(list(lifted.checks), [*lifted.rows, *held]))
+        limits = [
+            f"{name} is held at '{value}' until somebody decides"
+            + (f": production has it at '{needed[name]}'" if needed.get(name) else "")
+            + f". Then: ALTER SYSTEM RESET {name}, and reload."
+            for name, value in self.onward.handover().for_people().items()
+        ]
+        return Seen(found.checks, found.rows, {**found.facts, "limits": limits})
 
     def release(self) -> Seen:
         """Archiving goes on, and the new timeline's history is proven to be in the archive."""
@@ -98,16 +108,30 @@ class Reopening:
             self.course.reach("archived")
         return Seen([check])
 
-    def back_up(self) -> Seen:
-        """A new base backup: the old ones need the old timeline's WAL to reach the new one."""
-        return self.onward.act("base backup", "promote", self._back_up)
+    def back_up(self, take_fence: Callable[[], str]) -> Seen:
+        """A new base backup: the old ones need the old timeline's WAL to reach the new one. With its fence, by which it will be verified.
 
-    def _back_up(self) -> Seen:
+        Args:
+            take_fence: takes it; its name.
+        """
+        return self.onward.act("base backup", "promote", lambda: self._back_up(take_fence))
+
+    def _back_up(self, take_fence: Callable[[], str]) -> Seen:
         label = self.course.noted("base backup")
         if label is None:
             label = str(take_backup(self.cluster, self.live, f"after recovery {self.run.id}"[:60]).name)
             self.course.note("base backup", label)
+        rows, limits = [{"what": "base backup", "state": "taken and verified", "detail": label}], []
+        try:
+            fence = self.course.noted("fence") or take_fence()
+            self.course.note("fence", fence)
+            rows.append({"what": "fence", "state": "taken", "detail": fence})
+        except RunbookError as cause:
+            limits.append(
+                f"The new base backup has no fence: {cause.message} Next: runbook fence take --target {self.recovery.params.target}"
+            )
         return Seen(
             [judge("recovery-base-backup", "A base backup of the recovered production is there", "verified", label)],
-            [{"what": "base backup", "state": "taken and verified", "detail": label}],
+            rows,
+            {"limits": limits},
         )

@@ -7,6 +7,7 @@ cluster is renamed, never deleted; until the recovery is accepted, the way back 
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from runbook.errors import PlatformError
@@ -25,6 +26,7 @@ from runbook.recovery.lockdown import LIFTED
 from runbook.recovery.plans import plan_way
 from runbook.recovery.room import MOVED_FIRST
 from runbook.recovery.telling import Telling
+from runbook.texts import many
 
 SWAPPED = "the restored copy was swapped in"
 STOPPED = "the damaged server was stopped"
@@ -68,6 +70,7 @@ class WayOn:
         if way == "promote":
             self.swap().refuse_impossible()
         loss = Seen.load(self.run.recall("recovery/seen/loss") or Seen().dump()).facts
+        damage = Seen.load(self.run.recall("recovery/seen/point") or Seen().dump()).facts.get("damage", {})
         plan = plan_way(
             way,
             self.recovery.params.target,
@@ -76,10 +79,18 @@ class WayOn:
             moves=[move.words() for move in self.swap().moves()] if way == "promote" else [],
             discarded=_discarded(loss),
             copied=self.copying.plan_facts() if way == "copy-back" else {},
+            left=self.copying.plan_left() if way == "copy-back" else (),
+            also_lost=self._also_lost() if way == "promote" else (),
+            prepared=damage.get("returns prepared", []),
             why=why,
         )
         self.course.note("way plan", plan.model_dump(mode="json"))
         return plan
+
+    def _also_lost(self) -> list[str]:
+        """What a promotion empties or changes besides, as it was seen of the paused copy."""
+        kept = self.run.recall("recovery/seen/revenants") or Seen().dump()
+        return list(Seen.load(kept).facts.get("promotion", []))
 
     def preview(self) -> Plan:
         """What a dry run shows: the plan to promote, without a copy."""
@@ -94,10 +105,10 @@ class WayOn:
             why="a dry run",
         )
 
-    def set_out(self, way: str) -> None:
+    def set_out(self, way: str, approved_at: datetime | None = None) -> None:
         """The approved way is being carried out from here on: what was seen is not looked at again."""
         if not self.recovery.dry_run:
-            self.course.reach("chosen")
+            self.course.reach("chosen", at=approved_at)
             self.course.set_out(way)
 
     def act(self, name: str, way: str, act: Callable[[], Seen]) -> Seen:
@@ -139,6 +150,8 @@ class WayOn:
             if not beside.noted("promoted"):
                 self.execution.stand_at_the_point()
                 beside.promote(self.execution.replay, self.recovery.point.reached)
+            damage = Seen.load(self.run.recall("recovery/seen/point")).facts["damage"]
+            beside.roll_back_prepared(damage.get("returns prepared", []))
             self.execution.check_put_off(prove)
             beside.stop("fast")
             removed = beside.free_of_archive()
@@ -155,19 +168,29 @@ class WayOn:
             source=f"{timeline:08X}.history",
         )
         rows = [{"what": "the copy", "state": f"promoted, timeline {timeline}", "detail": "stopped cleanly"}]
+        prepared, rolled_back = beside.noted("prepared", []), beside.noted("rolled back", [])
         rows += [
             {
                 "what": f"prepared transaction {gid}",
-                "state": "is back",
-                "detail": "commit or roll back as its coordinator says",
+                "state": "is back" if gid not in rolled_back else "rolled back",
+                "detail": "commit or roll back as its coordinator says"
+                if gid not in rolled_back
+                else "it was the damage",
             }
-            for gid in beside.noted("prepared", [])
+            for gid in prepared
         ]
+        limits = [f"{said}." for said in self._also_lost()]
+        limits += [
+            f"Prepared transaction {gid} is back and holds its locks: commit it or roll it back as its coordinator says."
+            for gid in prepared
+            if gid not in rolled_back
+        ]
+        limits += [f"Prepared transaction {gid} was the damage itself; it was rolled back." for gid in rolled_back]
         made_up_for = self.execution.check_put_off(prove)
         return Seen(
             [check, _check_planted(beside.noted("planted", [])), *made_up_for],
             rows,
-            {"lifted": self.execution.kept.limits_until_promotion},
+            {"lifted": self.execution.kept.limits_until_promotion, "limits": limits},
         )
 
     def doubts(self, promoted: Seen) -> list[Check]:
@@ -297,7 +320,7 @@ class WayOn:
             PlatformError: a part of the lock-down could not be lifted, or production has ended meanwhile.
         """
         if self.recovery.dry_run:
-            return Seen()
+            return not_done("measure the recovery")
         left = [act for act in LIFTED if self.lockdown.is_begun(act)]
         if left:
             raise PlatformError(f"Not taken back: {', '.join(left)}.", next="Undo it by hand, then resume.")
@@ -334,4 +357,4 @@ def _discarded(loss: dict[str, Any]) -> str:
     number, first, last = loss.get("transactions", 0), loss.get("first"), loss.get("last")
     if not number or first is None or last is None:
         return "no transaction of others"
-    return f"{number:,} transactions, {first['at']} to {last['at']}"
+    return f"{many(number, 'transaction')}, {first['at']} to {last['at']}"

@@ -17,6 +17,18 @@ _INCLUDE = re.compile(r"""^\s*(include|include_if_exists|include_dir)\b\s*=?\s*(
 _LIST = re.compile(r'(?:^|[\s,])@(?:"([^"]+)"|([^\s,"]+))')
 
 
+def value_of(line: str) -> str:
+    """The value of a line of a configuration file, without its quotes.
+
+    >>> value_of("synchronous_standby_names = 'ANY 1 (a, b)'"), value_of("port=1 # x"), value_of("work_mem '4''MB'")
+    ('ANY 1 (a, b)', '1', "4'MB")
+    """
+    match = re.match(r"\s*[\w.]+\s*=?\s*(?:'((?:[^'\\]|''|\\.)*)'|([^\s#]*))", line)
+    if match is None:
+        return ""
+    return match[2] if match[1] is None else match[1].replace("''", "'")
+
+
 def setting_of(line: str) -> str | None:
     """The setting that a line of a configuration file is about; None for comments.
 

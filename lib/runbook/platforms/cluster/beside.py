@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from runbook.platforms.cluster.restoring import close_off
 from runbook.platforms.cluster.scratch import Scratch
 from runbook.platforms.cluster.settings import held_settings
 from runbook.postgres import server
-from runbook.postgres.connect import one, rows
+from runbook.postgres.connect import literal, one, rows
 from runbook.postgres.osuser import closed_at, owner_name
 from runbook.postgres.sqlfiles import load_sql
 from runbook.postgres.tools import Tools
@@ -50,6 +50,10 @@ def aside_of(data_directory: Path, run_id: str) -> Path:
     """Where the damaged cluster is moved to by a swap. A data directory that is a link stays one."""
     place = place_of(data_directory)
     return place.with_name(f"{place.name}.damaged-{run_id}")
+
+
+def _prepared_words(row: Mapping[str, Any]) -> str:
+    return f"{row['gid']} in {row['database']}"
 
 
 class Beside(Scratch):
@@ -260,11 +264,26 @@ class Beside(Scratch):
                 "subscriptions": [
                     row["name"] for row in rows(connection, load_sql("recovery/list_subscriptions").text)
                 ],
-                "prepared": [
-                    f"{row['gid']} in {row['database']}"
-                    for row in rows(connection, load_sql("lockdown/list_prepared").text)
-                ],
+                "prepared": [_prepared_words(row) for row in rows(connection, load_sql("lockdown/list_prepared").text)],
             }
+
+    def roll_back_prepared(self, xids: Collection[int]) -> None:
+        """Those prepared transactions of the promoted copy have not happened; which, is written down. Safe again after a crash.
+
+        Args:
+            xids: of the damage, as WAL names them (32 bits).
+        """
+        if not xids:
+            return
+        self.start_promoted()
+        with self.connect("template1") as connection:
+            found = rows(connection, load_sql("lockdown/list_prepared").text)
+        for row in found:
+            if int(row["xid"]) & 0xFFFFFFFF not in xids:
+                continue
+            self.note(**{"rolled back": [*self.noted("rolled back", []), _prepared_words(row)]})
+            with self.connect(row["database"], read_only=False) as connection:
+                connection.execute(f"ROLLBACK PREPARED {literal(row['gid']).as_string(connection)}".encode())
 
     def free_of_archive(self) -> list[str]:
         """No file of its pg_wal is a link any more, for production must depend on no archive; what was removed.

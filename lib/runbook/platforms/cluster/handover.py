@@ -20,7 +20,7 @@ from runbook.errors import NotReadable, PlatformError, StillArriving
 from runbook.model import Check, Severity, Status
 from runbook.outside.commands import OsUser
 from runbook.params.schema import Cluster
-from runbook.platforms.cluster.autoconf import AUTO, HELD, hold, included, mentioned, setting_of
+from runbook.platforms.cluster.autoconf import AUTO, HELD, hold, included, mentioned, setting_of, value_of
 from runbook.platforms.cluster.beside import PAST_CONFIG, Beside
 from runbook.platforms.cluster.datafolder import opened, replacing
 from runbook.platforms.cluster.live import LiveServer
@@ -102,7 +102,31 @@ class Handover:
 
     def for_people(self) -> dict[str, str]:
         """What stays held after acceptance, until people have decided about it."""
-        return FOR_PEOPLE | (_SUBSCRIPTIONS if self.beside.noted("subscriptions") else {})
+        held = FOR_PEOPLE | (_SUBSCRIPTIONS if self.beside.noted("subscriptions") else {})
+        needed = self.beside.noted("held for people")
+        return {name: value for name, value in held.items() if needed is None or name in needed}
+
+    def decide_held(self) -> dict[str, str]:
+        """What production itself has set, or would act by itself, stays held, with production's own value; the rest is not. Asked of the
+        running server. Safe again."""
+        kept = self.beside.noted("held for people")
+        if kept is not None:
+            return dict(kept)
+        file = load_sql("recovery/list_held_settings")
+        names = list(FOR_PEOPLE | _SUBSCRIPTIONS)
+        with self.live.connect() as connection:
+            own = {row["name"]: row["value"] for row in rows(connection, file.text, file.values({"names": names}))}
+            library = "SELECT pg_catalog.current_setting('shared_preload_libraries') AS value"
+            libraries = re.split(r"[,\s]+", str(one(connection, library)["value"]))
+        own |= {name: value_of(line) for line in self._original().splitlines() if (name := setting_of(line)) in names}
+        found = {name: own.get(name) or "" for name in self.for_people()}
+        needed = {
+            name: value
+            for name, value in found.items()
+            if value or name in _SUBSCRIPTIONS or (name.startswith("cron.") and "pg_cron" in libraries)
+        }
+        self.beside.note(**{"held for people": needed})
+        return needed
 
     def _take(self, name: str, taken: list[str]) -> bool:
         """The file, or folder, is as production has it today, and so is all that it includes; False when there is none.

@@ -18,7 +18,8 @@ from runbook.platforms.cluster.live import LiveServer, read_facts, read_position
 from runbook.platforms.cluster.sessions import list_prepared, session_words
 from runbook.postgres.connect import Connection, SqlError, one, rows
 from runbook.postgres.sqlfiles import load_sql
-from runbook.postgres.wal import Commit, format_lsn, parse_commit, read_records, same_position
+from runbook.postgres.wal import Commit, format_lsn, format_range, parse_commit, read_records, same_position
+from runbook.texts import many
 
 _POLL_SECONDS = 0.1
 _FLUSH_SECONDS = 30.0
@@ -68,15 +69,15 @@ def prove_quiet(server: LiveServer, *, seconds: float, own_xids: Collection[int]
     except RunbookError as cause:
         return _unknown(seconds, cause.message, cause.next or "Correct what is named, then redo this step.")
     foreign = [commit for commit in commits if commit.xid not in watch.own and commit.xid not in own_xids]
-    read = f"WAL {format_lsn(start)} to {format_lsn(end)}, {clock.human_seconds(time.monotonic() - began)}"
+    watched = f"{format_range(start, end)}, {clock.human_seconds(time.monotonic() - began)}"
     if not foreign:
-        return _check(Status.PASS, seconds, f"no commit in {read}")
+        return _check(Status.PASS, seconds, f"no commit in {watched}" if end > start else watched)
     findings = tuple(_finding(commit, watch) for commit in foreign[:_MOST_SHOWN])
     named = "; ".join(finding.message for finding in findings[:3])
     return _check(
         Status.FAIL,
         seconds,
-        f"{len(foreign)} commits in {read}",
+        f"{many(len(foreign), 'commit')} in {watched}",
         reason=f"Something still writes: {named}{' …' if len(foreign) > 3 else ''}",
         next="End who is named (see the list of what stays open), then redo this step.",
         findings=findings,

@@ -66,6 +66,12 @@ class RecoveryPoint:
         )
 
     @property
+    def key(self) -> dict[str, Any]:
+        """What makes it the same point in every attempt: not how it was asked for, nor when it was resolved."""
+        facts = self.facts()
+        return {name: facts[name] for name in ("timeline", "backup", "gate", "reached")}
+
+    @property
     def moment(self) -> datetime:
         """The moment that the restored data shows: the last commit included, else when it was resolved."""
         return self.before.at if self.before is not None else self.resolved_at
