@@ -22,6 +22,7 @@ from runbook.model import Check
 from runbook.params.schema import Params
 from runbook.postgres.connect import rows
 from runbook.postgres.sqlfiles import load_sql
+from runbook.texts import many
 
 
 def check_parameters(params: Params, values: Mapping[str, Any]) -> None:
@@ -135,9 +136,9 @@ class AccessAudit(Visit):
             target=self.params.target,
             actions=(Action(what="The accesses as they are count as reviewed; warnings and exceptions are accepted"),),
             blast_radius=(
-                f"{self.inventory.count} items in {len(self.inventory.databases)} databases",
-                f"{states.count(State.WARNING)} warnings accepted",
-                f"{sum(len(look.excepted) for look in self.looked)} findings excepted",
+                f"{many(self.inventory.count, 'item')} in {many(len(self.inventory.databases), 'database')}",
+                f"{many(states.count(State.WARNING), 'warning')} accepted",
+                f"{many(sum(len(look.excepted) for look in self.looked), 'finding')} excepted",
             ),
             reversible=True,
             undo="Run the audit again; nothing on the server is changed by it.",

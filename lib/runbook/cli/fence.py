@@ -12,6 +12,7 @@ from runbook.clock import human_bytes
 from runbook.errors import OperatorError
 from runbook.params import load_params
 from runbook.postgres.wal import format_lsn
+from runbook.texts import many
 from runbook.verification.content import COPY
 from runbook.verification.fence import take_fence
 from runbook.verification.fencefile import list_fences
@@ -34,7 +35,7 @@ def take(
     for item in taken.databases:
         size = human_bytes(sum(relation.size_bytes for relation in item.relations))
         say(
-            f"{item.database}: {item.rows} rows in {len(item.relations)} relations ({size}), exact at {format_lsn(item.lsn)}; {item.why}"
+            f"{item.database}: {many(item.rows, 'row')} in {many(len(item.relations), 'relation')} ({size}), exact at {format_lsn(item.lsn)}; {item.why}"
         )
         for relation in item.relations:
             if relation.problem:

@@ -18,6 +18,7 @@ from runbook.sandbox import backup as backups
 from runbook.sandbox import cluster, problems, traffic_process
 from runbook.sandbox.incidents import apply_incident, find_incidents
 from runbook.sandbox.place import Sandbox, locked, need_sandbox
+from runbook.texts import many
 from runbook.verification.fence import take_fence
 
 app = typer.Typer(name="sandbox", help="An embedded production to practise on.", no_args_is_help=True)
@@ -53,10 +54,10 @@ def _exits(command: Callable[P, None]) -> Callable[P, None]:
 
 
 def take_sandbox_fence(sandbox: Sandbox) -> None:
-    """The fence that belongs to the sandbox's first backup is taken, and said."""
+    """The fence that belongs to the sandbox's newest backup is taken, and said."""
     fence = take_fence(load_params("sandbox"))
     rows = sum(database.rows for database in fence.databases)
-    typer.echo(f"Fence {fence.path.name}: {rows} rows in {len(fence.databases)} databases.")
+    typer.echo(f"Fence {fence.path.name}: {many(rows, 'row')} in {many(len(fence.databases), 'database')}.")
 
 
 @app.command()
@@ -112,10 +113,11 @@ def down(
 @app.command()
 @_exits
 def backup(label: Annotated[str, typer.Option(help="Kept in the backup's backup_label.")] = "by hand") -> None:
-    """Take a base backup."""
+    """Take a base backup, and its fence."""
     with locked():
-        _, taken = backups.take_backup(need_sandbox(), label)
-    typer.echo(f"Base backup {layout.short(layout.sandbox() / 'backups' / taken.name)}")
+        sandbox, taken = backups.take_backup(need_sandbox(), label)
+        typer.echo(f"Base backup {layout.short(layout.sandbox() / 'backups' / taken.name)}")
+        take_sandbox_fence(sandbox)
 
 
 @app.command()

@@ -11,6 +11,7 @@ from runbook import clock
 from runbook.clock import human_days
 from runbook.model import Check, Finding, Severity, Status
 from runbook.platforms.cluster.backups import Backup
+from runbook.texts import many
 
 #: A new system has its first backup and its first line of log within this time.
 FIRST_WITHIN = timedelta(days=1)
@@ -191,7 +192,7 @@ def check_wal_gaps(gaps: Sequence[Gap], segments: int, where: str) -> Check:
         "severity": Severity.CRITICAL,
     }
     if not gaps:
-        return Check(**common, status=Status.PASS, observed=f"0 gaps in {segments} segments")
+        return Check(**common, status=Status.PASS, observed=f"0 gaps in {many(segments, 'segment')}")
     count = sum(gap.count for gap in gaps)
     named = "; ".join(f"{gap.finding().object} {gap.when}" for gap in gaps[:3])
     return Check(
@@ -266,7 +267,7 @@ def check_logs(duty: Duty, files: Sequence[LogFile] | None, unread: Sequence[str
         for begin, end in quiet
     ]  # fmt: skip
     common["findings"] = tuple(findings)
-    observed = f"from {day(oldest.first)} on ({_age(duty, oldest.first)}), {len(quiet)} silences"
+    observed = f"from {day(oldest.first)} on ({_age(duty, oldest.first)}), {many(len(quiet), 'silence')}"
     reasons = []
     if oldest.first > duty.since + (FIRST_WITHIN if duty.is_young else timedelta()):
         reasons.append(

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
 from runbook import clock, layout
-from runbook.errors import OperatorError, TargetLocked
+from runbook.errors import OperatorError, RunbookError, TargetLocked
 from runbook.model import EXIT_CODES, Verdict
+from runbook.params import load_params
 from runbook.params.controls import Control
+from runbook.redact import scrubber
 from runbook.runner.closing import read_state
 from runbook.runner.dead import close_dead_runs, is_alive
 from runbook.runner.execute import Outcome, execute_run, is_over, outcome_of, validate
 from runbook.runner.resume import resume_run
+from runbook.session.lock import read_holder
 from runbook.session.request import JOURNAL, read_request
 from runbook.session.state import RunState
 
 #: How often a run that ended with exit 4 is resumed.
 RESUMES = 2
+VERIFICATION = "backup-verification"
 #: Seconds before a broken run is resumed, and before a locked target is tried again.
 PAUSE_SECONDS = 20.0
 #: What was asked for by a signal is not asked for again.
@@ -69,12 +74,34 @@ def _once(control: Control, target: str, due_at: datetime, until: float) -> Outc
     state = scheduled_run(control.runbook, target, due_at)
     if state is None:
         request = validate(control.runbook, target, list(control.parameters.items()))
+        _take_fence(control, target, due_at)
         return execute_run(request, timeout=remaining, scheduled_for=due_at)
     if not state.closed and is_alive(state):
         raise TargetLocked(f"The run {state.run} is still at work.", next=f"runbook status {state.run}", target=target)
     if is_over(state) or state.verdict is Verdict.FAIL:
         return outcome_of(state)
     return resume_run(state.run, timeout=remaining)
+
+
+def _take_fence(control: Control, target: str, due_at: datetime) -> None:
+    """A verification that a scheduler starts has a fence of its own to compare with, once for each due time: whoever takes base backups
+    may have taken none. Where it cannot be had, the verification says what it lacks."""
+    from runbook.postgres.connect import SqlError
+    from runbook.verification.fence import take_fence  # late: most runbooks compare with none
+    from runbook.verification.fencefile import list_fences
+
+    if control.runbook != VERIFICATION:
+        return
+    params = load_params(target)
+    if params.cluster is None or params.cluster.connection is None or read_holder(target) is not None:
+        return
+    if any(fence.taken_at >= due_at for fence in list_fences(params.cluster)[0]):
+        return
+    try:
+        said = f"Fence taken: {take_fence(params).path.name}"
+    except (RunbookError, SqlError) as cause:
+        said = f"No fence was taken before the verification: {str(cause).strip()}"
+    print(scrubber.text(said), file=sys.stderr)
 
 
 def scheduled_run(runbook: str, target: str, due_at: datetime) -> RunState | None:

@@ -10,6 +10,7 @@ from runbook.model import Check, Finding, Severity, Status
 from runbook.platforms.cluster.backups import Backup, NotProven
 from runbook.platforms.cluster.walscan import Scan
 from runbook.postgres.wal import format_lsn
+from runbook.texts import many
 from runbook.verification.fencefile import Fence
 
 #: As many of what was left out are named in a limitation.
@@ -151,7 +152,7 @@ def check_wal(scan: Scan) -> Check:
         title="WAL from the backup to the point is whole",
         status=Status.PASS,
         expected="every record readable",
-        observed=f"{scan.segments} segments, {scan.commits} commits, {format_lsn(scan.start)} to {format_lsn(scan.reached)}",
+        observed=f"{many(scan.segments, 'segment')}, {many(scan.commits, 'commit')}, {format_lsn(scan.start)} to {format_lsn(scan.reached)}",
         source="pg_waldump",
         seconds=scan.seconds,
     )

@@ -8,6 +8,7 @@ from runbook.errors import RunbookError, TargetError
 from runbook.model import Check, Finding, Severity, Status
 from runbook.postgres import causes
 from runbook.postgres.wal import Timeline, format_lsn
+from runbook.texts import many
 from runbook.verification.content import Content, SequencePosition, is_no_evidence
 from runbook.verification.fencefile import DatabaseFence, Fence
 
@@ -70,11 +71,11 @@ def database_gone_check(fence: DatabaseFence) -> Check:
         id=f"fence@{fence.database}",
         title="The restored rows are those that production had",
         status=Status.FAIL,
-        expected=f"{fence.rows} rows in {len(fence.relations)} relations",
+        expected=f"{many(fence.rows, 'row')} in {many(len(fence.relations), 'relation')}",
         observed="no such database",
         object=fence.database,
         severity=Severity.CRITICAL,
-        reason=f"The database {fence.database} is not in the restored cluster; the fence has {fence.rows} rows of it.",
+        reason=f"The database {fence.database} is not in the restored cluster; the fence has {many(fence.rows, 'row')} of it.",
         next="Do not rely on this backup: a whole database is missing.",
         source=f"fence at {format_lsn(fence.lsn)} ({fence.why})",
     )
@@ -173,7 +174,7 @@ def compare_database(
     common: dict[str, Any] = {
         "id": f"fence@{fence.database}",
         "title": "The restored rows are those that production had",
-        "expected": f"{fence.rows} rows in {len(wanted)} relations, hashes equal",
+        "expected": f"{many(fence.rows, 'row')} in {many(len(wanted), 'relation')}, hashes equal",
         "object": fence.database,
         "severity": Severity.CRITICAL,
         "source": f"fence at {format_lsn(fence.lsn)} ({fence.why})",
@@ -184,7 +185,7 @@ def compare_database(
         return Check(
             **common,
             status=Status.FAIL,
-            observed=f"{total} rows; {len(wrong)} differ",
+            observed=f"{many(total, 'row')}; {len(wrong)} differ",
             findings=tuple(wrong[:_MOST_FINDINGS]),
             reason=f"{first.object}: {first.message} (expected {first.expected}, seen {first.observed})"
             + (f"; and {len(wrong) - 1} more" if len(wrong) > 1 else ""),
@@ -194,11 +195,15 @@ def compare_database(
         return Check(
             **common,
             status=Status.UNKNOWN,
-            observed=f"{total} rows; {len(unknown)} not compared",
+            observed=f"{many(total, 'row')}; {len(unknown)} not compared",
             findings=tuple(unknown[:_MOST_FINDINGS]),
             reason=f"{unknown[0].object}: {unknown[0].message}",
             next=causes.next_step(unread[0])
             if unread
             else "Take the fence again, as a role that may read everything: runbook fence take --target NAME",
         )
-    return Check(**common, status=Status.PASS, observed=f"{total} rows in {len(contents)} relations, hashes equal")
+    return Check(
+        **common,
+        status=Status.PASS,
+        observed=f"{many(total, 'row')} in {many(len(contents), 'relation')}, hashes equal",
+    )

@@ -20,6 +20,7 @@ from runbook.postgres.guard import GUARDED, PINNED, session_options
 from runbook.postgres.sqlfiles import load_sql
 from runbook.postgres.tools import Tools
 from runbook.postgres.wal import HOST_AT_FAULT
+from runbook.texts import many
 from runbook.verification import amfindings
 from runbook.verification.content import NO_WAY, is_no_evidence
 from runbook.verification.manifestfile import files_without_checksum
@@ -389,7 +390,7 @@ def check_read(database: str, failures: list[tuple[str, str]], seconds: float, c
             title=title,
             status=Status.PASS,
             expected="no error",
-            observed=f"{count} read, {total_rows} rows",
+            observed=f"{count} read, {many(total_rows, 'row')}",
             object=database,
             source="sequential scans",
             seconds=seconds,

@@ -83,6 +83,12 @@ class RestoredChecks:
             names = ", ".join(sorted(self.contents.left_out)[:5])
             said.append(f"Not compared: stored generated columns of tables that may only be read by COPY: {names}.")
         said += self.contents.not_compared
+        wanted = self.cluster.databases
+        skipped = [name for name in self.contents.all_databases() if wanted is not None and name not in wanted]
+        if skipped:
+            said.append(
+                f"Neither read nor compared, since cluster.databases in params leaves them out: {', '.join(skipped)}."
+            )
         closed = self.contents.closed_databases()
         if closed:
             said.append(f"Databases that nobody can look into: {', '.join(closed)}.")
