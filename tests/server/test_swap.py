@@ -170,6 +170,27 @@ def test_production_has_todays_configuration_and_holds_what_reaches_out(scene: S
     assert scene.shown("synchronous_standby_names") == ""
 
 
+@pytest.mark.parametrize("where", ["nowhere", "postgresql.conf", "ALTER SYSTEM"])
+def test_setting_stays_held_only_where_production_has_it(scene: Scene, where: str) -> None:
+    if where == "postgresql.conf":
+        conf = scene.cluster.data / "postgresql.conf"
+        scene.write("postgresql.conf", conf.read_text() + "synchronous_standby_names = 'ANY 1 (a, \"b c\")'\n")
+    elif where == "ALTER SYSTEM":
+        auto = scene.cluster.data / "postgresql.auto.conf"
+        scene.write("postgresql.auto.conf", auto.read_text() + "synchronous_standby_names = 'ANY 1 (a, \"b c\")'\n")
+    scene.to_production()
+    scene.start()
+    handover = scene.one.handover()
+    expected = {} if where == "nowhere" else {"synchronous_standby_names": 'ANY 1 (a, "b c")'}
+    assert handover.decide_held() == expected
+    handover.open_for_writing()
+    handover.release_archiving()
+    assert handover.decide_held() == expected and set(handover.for_people()) == set(expected)
+    text = (scene.cluster.data / "postgresql.auto.conf").read_text()
+    assert ("synchronous_standby_names = ''" in text) == bool(expected) and "cron." not in text
+    assert scene.shown("synchronous_standby_names") == ""
+
+
 @pytest.mark.parametrize(
     ("loosened", "who"),
     [

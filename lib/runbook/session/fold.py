@@ -162,10 +162,6 @@ class _Folding(gatebook.GateFolding, questions.QuestionFolding, pagebook.PageFol
     def on_measure(self, event: Event, at: datetime) -> None:
         measure = Measure.model_validate(event["measure"])
         self.measures[measure.name] = measure
-        if measure.budget is not None and measure.value > measure.budget:
-            figure = f"{measure.value:,.1f} {measure.unit}, and the budget is {measure.budget:,.0f} {measure.unit}"
-            self.limits[f"OVER ITS BUDGET: {measure.title}: {figure}."] = None
-            self.reduced_scope = True
 
     def on_limit(self, event: Event, at: datetime) -> None:
         self.limits[event["text"]] = None
@@ -248,11 +244,15 @@ def fold(events: Iterable[Event]) -> RunState:
     checks = tuple(known.checks.values())
     gates = known.settled_gates()
     glasses = tuple(known.glasses.values())
+    over = [
+        measure for measure in known.measures.values() if measure.budget is not None and measure.value > measure.budget
+    ]
     limits = (
         *(glass.limitation() for glass in glasses),
         *known.refused,
         *{**known.limits, **known.signer_limits},
         *known.page_limits(),
+        *map(_over_budget, over),
     )
     for change in known.accepted:
         limits += (f"Changed during the run ({', '.join(change['what'])}), accepted: {change['reason']}",)
@@ -284,7 +284,7 @@ def fold(events: Iterable[Event]) -> RunState:
         checks=checks,
         measures=tuple(known.measures.values()),
         limits=limits,
-        reduced_scope=known.reduced_scope,
+        reduced_scope=known.reduced_scope or bool(over),
         facts=known.facts,
         target_facts=known.target_facts,
         gates=gates,
@@ -314,6 +314,10 @@ def fold(events: Iterable[Event]) -> RunState:
         exit_code=judgement.exit_code,
         next_command=judgement.next_command,
     )
+
+
+def _over_budget(measure: Measure) -> str:
+    return f"OVER ITS BUDGET: {measure.title}: {measure.value:,.1f} {measure.unit}, and the budget is {measure.budget:,.0f} {measure.unit}."
 
 
 def _settle(step: StepRecord, known: _Folding) -> StepRecord:

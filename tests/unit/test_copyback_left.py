@@ -1,0 +1,68 @@
+"""What a copy-back leaves damaged is said with its reasons, is in a file, and is never a PASS by silence."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from runbook import clock
+from runbook.platforms.cluster.window import RecoveryPoint
+from runbook.recovery.conflictfile import write_conflicts
+from runbook.recovery.copybackplan import NO_KEY, Conflict, CopyBackPlan, TableCopy
+from runbook.recovery.loss import TableLoss
+from runbook.recovery.plans import plan_way
+from runbook.recovery.transactions import Rows
+from test_suspects import VEHICLES, named
+
+NOKEY = TableLoss("public.nokey", named(VEHICLES, 16384, "nokey"), damage=Rows(updated=3))
+
+
+def copy(**more: object) -> TableCopy:
+    return TableCopy("shop", "public.nokey", NOKEY, **more)  # type: ignore[arg-type]
+
+
+def test_table_of_which_nothing_comes_back_is_not_repaired() -> None:
+    plan = CopyBackPlan([copy(reasons={NO_KEY: 3})])
+    assert plan.unrepaired == ["public.nokey: none of the rows that the damage took is back, 3 in conflict"]
+    assert plan.conflict_lines() == [f"public.nokey: 3 in conflict, left as they are (3: {NO_KEY})"]
+    assert CopyBackPlan([copy(insert=5, reasons={NO_KEY: 3})]).unrepaired == []
+    assert CopyBackPlan([copy(present=5)]).unrepaired == []
+
+
+def test_damage_without_a_name_and_a_plan_without_a_table_are_not_repaired() -> None:
+    said = "relation 1663/5/9 (name not known): nobody knows which table this was; nothing of it is copied back"
+    assert CopyBackPlan(left=[said]).unrepaired == [said]
+    assert CopyBackPlan().unrepaired == ["nothing that the damage did was found to be copied back"]
+
+
+def test_every_conflict_is_in_the_file_with_its_key_or_place_and_reason(tmp_path: Path) -> None:
+    conflicts = [
+        Conflict("public.nokey", {"id": "7", "email": "ann@x.example"}, "(0,1)", 'it\'s "there"'),
+        Conflict("public.nokey", {}, "(0,2)", NO_KEY),
+    ]
+    result = CopyBackPlan([copy(conflicts=conflicts, reasons={NO_KEY: 4})])
+    path = write_conflicts(tmp_path / "loss", result, {"*.id": "keep"})
+    with path.open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [line["reason"] for line in lines] == ['it\'s "there"', NO_KEY, "2 more are counted and not listed"]
+    assert lines[0]["key"] == '{"id": "7", "email": "a***"}' and lines[1]["place in the restored copy"] == "(0,2)"
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_plan_says_what_is_not_repaired_and_what_a_promotion_empties() -> None:
+    at = clock.parse("2026-11-30T02:49:21.000000Z")
+    point = RecoveryPoint("find", 1, "b1", 0x3000060, 0x3000058, None, None, at)
+    common = {
+        "target": "t",
+        "instance": "h:/d",
+        "point": point,
+        "moves": [],
+        "discarded": "no transaction of others",
+        "why": "w",
+    }
+    back = plan_way("copy-back", copied={}, left=["public.nokey: 3 in conflict"], **common)  # type: ignore[arg-type]
+    assert "Not repaired: public.nokey: 3 in conflict" in back.blast_radius and back.facts["not repaired"]
+    forward = plan_way("promote", copied={}, also_lost=["Unlogged table a is empty"], prepared=[749], **common)  # type: ignore[arg-type]
+    assert "Unlogged table a is empty" in forward.blast_radius
+    assert [one.what for one in forward.actions if "prepared transaction 749" in one.what]
+    assert plan_way("promote", copied={}, **common).sha256 != forward.sha256  # type: ignore[arg-type]
