@@ -67,6 +67,23 @@ def many(number: int, noun: str, nouns: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"
 
 
+def unit_of(value: float, unit: str) -> str:
+    """Return the unit as it stands beside that value: a plural noun is a single one beside 1.
+
+    >>> [unit_of(1, unit) for unit in ("roles", "policies", "indexes", "ms", "s", "days past the end", "times the threshold")]
+    ['role', 'policy', 'index', 'ms', 's', 'day past the end', 'times the threshold']
+    >>> unit_of(2, "roles"), unit_of(1, "status"), unit_of(1, "bytes")
+    ('roles', 'status', 'byte')
+    """
+    word, space, rest = unit.partition(" ")
+    if value != 1 or len(word) < 4 or word == "times" or not word.endswith("s") or word.endswith(("ss", "us")):
+        return unit
+    for ending, single in (("ies", "y"), ("xes", "x"), ("s", "")):
+        if word.endswith(ending):
+            return word.removesuffix(ending) + single + space + rest
+    return unit
+
+
 def cut(text: str, limit: int) -> str:
     """Return the text, or its beginning and how long the whole is.
 

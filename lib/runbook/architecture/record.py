@@ -17,6 +17,7 @@ from runbook.inventory.reading import take_inventory
 from runbook.model import Check, Status
 from runbook.params.schema import Params
 from runbook.retention.measuring import Kept
+from runbook.texts import many
 
 #: Kinds of the inventory that say how the system is built; who may do what is the access audit's.
 KINDS = {"server", "databases", "extensions", "settings", "role_settings"}
@@ -106,7 +107,7 @@ class ArchitectureRecord:
                 "id": f"measured-{kind.replace('_', '-')}",
                 "title": f"The server shows its {kind.replace('_', ' ')}",
                 "expected": "seen",
-                "observed": f"{seen} items",
+                "observed": many(seen, "item"),
             }
             if not why:
                 checks.append(Check(**common, status=Status.PASS))

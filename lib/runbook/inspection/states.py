@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from runbook.model import Check, Finding, Severity, Status
-from runbook.texts import cut
+from runbook.texts import cut, unit_of
 
 #: More findings of one check say the same once more; their number is always told.
 MOST_FINDINGS = 50
@@ -82,11 +82,11 @@ class Seen:
 
     @property
     def observed(self) -> str:
-        return "not measured" if self.value is None else f"{self.value:g} {self.unit}"
+        return "not measured" if self.value is None else f"{self.value:g} {unit_of(self.value, self.unit)}"
 
     @property
     def expected(self) -> str:
-        return "none" if self.limit is None else f"below {self.limit:g} {self.unit}"
+        return "none" if self.limit is None else f"below {self.limit:g} {unit_of(self.limit, self.unit)}"
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from runbook.recovery.parameters import look_back_of
 from runbook.recovery.plans import MOVES, plan_recovery
 from runbook.recovery.room import Room
 from runbook.recovery.suspects import RecoveryTarget, Suspect
+from runbook.texts import many
 
 
 class Keeper(Memory, Protocol):
@@ -305,6 +306,11 @@ class PointInTimeRecovery:
             return Seen(rows=self.loss.table_rows(), facts=self.loss.facts())
 
         return self.course.keep("loss", look)
+
+    @staticmethod
+    def loss_caption(seen: Seen) -> str:
+        """How many transactions are lost, over their tables."""
+        return f"Behind the point: {many(seen.facts['transactions'], 'transaction')} of others, and the damage"
 
     def fates(self) -> RowFates | None:
         """What became of each row that the damage touched, so that others' deletes are not taken for the damage's; None: too many.

@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Any, TypeGuard
 
 from runbook import clock
-from runbook.texts import LONGEST, cut, visible
+from runbook.texts import LONGEST, cut, unit_of, visible
 
 __all__ = ["amount_text", "is_number", "number_text", "plain", "text_of", "time_text", "visible"]
 
@@ -113,7 +113,7 @@ def amount_text(value: float, unit: str) -> str:
     >>> amount_text(16777216, "bytes")
     '16.0 MiB (16\u202f777\u202f216\xa0bytes)'
     """
-    exact = f"{number_text(value)}\u00a0{unit}"
+    exact = f"{number_text(value)}\u00a0{unit_of(value, unit)}"
     if unit == "s" and abs(value) >= 60:
         return f"{clock.human_seconds(value)} ({exact})"
     if unit in ("bytes", "B") and abs(value) >= 1024:

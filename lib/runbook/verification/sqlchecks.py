@@ -25,6 +25,7 @@ from runbook.postgres.causes import Cause
 from runbook.postgres.checksession import Way, check_session
 from runbook.postgres.connect import SqlError
 from runbook.postgres.sqlfiles import SqlFile, parse_sql, require_read_only
+from runbook.texts import many
 from runbook.verification import maxima
 
 FOLDER = "verification"
@@ -347,5 +348,7 @@ def _observed(expectations: list[Expectation], found: list[dict[str, Any]], unit
         if len(values) == 1:
             shown.append(f"{column} = {values[0]} {unit}".rstrip())
         elif values:
-            shown.append(f"{column} from {min(values)} to {max(values)} {unit}".rstrip() + f" in {len(values)} rows")
+            shown.append(
+                f"{column} from {min(values)} to {max(values)} {unit}".rstrip() + f" in {many(len(values), 'row')}"
+            )
     return "; ".join(shown) or f"rows = {len(found)}"
