@@ -13,6 +13,8 @@ from typing import Any
 _ONE = re.compile(r"(?<![\d.,/:\-–_#])\b1 ([a-z]{3,}s)\b(?! of\b(?= \d))")
 _NO_PLURAL = frozenset(
     [
+        "watches",
+        "reaches",
         "is",
         "was",
         "has",
