@@ -247,7 +247,7 @@ def test_long_chain_hangs_on_its_first_link(done: Done) -> None:
 def test_triggers_fire_and_what_they_change_is_said(done: Done) -> None:
     stamped = table(done.result, "public.stamped")
     assert any("stamping" in note for note in stamped.notes)
-    assert any(note.startswith("1 rows are not quite as they were") for note in stamped.notes)
+    assert any(note.startswith("1 row not quite as before") for note in stamped.notes)
     assert reasons(done.result, "public.stamped") == {("3",): KEPT_OUT}
 
 

@@ -100,7 +100,7 @@ def test_idle_sandbox_is_verified_and_a_backup_has_its_fence(live_home: Path) ->
     taken = say.say("sandbox", "backup")
     assert taken.code == 0 and "Fence " in taken.stdout, taken.stdout + taken.stderr
     with sandbox.connect("postgres", read_only=False) as connection:
-        connection.execute("CREATE TABLE later_than_the_application (a int)")
+        connection.execute("CREATE TABLE public.later_than_the_application (a int)")
     backup.archive_tail(sandbox)
     verified = say.say("run", "backup-verification", "--target", "sandbox")
     assert (verified.code, verified.last["verdict"]) == (0, "PASS"), verified.stdout + verified.stderr

@@ -29,6 +29,12 @@ def test_table_of_which_nothing_comes_back_is_not_repaired() -> None:
     assert CopyBackPlan([copy(present=5)]).unrepaired == []
 
 
+def test_what_is_not_as_it_was_stands_not_in_a_table_alone() -> None:
+    table = copy()
+    table.warn("2 rows not quite as before")
+    assert CopyBackPlan([table]).warnings == ["public.nokey: 2 rows not quite as before"] and table.notes
+
+
 def test_damage_without_a_name_and_a_plan_without_a_table_are_not_repaired() -> None:
     said = "relation 1663/5/9 (name not known): nobody knows which table this was; nothing of it is copied back"
     assert CopyBackPlan(left=[said]).unrepaired == [said]

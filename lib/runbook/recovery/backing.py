@@ -91,7 +91,7 @@ class CopyingBack:
     def plan_left(self) -> list[str]:
         """For the gate's plan: damage that stays, and rows in conflict with the reasons."""
         plan = self.plan()
-        return [*plan.left, *plan.limits, *plan.conflict_lines()]
+        return [*plan.left, *plan.limits, *plan.warnings, *plan.conflict_lines()]
 
     def show(self) -> Seen:
         """The plan with its conflicts, for the operator to look at before choosing."""
@@ -156,7 +156,7 @@ class CopyingBack:
             next="Copy back by hand what is named, from the loss files or the record of this run." if reason else None,
         )
         notes = [f"{name} was copied back by an attempt before this one" for name in done]
-        limits = [f"{said}." for said in [*unrepaired, *result.limits]]
+        limits = [f"{said}." for said in [*unrepaired, *result.limits, *result.warnings]]
         if result.conflicting:
             file = write_conflicts(self.recovery.run.dir / "loss", result, self.recovery.params.recovery.personal_data)
             limits += [f"{said}. Each is listed in {file}." for said in result.conflict_lines()]

@@ -57,8 +57,14 @@ class TableCopy:
     reasons: dict[str, int] = field(default_factory=dict)
     conflicts: list[Conflict] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     problem: str | None = None
     shape: str = ""
+
+    def warn(self, said: str) -> None:
+        """A note that must not stand in a table alone: what is not as it was."""
+        self.notes.append(said)
+        self.warnings.append(f"{self.table}: {said}")
 
     @property
     def conflicting(self) -> int:
@@ -120,6 +126,11 @@ class CopyBackPlan:
             *nothing,
             *(["nothing that the damage did was found to be copied back"] if is_empty else []),
         ]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is not as it was, table by table."""
+        return [said for table in self.tables for said in table.warnings]
 
     def conflict_lines(self) -> list[str]:
         """Rows that are left as the damage left them, a line a table, with the reasons."""

@@ -32,6 +32,7 @@ from runbook.recovery.remaking import Remaking, SchemaDump, find_relations
 from runbook.recovery.tablelinks import read_foreign_keys, read_unique_keys
 from runbook.recovery.tableshape import TableShape, find_shape
 from runbook.recovery.writers import Writer, Writers
+from runbook.texts import many
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,7 @@ class Sitting:
         if root not in gone and (is_touched or not ours):
             report = self._report(table)
             if len(gone) > len(ours):
-                report.notes.append("partitions that another transaction has dropped since are left alone")
+                report.warn("partitions that another transaction has dropped since are left alone")
             found.append((report, then, kept, name))
         ours = [part for part in ours if part in self._remaking.relations]
         dropped = {part.oid for part in ours}
@@ -265,18 +266,18 @@ class Sitting:
             report.notes.append("no key identifies a row: rows are counted by their content")
         lacking = [column for column in staged.then.columns if column not in staged.now.columns]
         if lacking:
-            report.notes.append(f"columns that are gone since are left out: {', '.join(lacking)}")
+            report.warn(f"columns that are gone since are left out: {', '.join(lacking)}")
         if damage.inserted:
-            report.notes.append(f"{damage.inserted:,} rows that the damage inserted stay where they are")
+            report.warn(f"{many(damage.inserted, 'row')} that the damage inserted: left where they are")
 
     def _note_missing(self, staged: Staged) -> None:
         report = staged.report
         found = staged.ledger.count(staged.number, "what = 'i'")
         missing = report.loss.damage.deleted - found
         if missing > 0 and not report.is_made_again:
-            report.notes.append(
-                f"{missing:,} rows that the damage deleted are not in the restored copy: they were made after the recovery target, "
-                "or deleted and inserted more than once"
+            report.warn(
+                f"{many(missing, 'row')} that the damage deleted: not in the restored copy, since made after the recovery target or deleted "
+                "and inserted more than once"
             )
 
     # -- doing it

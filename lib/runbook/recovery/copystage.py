@@ -37,6 +37,7 @@ from runbook.recovery.tableshape import (
     rows_query,
     text_of,
 )
+from runbook.texts import many
 
 #: A name that no column of a user has.
 _ROW = quote("runbook row")
@@ -301,9 +302,7 @@ class Staged:
         for page in self._pages("what <> 'o' AND reason IS NULL AND found = 0"):
             self.ledger.speak(self.number, [(row.n, kept if row.what == "i" else not_set_back) for row in page])
         if altered:
-            self.report.notes.append(
-                f"{altered:,} rows are not quite as they were: a trigger changed them on their way in"
-            )
+            self.report.warn(f"{many(altered, 'row')} not quite as before: a trigger changed what was written")
 
     def _see(self, met: list[tuple[Laid, Row]], ours: set[str]) -> int:
         """Rows that are in are noted as found; how many of them say something else."""

@@ -20,6 +20,7 @@ from runbook.recovery.deletions import RowFates
 from runbook.recovery.loss import TableLoss
 from runbook.recovery.rowstreams import batches
 from runbook.recovery.transactions import LARGE_OBJECTS
+from runbook.texts import many
 
 TITLE = "large objects"
 TAKEN = "a large object with this OID is there again, with another content or owner"
@@ -76,9 +77,7 @@ class LargeObjects:
     def _look(self, then: Connection, now: Connection) -> TableCopy:
         report = TableCopy(self.database, TITLE, self._table())
         if not _may_define(now):
-            report.notes.append(
-                "without their grants and comments: an event trigger of this database would run as superuser"
-            )
+            report.warn("without their grants and comments: an event trigger of this database would run as superuser")
         self._lost = []
         query = load_sql("recovery/list_large_objects").text
         there = {row["oid"]: row for row in rows(now, query)}
@@ -103,8 +102,8 @@ class LargeObjects:
                 _note(report, oid, CHANGED)
         missing = report.loss.damage.deleted - len(removed)
         if missing > 0:
-            report.notes.append(
-                f"{missing:,} that the damage removed are not in the restored copy: they were made after the recovery target"
+            report.warn(
+                f"{many(missing, 'large object')} that the damage removed: not in the restored copy, since made after the recovery target"
             )
         return report
 

@@ -27,7 +27,7 @@ _UNKNOWN_ROWS = 1000.0
 #: An UPDATE leaves the row; a TRUNCATE or DROP leaves nothing that a query could still save.
 _UPDATE_WEIGHT, _WHOLE_TABLE_WEIGHT, _DATABASE_WEIGHT = 0.5, 2.0, 1e6
 #: A dropped column takes one value of each row along; a rewrite to another type may have lost some; where nobody knows which, even less.
-_COLUMN_WEIGHTS = {"drop column": 1.0, "alter column": 0.5, "alter table": 0.05}
+_COLUMN_WEIGHTS = {"drop column": 0.5, "alter column": 0.25, "alter table": 0.05}
 #: So many times the usual number of rows is wholly unusual.
 _UNUSUAL = 10.0
 

@@ -99,7 +99,7 @@ def _take_fence(control: Control, target: str, due_at: datetime) -> None:
         return
     try:
         said = f"Fence taken: {take_fence(params).path.name}"
-    except (RunbookError, SqlError) as cause:
+    except (RunbookError, SqlError, OSError) as cause:
         said = f"No fence was taken before the verification: {str(cause).strip()}"
     print(scrubber.text(said), file=sys.stderr)
 

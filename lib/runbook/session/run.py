@@ -157,7 +157,7 @@ class Run(Remembering):
         finally:
             self._step = None
         why = getattr(result, "not_applicable", None)
-        more = {"not_applicable": why} if why else {}
+        more = {"not_applicable": why} if isinstance(why, str) else {}  # a table may have a column of that name
         self._journal.append("step-done", name=name, seconds=round(time.monotonic() - begun, 3), reused=reused, **more)
         return result  # type: ignore[no-any-return]  # a journaled result has the type that `act` gave it
 
