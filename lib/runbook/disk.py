@@ -1,4 +1,4 @@
-"""What a file system must be told so that it holds after a power cut, and what is said when it takes nothing."""
+"""What a file system must be told so that it holds after a power cut, what is said when it takes nothing, and where sockets lie."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import contextlib
 import errno
 import os
 import shlex
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from runbook.errors import PlatformError
 
+#: Linux takes 107 bytes; the longest name of a socket in the folder has 25.
+_LONGEST_FOLDER = 80
 #: What the disk, its mount, its rights or the system's limits are to blame for: what happened, and the next command.
 _CAUSES = {
     errno.ENOSPC: ("the disk is full", "df -h {folder}"),
@@ -77,3 +80,30 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def parent_folder() -> str:
+    """Return /tmp, which every user can enter; where it takes no file, what TMPDIR names."""
+    return "/tmp" if os.access("/tmp", os.W_OK | os.X_OK) else tempfile.gettempdir()  # noqa: S108
+
+
+def make_folder() -> Path:
+    """Return a new folder of mode 0700, in /tmp; where that takes none, in TMPDIR.
+
+    Raises:
+        PlatformError: neither takes it, or the path would be too long for a socket.
+    """
+    wanted = os.environ.get("TMPDIR")
+    refusals = []
+    for parent in dict.fromkeys(["/tmp", *([wanted] if wanted else []), "/dev/shm"]):  # noqa: S108 - mkdtemp makes it private
+        if len(os.fsencode(parent)) + len("/rb-12345678") > _LONGEST_FOLDER:
+            refusals.append(f"{parent}: its path is too long for a socket")
+            continue
+        try:
+            return Path(tempfile.mkdtemp(prefix="rb-", dir=parent))
+        except OSError as cause:
+            refusals.append(f"{parent}: {cause.strerror}")
+    raise PlatformError(
+        f"There is no folder for the sockets of a kernel or server ({'; '.join(refusals)}).",
+        next="export TMPDIR=/var/tmp  # or another short path of a folder that this user may write to",
+    )

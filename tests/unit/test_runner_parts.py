@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -14,13 +16,17 @@ import nbformat
 import psutil
 import pytest
 from runbook.cli.running import join_pairs, split_pairs, timeout_seconds
-from runbook.errors import ParamsError
+from runbook.disk import make_folder
+from runbook.errors import ParamsError, PlatformError
 from runbook.redact import Scrubber, scrubber
-from runbook.runner import processes, stamps
+from runbook.runner import kernel, processes, stamps
+from runbook.runner import signals as signals_module
 from runbook.runner.interactive import lab_argv
-from runbook.runner.kernel import kernel_argv, make_folder
+from runbook.runner.kernel import kernel_argv
 from runbook.runner.signals import Signals, Stopped
+from runbook.session.notebook import Parameter
 from runbook.session.redaction import scrubbing_pack
+from runbook.session.values import check_type, refuse_set_back
 
 
 def test_signal_before_arming_is_kept_and_a_second_one_is_ignored() -> None:
@@ -186,3 +192,78 @@ def test_pairs_survive_any_value_and_a_lone_name_is_refused() -> None:
 def test_timeout_that_is_no_span_is_refused(text: str) -> None:
     with pytest.raises(ParamsError, match="--timeout"):
         timeout_seconds(text)
+
+
+def test_stop_that_a_finalizer_swallows_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signals_module, "_AGAIN_SECONDS", 0.05)
+    swallowed = []
+
+    class Swallows:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+            swallowed.append(1)
+
+    monkeypatch.setattr(sys, "unraisablehook", swallowed.append)
+    with Signals(None) as signals:
+        signals.arm()
+        with pytest.raises(Stopped, match="SIGTERM"):
+            Swallows()
+            time.sleep(5)
+        signals.disarm()
+    assert isinstance(swallowed[0].exc_value, Stopped)
+
+
+def test_streams_in_many_pieces_are_joined_at_once() -> None:
+    notebook = nbformat.v4.new_notebook()
+    pieces = [nbformat.v4.new_output("stream", name="stdout", text="x" * 8192) for _ in range(6000)]
+    notebook.cells = [nbformat.v4.new_code_cell("1", outputs=pieces)]
+    began = time.process_time()
+    stamps.join_streams(notebook)
+    assert time.process_time() - began < 2  # piece by piece it takes a minute: each one copies all before it
+    assert [len(output.text) for output in notebook.cells[0].outputs] == [8192 * 6000]
+
+
+def test_end_of_what_a_kernel_writes_is_kept_and_no_more() -> None:
+    tail = kernel._Tail()
+    writer = subprocess.Popen(["sh", "-c", "yes filling | head -c 3000000; echo the end"], stdout=tail.writing)
+    tail.begin()
+    writer.wait()
+    assert tail.read().endswith(b"the end\n") and len(tail.read()) <= 2000
+
+
+def test_folder_for_sockets_is_in_tmpdir_where_tmp_takes_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    real = tempfile.mkdtemp
+
+    def refusing(prefix: str, dir: str) -> str:
+        if dir == "/tmp":
+            raise OSError(errno.EROFS, "Read-only file system")
+        return real(prefix=prefix, dir=dir)
+
+    monkeypatch.setattr(tempfile, "mkdtemp", refusing)
+    monkeypatch.setenv("TMPDIR", "/var/tmp")
+    folder = make_folder()
+    folder.rmdir()
+    assert folder.parent == Path("/var/tmp")
+    monkeypatch.setattr(tempfile, "mkdtemp", lambda prefix, dir: refusing(prefix, "/tmp"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / ("long" * 20)))
+    with pytest.raises(PlatformError, match=r"/tmp: Read-only file system; .*long: its path is too long") as caught:
+        make_folder()
+    assert str(caught.value.next).startswith("export TMPDIR=")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [float("nan"), float("-inf"), 2**63, 10**5000, "caf\udce9", "a\0b", [1, float("inf")]],
+    ids=["nan", "inf", "65 bits", "5001 digits", "bytes", "NUL", "inside"],
+)
+def test_value_that_neither_journal_nor_server_can_hold_is_refused(value: Any) -> None:
+    default: Any = type(value)()
+    with pytest.raises(ParamsError, match="'limit'"):
+        check_type(value, Parameter("limit", default, "", None, 1), "x.ipynb")
+
+
+def test_value_that_a_later_cell_sets_back_is_refused() -> None:
+    cells = ["rows = 3", "# Parameters\nrows = 7\n", "rows = 3"]
+    refuse_set_back(cells[:2], {"rows": 7}, "x.ipynb")
+    with pytest.raises(ParamsError, match="'rows'"):
+        refuse_set_back(cells, {"rows": 3}, "x.ipynb")

@@ -272,10 +272,17 @@ def _target_files() -> list[Path]:
 
 def _runs() -> Iterator[Finding]:
     from runbook.runner.dead import close_dead_runs, is_alive, open_runs
+    from runbook.runner.unopened import clear_never_opened, never_opened
     from runbook.session.lock import read_holder
 
     for state in close_dead_runs():
         yield Finding(True, f"found dead and archived: {state.run}: {state.verdict}: {state.reason}")
+    for folder in never_opened():
+        try:
+            outcome = clear_never_opened(folder)
+            yield Finding(True, f"never opened, and cleared: {folder.name}: {outcome.reason}")
+        except RunbookError as cause:
+            yield Finding(False, cause.message, cause.next or f"runbook abort {folder.name}")
     for _, state in open_runs():
         if is_alive(state):
             yield Finding(True, f"at work: {state.run}")

@@ -244,12 +244,17 @@ def _folders_with_gates() -> list[Path]:
 
 
 def _gates_of(folder: Path) -> list[OpenGate]:
-    from runbook.errors import OperatorError
+    from runbook.errors import OperatorError, RunbookError
     from runbook.runner.closing import read_state
     from runbook.session.opengate import look_at
 
     opened = []
-    for gate in read_state(folder).gate_book:
+    try:
+        book = read_state(folder).gate_book
+    except RunbookError as cause:  # one damaged run hides no gate of another
+        say(f"{folder.name}: {cause.message}")
+        return []
+    for gate in book:
         try:
             opened.append(look_at(folder, gate))
         except OperatorError as cause:

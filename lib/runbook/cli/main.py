@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shlex
 import sys
 from typing import TYPE_CHECKING
 
@@ -68,37 +70,16 @@ def command_names(app: typer.Typer) -> list[str]:
 
 def run_cli(argv: list[str]) -> int:
     """The command has been carried out, or its refusal was printed. Returns the exit code, whatever happens."""
-    _open_streams()
+    from runbook.cli import streams
+
+    streams.open_streams()
     try:
         code = _run(argv)
         sys.stdout.flush()
-        return code
-    except BrokenPipeError:
-        # The reader of our output has gone (`runbook runs | head`): nothing more can be said to it.
-        return _drop_output(4)
-    except SystemExit as cause:
-        # Click leaves like this, with code 1, when the reader of our output has gone.
-        return _drop_output(4) if isinstance(cause.__context__, BrokenPipeError) else _last_resort(cause)
     except BaseException as cause:  # noqa: BLE001 - what failed before or besides the command: an import, a stream, the printing itself
         return _last_resort(cause)
-
-
-def _open_streams() -> None:
-    """Both streams are there, and take any text: one that its encoding does not have is shown as an escape."""
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is None:  # `>&-`
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123 - for the whole process
-        elif hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
-
-
-def _drop_output(code: int) -> int:
-    """What is left in the buffer goes nowhere: its flush at exit would fail again, and change the exit code."""
-    try:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (OSError, ValueError):
-        return code  # no stream of the system's, as in a test
+    if code is None:  # it only shows something
+        return 4 if streams.is_lost() else 0
     return code
 
 
@@ -106,13 +87,11 @@ def _last_resort(cause: BaseException) -> int:
     """The exit code and the JSON line for what no other place has caught; without any module of ours that may be broken."""
     stopped = isinstance(cause, KeyboardInterrupt)
     reason = "Stopped before the command had begun." if stopped else f"{type(cause).__name__}: {_message(cause)}"
-    try:
+    line = {"run": None, "verdict": "INCOMPLETE", "reason": reason, "record": None, "next": "runbook doctor"}
+    with contextlib.suppress(OSError, ValueError):  # a stream that is none of the system's
         sys.stderr.write(f"INCOMPLETE: {reason}\nNext: runbook doctor\n")
-        line = {"run": None, "verdict": "INCOMPLETE", "reason": reason, "record": None, "next": "runbook doctor"}
         sys.stdout.write(json.dumps({**line, "exit_code": 4}) + "\n")
         sys.stdout.flush()
-    except OSError:
-        return _drop_output(4)
     return 4
 
 
@@ -123,17 +102,24 @@ def _message(cause: BaseException) -> str:
     return str(redact.scrubber.text(words)) if redact is not None and hasattr(redact, "scrubber") else words
 
 
-def _run(argv: list[str]) -> int:
+def _run(argv: list[str]) -> int | None:
+    """The command's exit code; None for one that only shows something."""
     import traceback
 
     import typer
     from typer._click.exceptions import ClickException, UsageError
 
-    from runbook import disk, environment
+    from runbook import disk, environment, layout
     from runbook.cli import output, running
     from runbook.errors import OperatorError, RunbookError, TargetLocked
 
     environment.drop_libpq()
+    gone = _deleted_folder()
+    if gone is not None:
+        message = f"The folder that this command was given in, {gone}, was deleted: paths cannot be followed from it."
+        return output.show_refusal(
+            message, f"cd {shlex.quote(str(layout.CHECKOUT))}  # or another folder, then the command again"
+        )
     command = next((word for word in argv if not word.startswith("-")), None)
     app = build_app(command)
     if command is not None and command not in command_names(app):
@@ -156,14 +142,24 @@ def _run(argv: list[str]) -> int:
         return output.show_error(cause, "INCOMPLETE", 4)
     except (KeyboardInterrupt, typer.Abort):
         return output.show_error(RunbookError("Stopped by Ctrl-C.", next="runbook runs"), "INCOMPLETE", 4)
-    except BrokenPipeError:
-        raise
     except Exception as cause:  # noqa: BLE001 - typed as INCOMPLETE, scrubbed
         if isinstance(cause, OSError) and disk.is_surroundings(cause):
             return output.show_error(disk.refusal(cause), "INCOMPLETE", 4)
         output.warn_lines("".join(traceback.format_exception(cause)))
         return output.show_error(RunbookError(f"A fault of ours: {cause}", next="runbook doctor"), "INCOMPLETE", 4)
-    return code if isinstance(code, int) else 0
+    return code if isinstance(code, int) else None
+
+
+def _deleted_folder() -> str | None:
+    """The working directory's name when it was deleted, else None."""
+    try:
+        os.getcwd()  # noqa: PTH109 - the question is whether this raises
+    except FileNotFoundError:
+        try:
+            return os.readlink("/proc/self/cwd").removesuffix(" (deleted)")  # noqa: PTH115
+        except OSError:
+            return "whose name is not known"
+    return None
 
 
 def _explain(cause: UsageError) -> str:

@@ -43,8 +43,9 @@ def runs(
 ) -> None:
     """List the runs that were opened."""
     from runbook import layout
-    from runbook.errors import PlatformError
+    from runbook.errors import RunbookError
     from runbook.runner.closing import read_state
+    from runbook.runner.unopened import never_opened
     from runbook.session.ledger import read_lines
     from runbook.session.request import JOURNAL
 
@@ -54,18 +55,27 @@ def runs(
     headings = ("No", "Opened (UTC)", "Run", "Target", "Operator", "Where it stands", "Record")
     table = Listing(f"{len(shown)} of {len(lines)} runs", *headings)
     last = None
+    unopened = {folder.name for folder in never_opened()}
     for line in shown:
         place = layout.run(line.run)
+        state, where = None, "its folder is gone"
         try:
-            state = read_state(place) if (place / JOURNAL).is_file() else None
-            where = standing(state) if state is not None else "its folder is gone"
-        except PlatformError:
+            if line.run in unopened:
+                where = "never opened"
+            elif (place / JOURNAL).is_file():
+                state = read_state(place)
+                where = standing(state)
+        except (RunbookError, OSError):
             state, where = None, "its journal is damaged"
         record = state.records[-1].rpartition("/")[2][:6] if state is not None and state.records else ""
         opened = line.opened[:19].replace("T", " ")
         table.add(str(line.number), opened, line.run, line.target, line.operator, where, record)
         last = line.run
+    for run in sorted(unopened - {line.run for line in lines}):
+        table.add("", "", run, "", "", "never opened", "")
     table.show()
+    if unopened:
+        say(f"Never opened, and to be cleared: runbook abort {min(unopened)}")
     say(f"Next: runbook status {last}" if last else "Next: runbook list")
 
 
@@ -133,7 +143,10 @@ def show_state(folder: Path, state: RunState) -> None:
 def close(
     run: _RunArgument,
     notebook: Annotated[
-        Path | None, typer.Option(help="The executed notebook, when it is not where the run said.")
+        Path | None,
+        typer.Option(
+            help="A file that papermill or a browser has saved: secrets in it are scrubbed; it is no evidence."
+        ),
     ] = None,
 ) -> int:
     """Archive a run that plain papermill or JupyterLab executed."""
@@ -168,6 +181,6 @@ def abort(
     from runbook.runner.abort import abort_run, pending_undos
 
     outcome = abort_run(run, reason)
-    for act, undo in pending_undos(run).items():
+    for act, undo in pending_undos(run).items() if outcome.record else ():
         say(f"NOT TAKEN BACK: {act}. Undo: {undo}")
     return show_outcome(outcome)

@@ -6,12 +6,12 @@ import contextlib
 import os
 import socket
 import struct
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from runbook import texts
+from runbook.disk import make_folder
 from runbook.errors import CommandFailed
 from runbook.outside import commands
 from runbook.outside.commands import OsUser
@@ -26,7 +26,7 @@ _STATUS_TRIES = 5
 
 def make_socket_folder(user: OsUser | None) -> Path:
     """A short private folder for Unix sockets: their paths may not exceed about 100 characters."""
-    return give(Path(tempfile.mkdtemp(prefix="rb-", dir="/tmp")), user)
+    return give(make_folder(), user)
 
 
 def start(

@@ -13,6 +13,7 @@ from runbook.params import load_params
 from runbook.runner.closing import clean_up, close_attempt, read_state
 from runbook.runner.execute import Outcome, is_over, outcome_of
 from runbook.runner.resume import find_run
+from runbook.runner.unopened import clear_never_opened, is_never_opened
 from runbook.session import identity, lock
 from runbook.session.credentials import register_secrets
 from runbook.session.journal import Journal
@@ -24,7 +25,8 @@ _WAIT_SECONDS = 12.0
 def pending_undos(text: str) -> dict[str, str]:
     """What the run did and nobody took back: act, and how it is undone. Aborting frees the target; it undoes nothing but
     what the run's own cleanups take back as it ends."""
-    return read_state(find_run(text)).undos
+    folder = find_run(text)
+    return {} if is_never_opened(folder) else read_state(folder).undos
 
 
 def abort_run(text: str, reason: str | None) -> Outcome:
@@ -35,6 +37,8 @@ def abort_run(text: str, reason: str | None) -> Outcome:
         PlatformError: its runner does not end.
     """
     folder = find_run(text)
+    if is_never_opened(folder):
+        return clear_never_opened(folder, reason)
     state = read_state(folder)
     register_secrets(load_params(state.target))
     if is_over(state) and state.effects is None:

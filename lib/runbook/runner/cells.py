@@ -5,13 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from nbclient.exceptions import CellExecutionError
+import nbformat
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, NotebookExecutionManager
 
 from runbook.params.variables import all_variables
 from runbook.runner.kernel import Kernel
 from runbook.runner.stamps import save_notebook, stamp_cell, stamp_notebook
+from runbook.session.outputs import CUT_NOTE, MOST, CellOutputs
+
+#: The kernel itself cuts at `MOST` and says so: here is room for that.
+_MOST = MOST + 4096
 
 
 class TruthfulRecord(NotebookExecutionManager):  # type: ignore[misc]  # papermill has no types
@@ -57,7 +62,16 @@ class TruthfulRecord(NotebookExecutionManager):  # type: ignore[misc]  # papermi
 
 
 class TruthfulClient(PapermillNotebookClient):  # type: ignore[misc]  # papermill has no types
-    """Executes the cells on a kernel that is already running, and leaves its end to whoever started it."""
+    """Executes the cells on a kernel that is already running, and leaves its end to whoever started it.
+
+    Args:
+        kernel: it is interrupted before anything is saved when the run is stopped, and told of outputs that are not kept.
+    """
+
+    def __init__(self, record: TruthfulRecord, kernel: Kernel, **named: Any) -> None:
+        super().__init__(record, **named)
+        self._used = kernel
+        self._written = CellOutputs(_MOST)
 
     def execute(self, **kwargs: Any) -> Any:
         self.reset_execution_trackers()
@@ -72,16 +86,30 @@ class TruthfulClient(PapermillNotebookClient):  # type: ignore[misc]  # papermil
     def papermill_execute_cells(self) -> None:
         for index, cell in enumerate(self.nb.cells):
             self.nb_man.cell_start(cell, index)
+            self._written = CellOutputs(_MOST)
             try:
                 self.execute_cell(cell, index)
             except CellExecutionError as cause:
                 self.nb_man.cell_exception(cell, cell_index=index, exception=cause)
                 return
             except (KeyboardInterrupt, SystemExit):
+                self._used.interrupt()  # first: whatever the cell writes while it goes on would have to be saved, too
                 self.nb_man.interrupted = True
+                raise
+            except (CellTimeoutError, DeadKernelError):
+                self._used.interrupt()
                 raise
             finally:
                 self.nb_man.cell_complete(cell, cell_index=index)
+
+    def process_message(self, msg: Any, cell: Any, cell_index: int) -> Any:
+        """Take a message from the kernel, unless it is output beyond what is kept of a cell."""
+        was_cut = self._written.is_cut
+        kept = self._written.take(msg["header"]["msg_type"], msg["content"])
+        if self._written.is_cut and not was_cut:  # a kernel that has opened its run cuts before; this one has not
+            self._used.cut_cells += 1
+            cell.outputs.append(nbformat.v4.new_output("stream", name="stderr", text=CUT_NOTE))  # type: ignore[no-untyped-call]
+        return super().process_message(msg, cell, cell_index) if kept else None
 
 
 class TruthfulCells(NBClientEngine):  # type: ignore[misc]  # papermill has no types
@@ -121,6 +149,7 @@ class TruthfulCells(NBClientEngine):  # type: ignore[misc]  # papermill has no t
         try:
             TruthfulClient(
                 record,
+                used,
                 km=used.manager(),
                 kernel_name=kernel_name,
                 startup_timeout=kwargs.get("start_timeout", 60),

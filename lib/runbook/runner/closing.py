@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -29,11 +30,12 @@ from runbook.runner.record import record_of
 from runbook.runner.tampering import find_tampering, journal_facts, records_of
 from runbook.session import identity
 from runbook.session.credentials import register_secrets
+from runbook.session.executions import OUTPUTS
 from runbook.session.fold import fold
 from runbook.session.journal import Event, Journal, read_events
 from runbook.session.opengate import operators_of
 from runbook.session.proof import prove
-from runbook.session.request import JOURNAL, SOURCE, executed_name
+from runbook.session.request import JOURNAL, SOURCE, is_blank
 from runbook.session.state import RunState
 from runbook.session.statements import STATEMENTS, read_statements
 
@@ -41,12 +43,23 @@ ARCHIVED_LATE = (
     "The runner died before it had archived this attempt: another command made this record from the journal, and a journal without "
     "its runner does not prove a PASS."
 )
-NO_OUTPUTS = "The executed notebook was not at hand when the run was archived: its outputs are missing."
 
 
 def read_state(folder: Path) -> RunState:
     """A run's state from its journal, as far as signed files bear out what it says that people decided."""
-    return _state(folder, read_events(folder / JOURNAL))
+    events = read_events(folder / JOURNAL)
+    if not events and is_blank(folder):
+        raise PlatformError(
+            f"The run {folder.name} was never opened: its journal has no first line, and nothing was done.",
+            next=f"runbook abort {folder.name}",
+        )
+    try:
+        return _state(folder, events)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as cause:
+        raise PlatformError(
+            f"{layout.short(folder / JOURNAL)} is none that this library writes: {cause!r}. Somebody or the disk changed it.",
+            next="Restore the file from a backup of the run's folder.",
+        ) from cause
 
 
 def _state(folder: Path, events: list[Event]) -> RunState:
@@ -67,8 +80,8 @@ def clean_up(folder: Path, grace_seconds: float = 2.0) -> None:
     """No process, no server backend and no scratch folder of the run is left; what is, is journaled as a problem."""
     state = read_state(folder)
     journal = Journal(folder / JOURNAL)
+    end_processes(state.run, grace_seconds)  # first: a server that ends removes files of its own from that folder
     remove_sockets(state.sitting.get("kernel_folder"))
-    end_processes(state.run, grace_seconds)
     problems = remove_scratch(state.run, state.scratch, state.kept_scratch)
     try:
         params = load_params(state.target)
@@ -109,11 +122,11 @@ def close_attempt(folder: Path, executed: Path | None = None) -> RunState:
 
     Args:
         folder: the run's folder.
-        executed: the executed notebook of the latest attempt; default: the runner's own.
+        executed: a notebook that the operator says is the latest attempt's; its secrets are scrubbed, it is no evidence.
 
     Raises:
         PlatformError: the archive could not be written; the command can be given again.
-        ParamsError: `executed` is no notebook.
+        ParamsError: `executed` is no notebook, or another run's.
     """
     with _closing(folder):
         events = read_events(folder / JOURNAL)
@@ -128,6 +141,8 @@ def close_attempt(folder: Path, executed: Path | None = None) -> RunState:
                 state = _state(folder, [*events[:upto], *_doubts(folder, state, events[upto - 1])])
             record = _archived(state) or _archive(folder, state, executed if latest else None, upto)
             journal.append("attempt-closed", attempt=state.attempt, record=record)
+            if latest:
+                shutil.rmtree(folder / OUTPUTS, ignore_errors=True)  # they are in the record, scrubbed as a whole
         closed = read_state(folder)
     if len(closed.records) > before:
         from runbook.runner.indexing import refresh_index  # late: as the report
@@ -190,10 +205,11 @@ def _archived(state: RunState) -> str | None:
 
 def _archive(folder: Path, state: RunState, executed: Path | None, upto: int) -> str:
     from runbook.report.render import render_report  # late: it is not needed to find out that nothing is to be closed
+    from runbook.runner.executed import executed_notebook
     from runbook.runner.stamps import notebook_bytes
 
     source, changed = _source_bytes(folder, state)
-    notebook, limitations = _executed_notebook(folder, state, executed, source)
+    notebook, limitations = executed_notebook(folder, state, executed, source)
     # Once more: a secret may have become known after it was written down, or may stand in the whole that no part of it shows.
     record = _without_secrets(
         record_of(state, (*changed, *limitations), operators=_people(state), journal=journal_facts(folder, upto))
@@ -240,24 +256,6 @@ def _source_bytes(folder: Path, state: RunState) -> tuple[bytes, tuple[str, ...]
         f"source.ipynb is not what was executed: {layout.short(path)} {what} after the attempt began. The SHA-256 of what was "
         f"executed is {executed}.",
     )
-
-
-def _executed_notebook(folder: Path, state: RunState, given: Path | None, source: bytes) -> tuple[Any, tuple[str, ...]]:
-    from runbook.runner.stamps import read_executed, read_source_text, stamp_notebook
-
-    own = folder / executed_name(state.sitting.get("executed_attempt", state.attempt))
-    said = Path(state.executed_at) if state.executed_at is not None else None
-    path = given or next((place for place in (own, said) if place is not None and place.is_file()), None)
-    if path is not None:
-        try:
-            notebook = read_executed(path)
-        except (OSError, ValueError) as cause:
-            raise ParamsError(
-                f"{layout.short(path)} cannot be read as a notebook: {cause}", next=f"runbook close {state.run}"
-            ) from cause
-        stamp_notebook(notebook, over=True, interrupted=any(problem.kind == "stopped" for problem in state.problems))
-        return notebook, ()
-    return read_source_text(source), (NO_OUTPUTS,)  # not stamped: whether its cells ran, only the journal knows
 
 
 def archive_problems() -> list[str]:

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from runbook import layout
-from runbook.errors import PlatformError
+from runbook.errors import RunbookError
 from runbook.redact import scrubber
 from runbook.runner.closing import clean_up, close_attempt, read_state
 from runbook.runner.execute import where_it_was
 from runbook.session import identity
 from runbook.session.journal import Journal, read_last_event
-from runbook.session.request import JOURNAL, start_attempt
+from runbook.session.request import JOURNAL, list_run, start_attempt
 from runbook.session.state import RunState
 from runbook.texts import visible
 
@@ -27,12 +27,16 @@ def open_runs() -> Iterator[tuple[Path, RunState]]:
             continue
         try:
             state = read_state(folder)
-        except PlatformError as cause:
+        except (RunbookError, OSError) as cause:
             # One damaged journal must not stop every command of every target; its run has no record, which verify reports.
-            print(visible(scrubber.text(f"NOTE: {cause}")), file=sys.stderr, flush=True)
+            _say(f"NOTE: {cause}")
             continue
         if not state.closed:  # people may decide on a gate after the attempt was archived
             yield folder, state
+
+
+def _say(text: str) -> None:
+    print(visible(scrubber.text(text)), file=sys.stderr, flush=True)
 
 
 def is_alive(state: RunState) -> bool:
@@ -51,9 +55,13 @@ def close_dead_runs() -> list[RunState]:
     closed = []
     for folder, state in open_runs():
         if _by(state) == "runbook run" and not is_alive(state):
-            note_death(folder, state)
-            clean_up(folder)
-            closed.append(close_attempt(folder))
+            try:
+                note_death(folder, state)
+                clean_up(folder)
+                closed.append(close_attempt(folder))
+            except (RunbookError, OSError) as cause:
+                # One run that cannot be archived now must not stop every command; doctor names it as not archived.
+                _say(f"NOTE: The run {state.run} died and cannot be archived now: {cause}")
     return closed
 
 
@@ -67,7 +75,9 @@ def note_death(folder: Path, state: RunState) -> None:
         return
     process = state.sitting.get("process", state.request["process"])
     journal = Journal(folder / JOURNAL)
-    if state.attempt == 0:  # it died between its line in the ledger and its first attempt
+    if state.attempt == 0:  # it died before its first attempt, perhaps before its line in the ledger
+        if state.request.get("ledger_line") is None:
+            list_run(journal, state.request)
         start_attempt(journal, folder, 1, by=_by(state), process=process)
     who = "runner" if _by(state) == "runbook run" else "kernel"
     reason = f"The {who} (pid {process['pid']}) died without a word {where_it_was(state)}."

@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from runbook import disk, layout
+from runbook import clock, disk, layout
 from runbook.errors import ParamsError
 from runbook.model import StepState, Verdict
 from runbook.params import Params, load_params
@@ -28,7 +28,9 @@ from runbook.session import notebook, values
 from runbook.session.credentials import register_all_secrets, register_secrets
 from runbook.session.journal import Journal
 from runbook.session.lock import TargetLock
+from runbook.session.mark import mark_of
 from runbook.session.notebook import Parameter
+from runbook.session.outputs import MOST
 from runbook.session.request import (
     JOURNAL,
     SOURCE,
@@ -180,11 +182,14 @@ def run_attempt(
         with shown:
             try:
                 signals.arm()
-                _execute(executes, folder / executed_name(attempt), parameters, kernel)
+                mark = mark_of(read_state(folder))
+                _execute(executes, folder / executed_name(attempt), parameters, kernel, mark)
             except BaseException as cause:  # noqa: BLE001 - whatever it is, the attempt is journaled and archived
                 signals.disarm()
                 _note(journal, folder, kernel, cause)
             signals.disarm()
+            if kernel.cut_cells:
+                journal.append("limit", text=_cut_text(kernel.cut_cells))
             kernel.ask_to_end()
             import runbook.report.render  # noqa: F401 - loaded while the kernel ends
 
@@ -195,15 +200,30 @@ def run_attempt(
     return outcome_of(close_attempt(folder))
 
 
-def _execute(source: bytes, executed: Path, parameters: dict[str, Any], kernel: Kernel) -> None:
-    """The kernel has executed exactly these bytes, which were compared and journaled: the file is not read again."""
+def _cut_text(cells: int) -> str:
+    what = (
+        "1 cell, executed before the run was opened, has"
+        if cells == 1
+        else f"{cells} cells, executed before the run was opened, have"
+    )
+    return f"{what} written more than {clock.human_bytes(MOST)}: what followed was not kept."
+
+
+def _execute(source: bytes, executed: Path, parameters: dict[str, Any], kernel: Kernel, mark: dict[str, Any]) -> None:
+    """The kernel has executed exactly these bytes, which were compared and journaled: the file is not read again.
+
+    Args:
+        mark: says in the executed notebook which run this is.
+    """
     import nbformat
     import papermill
 
     for name in ("papermill", "asyncio"):  # what they would say is said by the journal, scrubbed
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    notebook = nbformat.reads(source.decode("utf-8"), as_version=4)  # type: ignore[no-untyped-call]  # nbformat is untyped
+    notebook.metadata["runbook"] = {**notebook.metadata.get("runbook", {}), **mark}
     papermill.execute_notebook(
-        nbformat.reads(source.decode("utf-8"), as_version=4),  # type: ignore[no-untyped-call]  # nbformat is untyped
+        notebook,
         None,
         parameters=parameters,
         engine_name="runbook",

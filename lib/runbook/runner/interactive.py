@@ -6,17 +6,22 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from runbook import environment
+from runbook.disk import make_folder
 from runbook.params.variables import target_variables
-from runbook.runner.closing import clean_up, close_attempt
+from runbook.runner.closing import clean_up, close_attempt, read_state
 from runbook.runner.execute import Outcome, Request, outcome_of
-from runbook.runner.kernel import kernel_argv, make_folder
+from runbook.runner.kernel import kernel_argv
+from runbook.runner.processes import end_processes
 from runbook.runner.signals import Signals, Stopped
 from runbook.runner.stamps import save_notebook
+from runbook.session import identity
 from runbook.session.journal import Journal
 from runbook.session.lock import TargetLock
 from runbook.session.request import (
@@ -30,6 +35,8 @@ from runbook.session.request import (
 
 #: JupyterLab's time to end by itself: all of a stopped run must be gone within ten seconds.
 _LAB_SECONDS = 4.0
+#: Before that, the time of a cell that was interrupted: its cleanups run, and the kernel journals its end.
+_CELL_SECONDS = 2.0
 
 
 def lab_argv(notebook: Path, browser: bool) -> list[str]:
@@ -66,6 +73,25 @@ def prepare_notebook(source: Path, executed: Path, values: dict[str, object]) ->
     save_notebook(notebook, executed)
 
 
+def _end_lab(lab: subprocess.Popen[bytes], folder: Path) -> None:
+    """JupyterLab and its kernels have ended: a cell that runs is interrupted first, so that its cleanups run and it is journaled."""
+    session = read_state(folder).session
+    process = session["process"] if session is not None else None
+    if lab.poll() is None and process is not None and identity.is_alive(process):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process["pid"], signal.SIGINT)
+        deadline = time.monotonic() + _CELL_SECONDS
+        while time.monotonic() < deadline and any(one.status is None for one in read_state(folder).executions):
+            time.sleep(0.05)
+    lab.terminate()
+    try:
+        lab.wait(_LAB_SECONDS)
+    except subprocess.TimeoutExpired:
+        end_processes(folder.name, 0.2)
+        lab.kill()
+        lab.wait()
+
+
 def run_interactively(request: Request, *, timeout: float | None) -> Outcome:
     """JupyterLab has been open on the run; when it was closed, the run was archived.
 
@@ -82,7 +108,7 @@ def run_interactively(request: Request, *, timeout: float | None) -> Outcome:
                 run_id, request.path, request.values, request.declared, request.params, started_by="jupyterlab"
             )
             journal = Journal(folder / JOURNAL)
-            start_attempt(journal, folder, 1, by="runbook run", kernel_folder=str(sockets))
+            start_attempt(journal, folder, 1, by="runbook run", kernel_folder=str(sockets), interactive=True)
             executed = folder / executed_name(1)
             journal.append("notebook-at", path=str(executed))
             prepare_notebook(folder / SOURCE, executed, request.values)
@@ -102,11 +128,8 @@ def run_interactively(request: Request, *, timeout: float | None) -> Outcome:
                 if stop.kind == "timeout":
                     journal.append("problem", kind="timeout", reason=f"The run was {stop.reason}.")
             signals.disarm()
-            lab.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                lab.wait(_LAB_SECONDS)  # it removes files of its own in the folder that is removed next
+            _end_lab(lab, folder)
             clean_up(folder)
-            lab.wait()
             return outcome_of(close_attempt(folder))
     finally:
         lock.release()

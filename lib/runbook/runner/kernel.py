@@ -1,7 +1,6 @@
 """The kernel process of a run: started before anything slow is imported, reached over Unix sockets only.
 
-Sockets and connection file lie in a folder of mode 0700 under /tmp, whatever TMPDIR says: a socket's path over about
-100 characters fails.
+Sockets and connection file lie in a private folder with a short path (`disk.make_folder`).
 """
 
 from __future__ import annotations
@@ -12,13 +11,14 @@ import secrets
 import shutil
 import signal
 import subprocess
-import tempfile
+import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runbook import environment, layout
+from runbook.disk import make_folder
 from runbook.redact import scrubber
 
 if TYPE_CHECKING:
@@ -35,9 +35,32 @@ def kernel_argv(connection_file: Path) -> list[str]:
     )
 
 
-def make_folder() -> Path:
-    """A short private folder for sockets."""
-    return Path(tempfile.mkdtemp(prefix="rb-", dir="/tmp"))
+class _Tail:
+    """The end of what a process writes into a pipe. The rest is kept nowhere: it may hold secrets, and may have no end."""
+
+    def __init__(self) -> None:
+        self._reading, self.writing = os.pipe()
+        self._kept = b""
+        self._thread = threading.Thread(target=self._drain, name="kernel output", daemon=True)
+
+    def begin(self) -> None:
+        """The process has been started: it alone writes."""
+        os.close(self.writing)
+        self._thread.start()
+
+    def _drain(self) -> None:
+        while data := os.read(self._reading, 65536):
+            self._kept = (self._kept + data)[-_TAIL:]
+        os.close(self._reading)
+
+    def read(self) -> bytes:
+        """What was written last; all of it once the process and its children have ended."""
+        self._thread.join(0.2)
+        return self._kept
+
+    def end(self) -> None:
+        """Nothing is kept any more."""
+        self._kept = b""
 
 
 class Kernel:
@@ -62,8 +85,10 @@ class Kernel:
         descriptor = os.open(self.connection_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             json.dump(self._connection, file)
-        # Without a name: what is written past the notebook may hold secrets, and must not outlive us.
-        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed in end()
+        #: Cells whose outputs this process has cut, since their kernel had not opened the run.
+        self.cut_cells = 0
+        self._interrupted = False
+        self._words = _Tail()
         self.process = subprocess.Popen(
             kernel_argv(self.connection_file),
             env={
@@ -73,10 +98,11 @@ class Kernel:
             },
             cwd=layout.home(),
             stdin=subprocess.DEVNULL,
-            stdout=self._output,
-            stderr=self._output,
+            stdout=self._words.writing,
+            stderr=self._words.writing,
             start_new_session=True,
         )
+        self._words.begin()
 
     def manager(self) -> AsyncKernelManager:
         """This kernel as nbclient wants it."""
@@ -92,8 +118,10 @@ class Kernel:
         return manager
 
     def interrupt(self) -> None:
-        """The running cell gets a KeyboardInterrupt."""
-        self._signal(signal.SIGINT)
+        """The running cell gets a KeyboardInterrupt: one, since a second would break off what the first one cleans up."""
+        if not self._interrupted:
+            self._interrupted = True
+            self._signal(signal.SIGINT)
 
     def ask_to_end(self) -> None:
         """The kernel ends when its cell has ended; its cleanups run."""
@@ -126,15 +154,11 @@ class Kernel:
         self._signal(signal.SIGKILL)
         self.process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
-        self._output.close()
+        self._words.end()
 
     def last_words(self) -> str:
         """The end of what the kernel wrote past the notebook (a crash report of an extension), scrubbed."""
-        if self._output.closed:
-            return ""
-        size = self._output.seek(0, os.SEEK_END)
-        self._output.seek(max(0, size - _TAIL))
-        return scrubber.text(self._output.read().decode("utf-8", "replace")).strip()
+        return scrubber.text(self._words.read().decode("utf-8", "replace")).strip()
 
     def _signal(self, number: signal.Signals) -> None:
         try:

@@ -6,6 +6,7 @@ run's mark in their environment. A server that is production carries `RUNBOOK_PR
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -105,7 +106,10 @@ def remove_sockets(private_folder: str | None) -> None:
         return
     folder = Path(private_folder)
     if folder.name.startswith("rb-") and not folder.is_symlink() and folder.is_dir():
-        shutil.rmtree(folder)
+        for _ in range(3):  # who ends just now removes files of its own there
+            with contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(folder)
+                return
 
 
 def remove_scratch(run_id: str, paths: Iterable[str], kept: Iterable[str] = ()) -> list[str]:

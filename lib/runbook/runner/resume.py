@@ -33,7 +33,7 @@ def find_run(text: str) -> Path:
         ParamsError: there is none, or more than one; the nearest id is given.
     """
     root = layout.runs()
-    known = [folder.name for folder in sorted(root.iterdir()) if (folder / JOURNAL).is_file()] if root.is_dir() else []
+    known = [folder.name for folder in sorted(root.iterdir()) if folder.is_dir()] if root.is_dir() else []
     found = [text] if text in known else [name for name in known if text and text in name]
     if len(found) == 1:
         return root / found[0]

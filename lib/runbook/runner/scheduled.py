@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from runbook import clock, layout
-from runbook.errors import OperatorError, RunbookError, TargetLocked
+from runbook.errors import OperatorError, ParamsError, RunbookError, TargetLocked
 from runbook.model import EXIT_CODES, Verdict
 from runbook.params import load_params
 from runbook.params.controls import Control
@@ -20,6 +20,7 @@ from runbook.runner.closing import read_state
 from runbook.runner.dead import close_dead_runs, is_alive
 from runbook.runner.execute import Outcome, execute_run, is_over, outcome_of, validate
 from runbook.runner.resume import resume_run
+from runbook.session.journal import read_first_event
 from runbook.session.lock import read_holder
 from runbook.session.request import JOURNAL, read_request
 from runbook.session.state import RunState
@@ -108,12 +109,14 @@ def scheduled_run(runbook: str, target: str, due_at: datetime) -> RunState | Non
     """The newest run of that runbook and target for that due time."""
     root = layout.runs()
     for folder in sorted(root.iterdir(), reverse=True) if root.is_dir() else ():
-        if not (folder / JOURNAL).is_file():
-            continue
-        request = read_request(folder)
-        if (request["runbook"], request["target"]) == (runbook, target) and request["scheduled_for"] == clock.stamp(
-            due_at
-        ):
+        if read_first_event(folder / JOURNAL) is None:
+            continue  # never opened
+        try:
+            request = read_request(folder)
+        except ParamsError:
+            continue  # `runbook doctor` names it
+        said = (request.get("runbook"), request.get("target"), request.get("scheduled_for"))
+        if said == (runbook, target, clock.stamp(due_at)):
             return read_state(folder)
     return None
 

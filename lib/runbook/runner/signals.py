@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import signal
 from types import FrameType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
+#: Long enough to interrupt the kernel and to save the notebook, short enough for the ten seconds in which all must be gone.
+_AGAIN_SECONDS = 2.0
 _NAMES = {
     signal.SIGINT: "stopped by Ctrl-C",
     signal.SIGTERM: "stopped by SIGTERM",
@@ -71,6 +73,8 @@ class Signals:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._stop is not None:
+            if number == signal.SIGALRM and self._armed:
+                self._raise(self._stop)
             return
         if number == signal.SIGALRM:
             stop = Stopped("timeout", f"stopped by its timeout of {self._timeout:g} s")
@@ -78,4 +82,10 @@ class Signals:
             stop = Stopped("stopped", _NAMES[signal.Signals(number)])
         self._stop = stop
         if self._armed:
-            raise stop
+            self._raise(stop)
+
+    @staticmethod
+    def _raise(stop: Stopped) -> NoReturn:
+        """Raise it now, and again until `disarm`: Python drops an exception that a handler raises inside a finalizer."""
+        signal.setitimer(signal.ITIMER_REAL, _AGAIN_SECONDS)
+        raise stop

@@ -14,6 +14,7 @@ import nbformat
 
 from runbook.redact import scrubber
 from runbook.session.journal import write_atomically
+from runbook.texts import encodable
 
 NOT_RUN, RUNNING, DONE, FAILED, INTERRUPTED = "not run", "running", "done", "failed", "interrupted"
 
@@ -64,26 +65,43 @@ def stamp_notebook(notebook: Any, *, over: bool, interrupted: bool = False) -> N
 def join_streams(notebook: Any) -> None:
     """Adjacent pieces of one stream are one output: a secret split over two messages becomes visible to the scrubber."""
     for cell in notebook.cells:
+        if "outputs" not in cell:
+            continue
         joined: list[Any] = []
-        for output in cell.get("outputs", []):
+        texts: list[
+            list[str]
+        ] = []  # joined once at the end: a text that grows piece by piece is copied with each of them
+        for output in cell.outputs:
             last = joined[-1] if joined else None
             if last is not None and output.output_type == last.output_type == "stream" and output.name == last.name:
-                last.text += output.text
+                texts[-1].append(output.text)
             else:
                 joined.append(output)
-        if "outputs" in cell:
-            cell.outputs = joined
+                texts.append([output.text] if output.output_type == "stream" else [])
+        for output, pieces in zip(joined, texts, strict=True):
+            if len(pieces) > 1:
+                output.text = "".join(pieces)
+        cell.outputs = joined
 
 
 def clean_copy(notebook: Any) -> Any:
     """The notebook with joined streams and without secrets, also those whose parts are shown one after the other."""
     join_streams(notebook)
-    clean = nbformat.from_dict(scrubber.value(notebook))  # type: ignore[no-untyped-call]  # nbformat is untyped
+    clean = nbformat.from_dict(_encodable(scrubber.value(notebook)))  # type: ignore[no-untyped-call]  # nbformat is untyped
     for track, is_html in _tracks(clean):
         texts = scrubber.texts([holder[key] for holder, key in track], is_html=is_html)
         for (holder, key), text in zip(track, texts, strict=True):
             holder[key] = text
     return clean
+
+
+def _encodable(value: Any) -> Any:
+    """The structure with names that are not UTF-8 shown with escapes: neither a file nor a page can hold them."""
+    if isinstance(value, str):
+        return encodable(value)
+    if isinstance(value, dict):
+        return {_encodable(name): _encodable(one) for name, one in value.items()}
+    return [_encodable(one) for one in value] if isinstance(value, (list, tuple)) else value
 
 
 def _tracks(notebook: Any) -> Iterator[tuple[list[tuple[Any, Any]], bool]]:

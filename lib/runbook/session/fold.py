@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from runbook import clock
-from runbook.errors import PlatformError
+from runbook.errors import ParamsError, PlatformError
 from runbook.model import Check, Measure, Status, StepRecord, StepState
-from runbook.session import gatebook, pagebook, questions
+from runbook.session import cellbook, gatebook, pagebook, questions
 from runbook.session.journal import Event
 from runbook.session.state import OnceState, Problem, RunState
 from runbook.session.verdict import judge
@@ -28,13 +28,14 @@ _AFTERWARDS = (
 )
 
 
-class _Folding(gatebook.GateFolding, questions.QuestionFolding, pagebook.PageFolding):
+class _Folding(gatebook.GateFolding, questions.QuestionFolding, pagebook.PageFolding, cellbook.CellFolding):
     """What is known after the events so far."""
 
     def __init__(self) -> None:
         gatebook.GateFolding.__init__(self)
         questions.QuestionFolding.__init__(self)
         pagebook.PageFolding.__init__(self)
+        cellbook.CellFolding.__init__(self)
         self.request: dict[str, Any] = {}
         self.once: dict[str, OnceState] = {}
         self.records: list[str] = []
@@ -75,23 +76,25 @@ class _Folding(gatebook.GateFolding, questions.QuestionFolding, pagebook.PageFol
         self.problems: list[Problem] = []
         self.kept: dict[str, None] = {}
         self.concluded = self.ended = self.closed = False
+        self.begin_cells(sitting)
         self.note_startup(sitting)
 
     def take(self, event: Event) -> None:
-        at = clock.parse(event["at"])
-        if event["event"] not in _AFTERWARDS and event.get("kind") != "died" and not event.get("afterwards"):
-            self.last_at = at
-        handler = getattr(self, "on_" + event["event"].replace("-", "_"), None)
+        name = str(event.get("event"))
+        handler = getattr(self, "on_" + name.replace("-", "_"), None)
         if handler is None:
             raise PlatformError(
-                f"The journal has an event '{event['event']}' (line {event['n']}) that this version does not know.",
+                f"The journal has an event '{name}' (line {event.get('n')}) that this version does not know.",
                 next="Use the version of the library that wrote it.",
             )
         try:
+            at = clock.parse(event["at"])
+            if name not in _AFTERWARDS and event.get("kind") != "died" and not event.get("afterwards"):
+                self.last_at = at
             handler(event, at)
-        except (KeyError, TypeError, ValueError, AttributeError) as cause:
+        except (KeyError, TypeError, ValueError, AttributeError, ParamsError) as cause:
             raise PlatformError(
-                f"The journal's line {event['n']} ('{event['event']}') is none that this library writes: {cause!r}. Somebody or the "
+                f"The journal's line {event.get('n')} ('{name}') is none that this library writes: {cause!r}. Somebody or the "
                 "disk changed it.",
                 next="Restore journal.jsonl from a backup of the run's folder.",
             ) from cause
@@ -100,6 +103,9 @@ class _Folding(gatebook.GateFolding, questions.QuestionFolding, pagebook.PageFol
         self.request = {key: value for key, value in event.items() if key not in ("n", "at", "event")}
         self.note_operator(event)
 
+    def on_run_listed(self, event: Event, at: datetime) -> None:
+        self.request["ledger_line"] = event["line"]
+
     def on_attempt_started(self, event: Event, at: datetime) -> None:
         if not event.get("continues"):
             self.note_operator(event)
@@ -107,6 +113,7 @@ class _Folding(gatebook.GateFolding, questions.QuestionFolding, pagebook.PageFol
 
     def on_session_opened(self, event: Event, at: datetime) -> None:
         self.session = event
+        self.records_cells = bool(event.get("records_cells"))
         self.note_startup(event)
 
     def note_startup(self, event: Event) -> None:
@@ -120,6 +127,9 @@ class _Folding(gatebook.GateFolding, questions.QuestionFolding, pagebook.PageFol
 
     def on_notebook_at(self, event: Event, at: datetime) -> None:
         self.executed_at = event["path"]
+
+    def on_cell_started(self, event: Event, at: datetime) -> None:
+        self.take_cell_started(event, at, concluded=self.concluded)
 
     def on_step_started(self, event: Event, at: datetime) -> None:
         name = event["name"]
@@ -251,6 +261,7 @@ def fold(events: Iterable[Event]) -> RunState:
         *(glass.limitation() for glass in glasses),
         *known.refused,
         *{**known.limits, **known.signer_limits},
+        *known.cell_limits(),
         *known.page_limits(),
         *map(_over_budget, over),
     )
@@ -269,6 +280,7 @@ def fold(events: Iterable[Event]) -> RunState:
         glasses=glasses,
         undos=known.undos,
         problems=tuple(known.problems),
+        cells=known.cell_problems(ended=known.ended),
         concluded=known.concluded,
         aborted=aborted,
         limits=limits,
@@ -309,6 +321,8 @@ def fold(events: Iterable[Event]) -> RunState:
         effects=known.effects,
         accepted_changes=tuple(known.accepted),
         executed_at=known.executed_at,
+        planned_cells=tuple(known.planned_cells),
+        executions=tuple(known.executions.values()),
         verdict=judgement.verdict,
         reason=cut(judgement.reason, LONGEST),  # each check keeps its own, whole
         exit_code=judgement.exit_code,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import math
 import os
 import threading
 from pathlib import Path
@@ -54,7 +55,8 @@ def _parse(line: bytes) -> Event | None:
         event = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    return event if isinstance(event, dict) else None
+    is_event = isinstance(event, dict) and isinstance(event.get("event"), str) and isinstance(event.get("at"), str)
+    return event if is_event else None
 
 
 def read_events(path: Path) -> list[Event]:
@@ -91,18 +93,31 @@ def read_last_event(path: Path) -> Event | None:
     """The last whole event, from the end of the file: cheap with thousands of runs. None when there is no such file: a pipe is none."""
     if not path.is_file():
         return None
+    read = 65536
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - 65536))
-            tail = file.read()
+            while True:  # a line may be long
+                file.seek(max(0, size - read))
+                for line in reversed(file.read().split(b"\n")[:-1]):
+                    event = _parse(line)
+                    if event is not None:
+                        return event
+                if read >= size:
+                    return None
+                read *= 8
     except (FileNotFoundError, NotADirectoryError):
         return None
-    for line in reversed(tail.split(b"\n")[:-1]):
-        event = _parse(line)
-        if event is not None:
-            return event
-    return None
+
+
+def read_first_event(path: Path) -> Event | None:
+    """The first event, when it is whole; None when there is no such file: a pipe is none."""
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        line = file.readline()
+    event = _parse(line) if line.endswith(b"\n") else None
+    return event if event is not None and event.get("n") == 1 else None
 
 
 class Journal:
@@ -119,21 +134,26 @@ class Journal:
 
         Raises:
             TypeError: a field is not JSON.
+            ValueError: a number is not finite.
         """
-        body = scrubber.value(fields)
+        # Before the file is opened: a refusal leaves no trace.
+        text = json.dumps({"event": event, **scrubber.value(fields)}, ensure_ascii=False, allow_nan=False)
+        body = texts.encodable_json(text).encode()
         with self._thread, disk.naming(self.path):
             descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
                 self._catch_up(descriptor)
-                entry = {"n": self._count + 1, "at": clock.stamp(clock.now()), "event": event, **body}
-                line = json.dumps(entry, ensure_ascii=False, allow_nan=False).translate(_BYTES).encode() + b"\n"
-                _write_all(descriptor, line)
+                line = (
+                    b'{"n": %d, "at": "%s", ' % (self._count + 1, clock.stamp(clock.now()).encode()) + body[1:] + b"\n"
+                )
+                write_all(descriptor, line)
                 os.fsync(descriptor)
                 self._count += 1
                 self._end += len(line)
             finally:
                 os.close(descriptor)
+        entry: Event = json.loads(line)
         return entry
 
     def events(self) -> list[Event]:
@@ -152,7 +172,21 @@ class Journal:
         self._count, self._end = len(events), whole
 
 
-def _write_all(descriptor: int, data: bytes) -> None:
+def finite(value: Any) -> Any:
+    """The structure with the word for each number that JSON does not have.
+
+    >>> finite({"seen": [float("inf"), 1.5]})
+    {'seen': ['inf', 1.5]}
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {name: finite(one) for name, one in value.items()}
+    return [finite(one) for one in value] if isinstance(value, (list, tuple)) else value
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """All bytes are written: a disk that is nearly full takes a part of them first."""
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]

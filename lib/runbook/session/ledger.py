@@ -10,6 +10,7 @@ import os
 from dataclasses import dataclass
 
 from runbook import clock, disk, layout
+from runbook.session.journal import write_all
 
 
 @dataclass(frozen=True)
@@ -40,13 +41,21 @@ def append_line(run_id: str, runbook: str, target: str, operator: str) -> int:
 
 def _append(descriptor: int, run_id: str, runbook: str, target: str, operator: str) -> int:
     fcntl.flock(descriptor, fcntl.LOCK_EX)
-    data = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+    size = os.fstat(descriptor).st_size
+    try:
+        return _append_after(descriptor, os.pread(descriptor, size, 0), run_id, runbook, target, operator)
+    except OSError:
+        os.ftruncate(descriptor, size)  # on a full disk a part of the line may have been written
+        raise
+
+
+def _append_after(descriptor: int, data: bytes, run_id: str, runbook: str, target: str, operator: str) -> int:
     if data and not data.endswith(b"\n"):
         # A torn line is left for an auditor to see; it just must not swallow this one.
         os.write(descriptor, b"\n")
     number = max((line.number for line in parse_lines(data.decode("utf-8", "replace"))), default=0) + 1
     fields = (f"{number:06d}", clock.stamp(clock.now()), run_id, runbook, target, "_".join(operator.split()))
-    os.write(descriptor, (" ".join(fields) + "\n").encode())
+    write_all(descriptor, (" ".join(fields) + "\n").encode())
     os.fsync(descriptor)
     return number
 

@@ -25,6 +25,13 @@ def read_holder(target: str) -> dict[str, Any] | None:
     return _parse(path.read_bytes())
 
 
+def read_holders() -> list[dict[str, Any]]:
+    """What all lock files say."""
+    folder = layout.locks()
+    found = [read_holder(path.stem) for path in sorted(folder.glob("*.lock"))] if folder.is_dir() else []
+    return [one for one in found if one is not None]
+
+
 def _parse(data: bytes) -> dict[str, Any] | None:
     try:
         content = json.loads(data)

@@ -155,7 +155,7 @@ def parse_cell(source: str) -> ast.Module | None:
     plain = "\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in source.split("\n"))
     try:
         return ast.parse(plain)
-    except SyntaxError:
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
 
 
@@ -233,12 +233,20 @@ def read_parameters(content: dict[str, Any], where: str) -> dict[str, Parameter]
     Raises:
         ParamsError: no parameters cell, a default that is no literal, or no `target`.
     """
-    for cell in content["cells"]:
-        if cell["cell_type"] == "code" and "parameters" in cell.get("metadata", {}).get("tags", []):
-            source = source_of(cell)
-            break
-    else:
+    tagged = [
+        (number, source_of(cell))
+        for number, cell in enumerate(content["cells"], start=1)
+        if cell["cell_type"] == "code" and "parameters" in cell.get("metadata", {}).get("tags", [])
+    ]
+    if not tagged:
         raise ParamsError(f"{where} has no cell with the tag 'parameters'.", next="Tag its first code cell.")
+    if len(tagged) > 1:  # papermill puts the given values behind the first one; a later one would set them back
+        numbers = " and ".join(str(number) for number, _ in tagged)
+        raise ParamsError(
+            f"{where} has {len(tagged)} cells with the tag 'parameters' (cells {numbers}): given values would be set back.",
+            next="Put all parameters into the first of them, and take the tag off the others.",
+        )
+    source = tagged[0][1]
     comments = _comments(source)
     declared: dict[str, Parameter] = {}
     for name, default, line in assigned_literals(source):

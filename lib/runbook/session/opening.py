@@ -14,9 +14,11 @@ from runbook.errors import OperatorError, ParamsError
 from runbook.params import Params, load_params
 from runbook.session import fingerprints, identity, notebook, values
 from runbook.session.credentials import register_secrets
+from runbook.session.executions import record_executions
 from runbook.session.fold import fold
 from runbook.session.journal import Journal
 from runbook.session.lock import TargetLock
+from runbook.session.mark import mark_of, show_mark
 from runbook.session.notebook import Parameter
 from runbook.session.redaction import guard_kernel
 from runbook.session.request import (
@@ -57,6 +59,7 @@ def open_run(name: str, namespace: Mapping[str, Any]) -> Run:
 
 def _open(name: str, namespace: Mapping[str, Any]) -> Run:
     guard_kernel()
+    record_executions()
     joined = _marked_run(name)
     if joined is not None:
         source, where = _source_of(joined), read_request(joined)["notebook"]["path"]
@@ -66,6 +69,8 @@ def _open(name: str, namespace: Mapping[str, Any]) -> Run:
     declared = notebook.read_parameters(notebook.read_notebook(source), where)
     values.refuse_unknown(values.misspelt_names(executed_inputs(), declared), declared, where)
     given = values.values_from_namespace(namespace, declared, where)
+    if look_around().started_by == "papermill":
+        values.refuse_set_back(executed_inputs(), given, where)
     params = load_params(given["target"])
     register_secrets(params)
     values.refuse_secrets(given, where)
@@ -186,18 +191,24 @@ def _unlock() -> None:
 def _enter(
     journal: Journal, folder: Path, params: Params, given: dict[str, Any], surroundings: Surroundings, *, watched: bool
 ) -> Run:
+    recorder = record_executions()
     journal.append(
         "session-opened",
         process=identity.this_process(),
         parent=identity.identify(os.getppid()),
         startup=fingerprints.startup_files(),
+        records_cells=recorder is not None,
     )
+    if recorder is not None:
+        recorder.attach(journal, folder, list(fold(journal.events()).planned_cells))
     if surroundings.executed is not None and not watched:
         journal.append("notebook-at", path=str(surroundings.executed))
     if given.get("dry_run") is True:
         journal.append("limit", text="A dry run: nothing was changed.", reduces_scope=True)
     state = fold(journal.events())
     interactive = surroundings.started_by == "jupyterlab"
+    if not watched or interactive:
+        show_mark(mark_of(state))
     return Run(
         state.run, folder, params, given, state, on_end=_unlock, archived_by_runner=watched, interactive=interactive
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import shlex
+import shutil
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -15,9 +16,11 @@ from runbook.errors import OperatorError, ParamsError
 from runbook.params.schema import Params
 from runbook.redact import scrubber
 from runbook.session import checkout, fingerprints, identity, ledger, notebook, signersfile
+from runbook.session.cellbook import describe_cells
 from runbook.session.journal import Journal, write_atomically
 from runbook.session.notebook import Parameter
 from runbook.session.state import RunState
+from runbook.texts import encodable_json
 
 REQUEST = "request.json"
 SOURCE = "source.ipynb"
@@ -49,7 +52,7 @@ def create_run(
     started_by: str,
     scheduled_for: datetime | None = None,
 ) -> Path:
-    """The run is opened: its folder, its request, its copy of the notebook, its line in the ledger, its journal.
+    """The run is opened: its folder, its copy of the notebook, its request, its journal, its line in the ledger.
 
     Args:
         path: the notebook.
@@ -57,10 +60,34 @@ def create_run(
 
     Returns:
         The run's folder.
+
+    Raises:
+        OSError: the disk does not take it; nothing was opened, and nothing of it is left.
     """
-    runbook = notebook.slug_of(path)
     folder = layout.run(run_id)
     folder.mkdir(parents=True, mode=0o700)
+    try:
+        _write_request(folder, run_id, path, values, declared, params, started_by, scheduled_for)
+    except BaseException:
+        if all(line.run != run_id for line in ledger.read_lines()):
+            shutil.rmtree(
+                folder, ignore_errors=True
+            )  # nothing was opened; what cannot be removed is listed as never opened
+        raise
+    return folder
+
+
+def _write_request(
+    folder: Path,
+    run_id: str,
+    path: Path,
+    values: Mapping[str, Any],
+    declared: Mapping[str, Parameter],
+    params: Params,
+    started_by: str,
+    scheduled_for: datetime | None,
+) -> None:
+    runbook = notebook.slug_of(path)
     data = path.read_bytes()  # once: what is described is what is kept
     content = notebook.parse_notebook(data, layout.short(path))
     source = scrubber.value(data)
@@ -92,10 +119,33 @@ def create_run(
             "tools": fingerprints.tools(),
         }
     )
-    write_atomically(folder / REQUEST, json.dumps(request, indent=1, ensure_ascii=False).encode())
-    line = ledger.append_line(run_id, runbook, params.target, identity.operator())
-    Journal(folder / JOURNAL).append("run-opened", **request, ledger_line=line, process=identity.this_process())
-    return folder
+    text = json.dumps(request, indent=1, ensure_ascii=False, allow_nan=False)
+    write_atomically(folder / REQUEST, encodable_json(text).encode())
+    open_journal(folder, request)
+
+
+def open_journal(folder: Path, request: Mapping[str, Any]) -> None:
+    """The run is open: its journal says so first, then the ledger lists it, then the journal has the ledger's line."""
+    journal = Journal(folder / JOURNAL)
+    journal.append("run-opened", **request, process=identity.this_process())
+    list_run(journal, request)
+
+
+def list_run(journal: Journal, request: Mapping[str, Any]) -> None:
+    """The ledger lists the run, once, and the journal has the number of its line."""
+    run = str(request["run"])
+    listed = next((one.number for one in ledger.read_lines() if one.run == run), None)
+    line = listed or ledger.append_line(run, str(request["runbook"]), str(request["target"]), identity.operator())
+    journal.append("run-listed", line=line)
+
+
+def is_blank(folder: Path) -> bool:
+    """True for a run's folder that holds what was asked for and nothing that was done: its journal has no whole first line."""
+    journal = folder / JOURNAL
+    names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    if not names <= {REQUEST, SOURCE, JOURNAL, "closing.lock"}:
+        return False
+    return not journal.exists() or (journal.is_file() and b"\n" not in journal.read_bytes())
 
 
 def read_request(folder: Path) -> dict[str, Any]:
@@ -107,7 +157,10 @@ def read_request(folder: Path) -> dict[str, Any]:
     path = folder / REQUEST
     if not path.is_file():
         raise ParamsError(f"There is no run in {layout.short(folder)}.", next="runbook runs")
-    content = json.loads(path.read_bytes())
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as cause:
+        raise ParamsError(f"{layout.short(path)} is damaged: {cause}.", next=f"runbook abort {folder.name}") from cause
     assert isinstance(content, dict)
     return content
 
@@ -153,6 +206,7 @@ def executed_name(attempt: int) -> str:
 #: What a sitting says of the notebook, library, params and SQL that it executes.
 _OF_NOTEBOOK = (
     "source_sha256", "library_sha256", "sql_sha256", "params_sha256", "inputs_sha256", "planned", "planned_gates", "checkout",
+    "cells",
 )  # fmt: skip
 
 
@@ -164,6 +218,7 @@ def _describe(data: bytes, where: str, target: str) -> dict[str, Any]:
         "inputs_sha256": fingerprints.inputs_sha256(inputs),
         "planned": notebook.planned_steps(content),
         "planned_gates": notebook.planned_gates(content),
+        "cells": describe_cells(content["cells"]),
         "checkout": checkout.describe(),
     }
 

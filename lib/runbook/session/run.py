@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import json
+import math
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from runbook import clock
-from runbook.errors import Concluded, RunbookError, RunFailed, RunIncomplete, RunWaiting, TargetError
+from runbook.errors import Concluded, NotMeasured, RunbookError, RunFailed, RunIncomplete, RunWaiting, TargetError
 from runbook.gates.plan import Plan
 from runbook.model import Check, Measure, Severity, Status, StepState, Verdict
 from runbook.params.schema import Params
@@ -21,7 +22,7 @@ from runbook.redact import scrubber
 from runbook.session import lock
 from runbook.session.cleanups import Cleanups
 from runbook.session.gate import Gate, Passage, pass_gate
-from runbook.session.journal import Journal, write_atomically
+from runbook.session.journal import Journal, finite, write_atomically
 from runbook.session.notebook import parse_notebook, strange_cells
 from runbook.session.once import fingerprint, perform_once
 from runbook.session.remembering import Remembering
@@ -246,7 +247,7 @@ class Run(Remembering):
     def check(self, check: Check | Iterable[Check]) -> None:
         """The check, or each of them, is journaled."""
         for one in [check] if isinstance(check, Check) else check:
-            self._journal.append("check", check=one.model_dump(mode="json"))
+            self._journal.append("check", check=finite(one.model_dump(mode="json")))
 
     def measure(
         self,
@@ -259,6 +260,13 @@ class Run(Remembering):
         source: str | None = None,
     ) -> Measure:
         """The figure is journaled, beside its budget where there is one."""
+        if not math.isfinite(value) or (budget is not None and not math.isfinite(budget)):
+            error = NotMeasured(
+                f"The measure '{name}' ({title}) is {value} {unit}, budget {budget}: that is no figure.",
+                next="Journal a check with the status UNKNOWN and the reason where there is no figure.",
+            )
+            shorten_traceback(error)
+            raise error
         measure = Measure(name=name, title=title, value=value, unit=unit, budget=budget, source=source)
         self._journal.append("measure", measure=measure.model_dump(mode="json"))
         return measure
@@ -273,7 +281,7 @@ class Run(Remembering):
 
     def fact(self, name: str, value: Any) -> None:
         """The fact (JSON) stands in run.json. `scratch` names the scratch folders, `scratch_kept` those to keep."""
-        self._journal.append("fact", name=name, value=json.loads(json.dumps(value, default=str)))
+        self._journal.append("fact", name=name, value=finite(json.loads(json.dumps(value, default=str))))
 
     def target_facts(self, **facts: str | None) -> None:
         """Which system this is about: system_identifier, server_version, host."""

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from runbook.model import Check, Measure, StepRecord, StepState, Verdict
+from runbook.session.cellbook import Execution
 from runbook.session.gatebook import GateBook, Glass
 from runbook.session.questions import Answer
 
@@ -76,6 +77,8 @@ class RunState:
     effects: str | None
     accepted_changes: tuple[dict[str, Any], ...]
     executed_at: str | None
+    planned_cells: tuple[dict[str, Any], ...]
+    executions: tuple[Execution, ...]
     verdict: Verdict
     reason: str
     exit_code: int

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,10 @@ from runbook.errors import ParamsError
 from runbook.params.loading import nearest
 from runbook.session import notebook
 from runbook.session.notebook import Parameter
+from runbook.texts import encodable
 
+_LARGEST_INT = 2**63 - 1
+_LONGEST_INT = 20
 _INT = re.compile(r"[+-]?(0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
@@ -75,14 +79,14 @@ def convert_text(text: str, parameter: Parameter, where: str) -> Any:
     """
     default = parameter.default
     if isinstance(default, str):
-        return text
+        return check_type(text, parameter, where)
     if isinstance(default, bool):
         if text in ("true", "false"):
             return text == "true"
         hint = "true or false"
     elif isinstance(default, int):
-        if _INT.fullmatch(text):
-            return int(text)
+        if _INT.fullmatch(text) and len(text) <= _LONGEST_INT:
+            return check_type(int(text), parameter, where)
         hint = "a whole number such as 12"
     elif isinstance(default, float):
         if _FLOAT.fullmatch(text) and math.isfinite(float(text)):
@@ -92,12 +96,26 @@ def convert_text(text: str, parameter: Parameter, where: str) -> Any:
         hint = "nothing on the command line: edit it in JupyterLab"
     raise ParamsError(
         f"{_place(where, parameter)}: '{parameter.name}' takes {hint}; the given text is no {parameter.type_name}.",
-        next=f"-p {parameter.name} {_example(default)}",
+        next=f"-p {parameter.name} {shlex.quote(_example(default))}",
     )
 
 
 def _example(default: Any) -> str:
     return str(default).lower() if isinstance(default, bool) else str(default)
+
+
+def _unusable(value: Any) -> str | None:
+    """Why no run can have this value, whatever its type should be; the journal, PostgreSQL and the report must be able to hold it."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "is not a finite number"
+    if isinstance(value, int) and abs(value) > _LARGEST_INT:
+        return "is a whole number of more than 64 bits"
+    if isinstance(value, str) and (encodable(value) != value or "\0" in value):
+        return "holds a byte that is not UTF-8, or a NUL"
+    if isinstance(value, (list, tuple, dict)):
+        parts = [*value.keys(), *value.values()] if isinstance(value, dict) else value
+        return next((said for said in map(_unusable, parts) if said is not None), None)
+    return None
 
 
 def check_type(value: Any, parameter: Parameter, where: str) -> Any:
@@ -107,6 +125,12 @@ def check_type(value: Any, parameter: Parameter, where: str) -> Any:
         ParamsError: it has another type.
     """
     default = parameter.default
+    unusable = _unusable(value)
+    if unusable is not None:
+        raise ParamsError(
+            f"{_place(where, parameter)}: the value of '{parameter.name}' {unusable}.",
+            next=f"-p {parameter.name} {shlex.quote(_example(default))}",
+        )
     if type(value) is type(default):
         return value
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
@@ -154,6 +178,26 @@ def values_from_namespace(
         values[name] = check_type(namespace[name], parameter, where)
     refuse_secrets(values, where)
     return values
+
+
+def refuse_set_back(inputs: Iterable[str], values: Mapping[str, Any], where: str) -> None:
+    """The run has the values that papermill put in: no later cell of the notebook has set one back.
+
+    Args:
+        inputs: the sources of the cells executed so far.
+
+    Raises:
+        ParamsError: one has.
+    """
+    for source in inputs:
+        if not source.lstrip().startswith(notebook.INJECTED):
+            continue
+        for name, value, _ in notebook.assigned_literals(source):
+            if value is not None and name in values and values[name] != value:
+                raise ParamsError(
+                    f"{where}: papermill was given a value of '{name}', and a later cell of the notebook has set another one.",
+                    next=f"Take '{name} = …' out of the cells behind the parameters cell.",
+                )
 
 
 def misspelt_names(inputs: Iterable[str], declared: Mapping[str, Parameter]) -> list[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from runbook.model import EXIT_CODES, Check, Status, StepRecord, StepState, Verdict
+from runbook.session.cellbook import CellProblem
 from runbook.session.gatebook import Glass
 from runbook.session.state import Problem
 
@@ -49,8 +50,13 @@ def _judge(
     concluded: bool,
     aborted: str | None,
     limits: Sequence[str] = (),
+    cells: Sequence[CellProblem] = (),
 ) -> Judgement:
-    """The verdict on what an attempt saw; `undos` are the acts that were not taken back, with how to. A PASS says how many `limits` it has."""
+    """The verdict on what an attempt saw; `undos` are the acts that were not taken back, with how to. A PASS says how many `limits` it has.
+
+    Args:
+        cells: the code cells that did not end well; empty while the attempt is under way.
+    """
     run = str(request["run"])
     again = str(request["command"])
     waits = _what_waits(run, gates, questions) if aborted is None else None
@@ -65,7 +71,7 @@ def _judge(
     rejected = [gate for gate in gates if gate.get("state") == "rejected"]
     if rejected and aborted is None:
         return Judgement(Verdict.INCOMPLETE, rejected[0]["reason"], rejected[0]["next_command"])
-    reason = _incomplete_reason(steps, checks, undos, problems, concluded, aborted)
+    reason = _incomplete_reason(steps, checks, undos, problems, concluded, aborted, cells)
     glass = next((glass for glass in glasses if glass.is_open), None)
     if reason is None and glass is not None:
         reason = f"Break-glass: {glass.said['principal']} passed the gate '{glass.title}' alone, and it is not countersigned yet."
@@ -110,6 +116,7 @@ def _incomplete_reason(
     problems: Sequence[Problem],
     concluded: bool,
     aborted: str | None,
+    cells: Sequence[CellProblem],
 ) -> str | None:
     if aborted is not None:
         return f"Aborted: {aborted}"
@@ -129,6 +136,8 @@ def _incomplete_reason(
     if left:
         reasons.append(f"{len(left)} of {len(steps)} steps did not run to their end, first '{left[0].name}'.")
     if not concluded:
+        if not broken and all(problem.kind == "died" for problem in problems):  # else the cell's failure has been named
+            reasons[:0] = [cell.reason for cell in cells if cell.kind in ("failed", "left")][:1]
         reasons.append("The run did not conclude.")
     if undos:
         act, undo = next(iter(undos.items()))
@@ -136,6 +145,10 @@ def _incomplete_reason(
         reasons.append(f"{acts} not taken back, first '{act}'. Undo: {undo}")
     if concluded and not steps and not checks:
         reasons.append("The run did nothing: it has no steps and no checks.")
+    if not reasons:  # nothing else explains why a cell did not end well, not even a verdict that it raised
+        reasons += [cell.reason for cell in cells if cell.kind != "not-run"] + [
+            cell.reason for cell in cells if cell.kind == "not-run"
+        ]
     return " ".join(_sentence(reason) for reason in reasons[:3]) if reasons else None
 
 

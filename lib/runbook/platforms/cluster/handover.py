@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
-from runbook import layout
+from runbook import disk, layout
 from runbook.errors import NotReadable, PlatformError, StillArriving
 from runbook.model import Check, Severity, Status
 from runbook.outside.commands import OsUser
@@ -292,7 +292,7 @@ class Handover:
         """Those of the files that the archive does not hold, or not whole yet."""
         archive = WalArchive(self.cluster.wal_archive, self.user)
         missing = []
-        with tempfile.TemporaryDirectory(prefix="rb-", dir="/tmp") as stage:
+        with tempfile.TemporaryDirectory(prefix="rb-", dir=disk.parent_folder()) as stage:
             Path(stage).chmod(0o755)
             for name in wanted:
                 try:

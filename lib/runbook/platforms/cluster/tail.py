@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runbook import disk
 from runbook.disk import sync_folder
 from runbook.errors import CommandFailed, CommandTimedOut, NotReadable, PlatformError, StillArriving
 from runbook.platforms.cluster import tailnote
@@ -144,7 +145,7 @@ class _Archived:
             self._listed = names
             if names is not None and name not in names:
                 return False
-            with tempfile.TemporaryDirectory(prefix="rb-", dir="/tmp") as stage:
+            with tempfile.TemporaryDirectory(prefix="rb-", dir=disk.parent_folder()) as stage:
                 Path(stage).chmod(0o755)
                 return archive.whole_file(name, Path(stage), self.size)
         except StillArriving:
