@@ -12,6 +12,7 @@ from homes import at_home
 from own_cluster import OwnCluster, own_cluster, segments, write_script
 from proof import prove
 from runbook.errors import OperatorError, StillArriving, TargetOutsideWindow, WalDamaged
+from runbook.inspection.states import State
 from runbook.params.schema import Params
 from runbook.platforms.cluster import selection
 from runbook.postgres.segmentfile import look_at
@@ -219,3 +220,22 @@ def test_recovery_point_after_all_that_was_written_is_refused_before_anything(cl
     began = time.monotonic()
     outcome = prove(cluster, recovery_point="FFFFFFFF/0")
     assert isinstance(outcome.error, TargetOutsideWindow) and time.monotonic() - began < 15
+
+
+def test_archived_segments_that_are_gone_are_critical_the_same_day(cluster: OwnCluster) -> None:
+    """Long before the RPO is over: the archiver itself says that it has archived more."""
+    names = []
+    for _ in range(2):
+        cluster.sql("INSERT INTO t VALUES (1)")
+        names.append(cluster.switch())
+    assert look(cluster, "archive_lacks_wal").seen == ()
+    time.sleep(62)
+    assert look(cluster, "archive_lacks_wal").seen == ()
+    for name in names:
+        (cluster.archive / name).unlink()
+    found = the_one(look(cluster, "archive_lacks_wal"))
+    assert (found.state, found.value) == (State.CRITICAL, 2) and names[-1] in found.note
+    for path in segments(cluster):
+        path.unlink()
+    found = the_one(look(cluster, "archive_lacks_wal"))
+    assert found.state is State.CRITICAL and "in the archive is none" in found.note

@@ -277,7 +277,7 @@ def _staged(
                 f"WAL segment {last}, which holds the position of this fence, {said} within {archive_timeout:.0f} s.",
                 next="Look at pg_stat_archiver and archive_timeout; then take the fence again.",
             )
-        time.sleep(0.1)
+        time.sleep(0.1 if archive.directory is not None else 1.0)
     stage = Stage(
         archive,
         folder,
