@@ -186,6 +186,7 @@ LISTS = {
     "ls -l": 'ls -l "$A"',
     "paths": 'find "$A" -type f',
     "CRLF": 'ls "$A" | sed "s/$/\\r/"',
+    "compressed, with checksums": f'ls "$A" | sed "s/$/-{"0" * 40}.gz/"',
     "blanks": 'ls "$A" | sed "s/^/   /; s/$/  /"',
     "with other files": 'ls "$A"; echo README; echo lost+found; head -c 300 /dev/urandom | tr "A-F0-9" " "; echo',
 }
@@ -250,3 +251,13 @@ def test_list_alone_makes_no_gap(shop: Shop, name: str, verdict: str) -> None:
     outcome = prove(shop.cluster, listing(shop, f'ls "$A"; echo {name}'))
     assert outcome.verdict == verdict, outcome.alarms
     assert not isinstance(outcome.error, WalDamaged)
+
+
+def test_file_without_an_end_is_not_read_to_it(shop: Shop) -> None:
+    name = shop.segment_of(shop.mark(2)).name
+    began = time.monotonic()
+    outcome = prove(
+        shop.cluster, fetching(shop, f'if [ "$1" = {name} ]; then truncate -s 100G "$2"; exit 0; fi\n{COPY}')
+    )
+    assert isinstance(outcome.error, WalDamaged) and name in outcome.said and "107374182400 bytes" in outcome.said
+    assert time.monotonic() - began < 20

@@ -44,10 +44,14 @@ class Aftermath:
         return [{**one, "unit": "s", "source": budgets.source} for one in found]
 
     def _loss_seconds(self) -> float | None:
-        """None where nothing is discarded: rows were copied back, or the recovery was taken back."""
-        if self.course.way != "promote" or self.course.noted("taken back"):
+        """None where nothing is discarded, and where the clocks contradict each other."""
+        if not self._discards():
             return None
         return postmortem.loss_seconds(self.recovery.point.moment, self.course.reached("closed"))
+
+    def _discards(self) -> bool:
+        """False where rows were copied back, or the recovery was taken back."""
+        return self.course.way == "promote" and not self.course.noted("taken back")
 
     def phase_rows(self) -> list[dict[str, Any]]:
         """Each phase with its time, beside what the paper runbook allows."""
@@ -62,7 +66,16 @@ class Aftermath:
         """For the top of the report: duties that nobody is named for, and files that were left elsewhere."""
         missing = postmortem.missing_owners(self.recovery.params.recovery.owners)
         unowned = [f"Nobody is named for: {', '.join(missing)} (recovery.owners in params)."] if missing else []
-        return [*unowned, *self.recovery.room.left_elsewhere()]
+        return [*unowned, *self._wrong_clocks(), *self.recovery.room.left_elsewhere()]
+
+    def _wrong_clocks(self) -> list[str]:
+        closed = self.course.reached("closed")
+        if not self._discards() or closed is None or self._loss_seconds() is not None:
+            return []
+        return [
+            f"The RPO was not measured: the last commit that is kept says {clock.stamp(self.recovery.point.moment)}, and the database "
+            f"was closed at {clock.stamp(closed)} by the clock of this host: a clock is or was wrong."
+        ]
 
     def _in_conflict(self) -> int:
         kept = self.course.noted("copied back")
@@ -80,7 +93,7 @@ class Aftermath:
             "what happened": "; ".join(damage.get("sentences", [])) or "not found in WAL",
             "recovery point": self.recovery.sentence,
             "way": self.course.way or "none: a dry run",
-            "transactions discarded": str(loss.get("transactions", 0)) if self._loss_seconds() is not None else "none",
+            "transactions discarded": str(loss.get("transactions", 0)) if self._discards() else "none",
             "rows in conflict, left as the damage left them": str(self._in_conflict()),
             "damaged cluster": str(self.recovery.aside) if self.course.way == "promote" else "stayed in place",
             **{one["name"].upper(): human_seconds(one["value"]) for one in self.measures()},

@@ -11,6 +11,8 @@ from runbook import clock
 from runbook.recovery.course import Course
 
 SOURCE = "source runbook, section 3"
+#: Clocks that are kept right differ by less.
+CLOCK_SKEW = timedelta(minutes=1)
 #: Phases: title, the moment each begins and ends with, and the minutes that the paper runbook allows for it.
 PHASES = (
     ("Phase 1: lock-down", "begun", "quiet", 10),
@@ -62,12 +64,17 @@ def phases(course: Course) -> list[Phase]:
 def recovery_seconds(course: Course) -> float | None:
     """RTO as the users saw it: from the lock-down to the moment when they could write again."""
     first, last = course.reached("begun"), course.reached("open")
-    return (last - first).total_seconds() if first is not None and last is not None else None
+    return (last - first).total_seconds() if first is not None and last is not None and last >= first else None
 
 
 def loss_seconds(point: datetime | None, closed: datetime | None) -> float | None:
-    """RPO: from the last commit that is kept to the moment when the database was closed."""
-    return max(0.0, (closed - point).total_seconds()) if point is not None and closed is not None else None
+    """RPO: from the last commit that is kept to the moment when the database was closed; None where that commit lies later.
+
+    A commit after the lock-down, by more than clocks differ, has the time of a clock that is or was wrong.
+    """
+    if point is None or closed is None or point > closed + CLOCK_SKEW:
+        return None
+    return max(0.0, (closed - point).total_seconds())
 
 
 def duty_rows(begun: datetime, owners: Mapping[str, str]) -> list[dict[str, Any]]:

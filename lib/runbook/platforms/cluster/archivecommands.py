@@ -6,6 +6,7 @@ form of names of WAL files, and neither may print or run without an end.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import stat
@@ -25,9 +26,10 @@ _NO_SUCH_FILE = 125
 _MOST_LISTED = 256 << 20
 _LONGEST_LINE = 1 << 16
 _SHOWN = 4000
-#: A name of a WAL file as the last word of a line, such as `ls -l` or a tool's listing of paths prints it.
+#: A name of a WAL file as the last word of a line, such as `ls -l` or a tool's listing of paths prints it. A checksum and the suffix of
+#: a compressed file are left out: the fetch command delivers the file under its plain name.
 _LISTED = re.compile(
-    rb"(?:^|[\s/])((?:[0-9A-F]{24}(?:\.[0-9A-F]{8}\.backup|\.partial)?|[0-9A-F]{8}\.history)(?:\.(?:gz|zst|lz4|xz|bz2))?)\s*$"
+    rb"(?:^|[\s/])([0-9A-F]{24}(?:\.[0-9A-F]{8}\.backup|\.partial)?|[0-9A-F]{8}\.history)(?:-[0-9a-f]{40})?(?:\.(?:gz|zst|lz4|xz|bz2))?\s*$"
 )
 
 
@@ -82,6 +84,12 @@ def fetch(
             next="Correct wal_archive.fetch_command in params: it puts a file at %p and ends with 0, or it ends with 1 to 125.",
         )
     part.rename(ready)
+    if left == "a file" and not os.access(ready, os.R_OK):
+        remove(ready)
+        raise CommandFailed(
+            f"The command that fetches WAL left a file for {name} that cannot be read.",
+            next="Correct wal_archive.fetch_command in params: its file at %p is readable for the user who runs this.",
+        )
     if _kind(ready) != left:
         remove(ready)
         raise CommandFailed(
