@@ -12,6 +12,7 @@ import pytest
 from runbook.errors import StillArriving, TargetOutsideWindow, WalDamaged
 from runbook.outside.commands import OsUser
 from runbook.params.schema import WalArchive as WalArchiveParams
+from runbook.platforms.cluster import arrival
 from runbook.platforms.cluster.arrival import Ending, Word, wait_for_whole
 from runbook.platforms.cluster.walarchive import WalArchive
 from runbook.platforms.cluster.walstage import Stage
@@ -21,6 +22,13 @@ from runbook.postgres.wal import PAGE, Timeline, segment_name
 SIZE = 1 << 20
 ONE = (Timeline(1, 0, None),)
 NAME = segment_name(1, SIZE, SIZE)
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes seconds in earnest takes a fraction of one here."""
+    monkeypatch.setattr(arrival, "SETTLE_SECONDS", 0.3)
+    monkeypatch.setattr(arrival, "_PAUSE", 0.05)
 
 
 def head(number: int, *, system: int = 42) -> bytes:
@@ -83,9 +91,9 @@ def test_full_segment_is_whole(tmp_path: Path) -> None:
 FINISHED, WRITING, NOBODY = Word(True, "it says so"), Word(False, "not yet"), Word(None, "nobody")
 
 
-def wait(path: Path, word: Callable[[], Word], seconds: float = 1.5) -> tuple[Ending, str]:
+def wait(path: Path, word: Callable[[], Word], seconds: float = 0.6) -> tuple[Ending, str]:
     look = lambda: look_at(path) if path.exists() else None  # noqa: E731
-    return wait_for_whole(look, word, segment_size=SIZE, seconds=seconds, settle=0.6)
+    return wait_for_whole(look, word, segment_size=SIZE, seconds=seconds, settle=0.3)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +117,7 @@ def test_file_that_grows_is_waited_for_whoever_says_what(tmp_path: Path, word: W
 
     def grow() -> None:
         for number in range(1, 9):
-            time.sleep(0.25)
+            time.sleep(0.1)
             path.write_bytes(full(1)[: SIZE * number // 8])
 
     writer = threading.Thread(target=grow)
@@ -132,7 +140,7 @@ def test_waiting_has_an_end_though_the_file_changes_for_ever(tmp_path: Path) -> 
     writer.start()
     try:
         began = time.monotonic()
-        assert wait(path, lambda: FINISHED, seconds=2)[0] is Ending.UNDECIDED
+        assert wait(path, lambda: FINISHED, seconds=1)[0] is Ending.UNDECIDED
         assert time.monotonic() - began < 6
     finally:
         stop.set()
@@ -146,7 +154,7 @@ def test_archiver_that_finishes_between_two_looks_is_no_damage(tmp_path: Path) -
     began = time.monotonic()
 
     def word() -> Word:
-        if time.monotonic() - began < 1:
+        if time.monotonic() - began < 0.5:
             return WRITING
         path.write_bytes(full(1))
         return FINISHED
@@ -173,7 +181,7 @@ def make_stage(folder: Path, contents: dict[int, bytes], word: Word | None = Non
     user: OsUser | None = None
     stage = Stage(WalArchive(WalArchiveParams(directory=str(archive)), user), folder / "stage", ONE, 0, SIZE)
     stage.archiver = Told(word) if word is not None else None  # type: ignore[assignment]
-    stage.patience = 0.5
+    stage.patience = 0.4
     return stage
 
 
@@ -204,7 +212,7 @@ def test_stage_goes_on_once_the_segment_is_whole(tmp_path: Path) -> None:
     stage.patience = 10
     assert stage.extend(5) == 1
     path = tmp_path / "archive" / NAME
-    timer = threading.Timer(0.7, lambda: path.write_bytes(full(1)))
+    timer = threading.Timer(0.4, lambda: path.write_bytes(full(1)))
     timer.start()
     stage.settle()
     timer.join()

@@ -137,7 +137,7 @@ def wait_for_whole(
     *,
     segment_size: int,
     seconds: float,
-    settle: float = SETTLE_SECONDS,
+    settle: float | None = None,
 ) -> tuple[Ending, str]:
     """Wait until a segment is whole, is proven damaged, or the time is over; how that ended, and what was seen.
 
@@ -145,8 +145,9 @@ def wait_for_whole(
         look: the file as it is now, None while it is absent. A fetched file is fetched again.
         word: what production's archiver says of it.
         seconds: how long to wait at most while the archiver has not finished it or the file still changes.
-        settle: how long it must not have changed before it is judged.
+        settle: how long it must not have changed before it is judged; None: SETTLE_SECONDS.
     """
+    settle = SETTLE_SECONDS if settle is None else settle
     began = moved_at = time.monotonic()
     seen = look()
     while True:
