@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 from own_cluster import OwnCluster, own_cluster
 from proof import Outcome, prove
+from runbook.postgres.connect import connect
+from runbook.verification import content
+from runbook.verification.catalogs import read_catalogs
 from runbook.verification.fencefile import read_fence
 from shop import PAGE, fill, forget_manifest, read_page, write_page
 
@@ -223,3 +226,33 @@ def test_secrets_are_not_in_the_fence(defined: OwnCluster) -> None:
     defined.sql("ALTER ROLE clerk PASSWORD NULL")
     third = read_fence(defined.fence().path).databases[0].catalogs
     assert third is not None and third.tables["pg_authid"] != second.tables["pg_authid"]
+
+
+@pytest.mark.parametrize("major", [15, 17, 18])
+def test_names_in_other_encodings_are_hashed_as_bytes(major: int) -> None:
+    """Roles and databases are seen from each database, whatever encoding their names were given in."""
+    with own_cluster("--data-checksums", major=major) as cluster:
+        for encoding in ("LATIN1", "SQL_ASCII", "EUC_JP"):
+            cluster.sql(f"CREATE DATABASE \"{encoding}\" ENCODING '{encoding}' TEMPLATE template0")
+        for encoding, statement in (
+            ("LATIN1", 'CREATE ROLE "Müller"'.encode("latin-1")),
+            ("SQL_ASCII", b'CREATE TABLE "Gr\xf6\xdfe \\ x" ("\xe4" int)'),
+            ("SQL_ASCII", b'CREATE ROLE "r\xff\xfe"'),
+            ("EUC_JP", 'CREATE TABLE "表" (a int)'.encode("euc-jp")),
+        ):
+            with cluster.connect(encoding, client_encoding=encoding) as connection:
+                connection.execute(statement)
+        for name, table in (
+            ("postgres", None),
+            ("LATIN1", None),
+            ("SQL_ASCII", "public.Gr\\xf6\\xdfe \\ x"),
+            ("EUC_JP", "public."),
+        ):
+            with connect(socket=cluster.socket, database=name, user="postgres", application="test") as connection:
+                content.prepare(connection)
+                found = read_catalogs(connection, with_shared=True)
+                again = read_catalogs(connection, with_shared=True)
+            titles = [title for title, _ in found.objects.values()]
+            assert (found.unread, found) == ({}, again)
+            assert "M\\xfcller" in titles and "r\\xff\\xfe" in titles and "SQL_ASCII" in titles
+            assert table is None or any(title.startswith(table) for title in titles), titles

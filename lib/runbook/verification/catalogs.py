@@ -114,8 +114,12 @@ def _query(catalog: dict[str, Any]) -> str:
     key = f"coalesce({', '.join([*keys, '0'])})::bigint"
     named = ", ".join(filter(None, ["n.nspname" if catalog["title_schema"] else "", catalog["title"]]))
     # As bytes: a name may be in another encoding than this database's, which only printing it would look at.
-    name = rf"pg_catalog.replace(pg_catalog.concat_ws('.', {named}), '\', '\\')::pg_catalog.bytea"
-    own = f"CASE WHEN k.key >= {_FIRST_OWN} AND k.key = k.own THEN k.name END" if named else "NULL::pg_catalog.bytea"
+    text = rf"pg_catalog.replace(pg_catalog.concat_ws('.', {named}), '\', '\\')::pg_catalog.bytea"
+    name = (
+        f"CASE WHEN r.oid >= {_FIRST_OWN} AND {key} = r.oid::bigint THEN {text} END"
+        if named
+        else "NULL::pg_catalog.bytea"
+    )
     schema = (
         f"LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = {catalog['title_schema']}"
         if catalog["title_schema"]
@@ -123,8 +127,7 @@ def _query(catalog: dict[str, Any]) -> str:
     )
     return (
         f"SELECT CASE WHEN k.key >= {_FIRST_OWN} THEN k.key ELSE 0 END AS key, count(*) AS rows, sum(k.hash)::text AS hash, "
-        f"(array_agg({own}) FILTER (WHERE {own} IS NOT NULL))[1] AS name FROM (SELECT {key} AS key, "
-        f"""pg_catalog.hashtextextended(pg_catalog.format('%s', ROW({", ".join(catalog["printed"])})) COLLATE "C", 0) AS hash"""
-        + (f", r.oid::bigint AS own, {name} AS name" if named else "")
-        + f" FROM ONLY pg_catalog.{quote(catalog['name'])} AS r {schema}) AS k GROUP BY 1"
+        f"(array_agg(k.name) FILTER (WHERE k.name IS NOT NULL))[1] AS name FROM (SELECT {key} AS key, {name} AS name, "
+        f"""pg_catalog.hashtextextended(pg_catalog.format('%s', ROW({", ".join(catalog["printed"])})) COLLATE "C", 0) AS hash """
+        f"FROM ONLY pg_catalog.{quote(catalog['name'])} AS r {schema}) AS k GROUP BY 1"
     )
