@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -177,7 +178,6 @@ def test_maintenance_between_snapshot_and_position_raises_no_alarm() -> None:
             "CREATE TABLE bare (a int)", "CREATE INDEX bare_a ON bare (a)", "DROP INDEX bare_a", database="shop"
         )
         cluster.backup("first")
-        import threading
 
         from runbook.verification import fence as fences
 
@@ -256,3 +256,52 @@ def test_names_in_other_encodings_are_hashed_as_bytes(major: int) -> None:
             assert (found.unread, found) == ({}, again)
             assert "M\\xfcller" in titles and "r\\xff\\xfe" in titles and "SQL_ASCII" in titles
             assert table is None or any(title.startswith(table) for title in titles), titles
+
+
+def test_fences_taken_amid_changes_of_definitions_are_exact() -> None:
+    """Functions, roles, triggers, indexes, grants and comments come and go, and VACUUM runs, while the fence is taken."""
+    statements = (
+        "CREATE FUNCTION busy_{0}() RETURNS int LANGUAGE sql AS 'SELECT {0}'",
+        "CREATE ROLE busy_{0} IN ROLE clerk",
+        "GRANT EXECUTE ON FUNCTION busy_{0}() TO busy_{0}",
+        "ALTER ROLE busy_{0} SET work_mem = '{0}MB'",
+        "COMMENT ON TABLE item IS 'after {0}'",
+        "CREATE INDEX busy_{0} ON quiet (id) WHERE id > {0}",
+        "CREATE TRIGGER busy_{0} BEFORE UPDATE ON quiet FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+        "VACUUM quiet",
+        "ANALYZE item",
+        "DROP OWNED BY busy_{0}",
+        "DROP ROLE busy_{0}",
+        "DROP FUNCTION busy_{0}",
+        "INSERT INTO mark VALUES ({0})",
+    )
+    with own_cluster("--data-checksums") as cluster:
+        fill(cluster)
+        cluster.sql(*DEFINED, database="shop")
+        cluster.backup("first")
+        over = threading.Event()
+
+        def change() -> None:
+            number = 1
+            while not over.is_set():
+                for statement in statements:
+                    cluster.sql(statement.format(number), database="shop")
+                number += 1
+
+        worker = threading.Thread(target=change)
+        worker.start()
+        try:
+            fences = [cluster.fence() for _ in range(3)]
+        finally:
+            over.set()
+            worker.join()
+        cluster.switch()
+        kept = cluster.home / "kept"
+        (cluster.backups / "fences").rename(kept)
+        for fence in fences:
+            (cluster.backups / "fences").mkdir()
+            shutil.copy2(kept / fence.path.name, cluster.backups / "fences")
+            assert_catalogs_pass(cluster, prove(cluster))
+            shutil.rmtree(cluster.backups / "fences")
+        hashes = {found.tables["pg_proc"].hash for one in fences if (found := one.databases[1].catalogs) is not None}
+        assert len(hashes) == len(fences), "definitions have changed between them"
