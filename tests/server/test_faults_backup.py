@@ -342,3 +342,22 @@ def test_manifest_that_has_lost_one_checksum_never_passes(shop: Shop) -> None:
     assert outcome.verdict != "PASS" and check.status == "UNKNOWN" and "pg_xact/0000" in (check.reason or ""), (
         outcome.alarms
     )
+
+
+def test_packed_backup_of_another_system_is_found_out_before_a_server_starts_on_it() -> None:
+    """It names no system, and the WAL of this cluster covers its positions."""
+    with own_cluster("--data-checksums", major=15) as cluster, own_cluster("--data-checksums", major=15) as other:
+        fill(cluster)
+        cluster.backup("older")
+        other.sql("SELECT pg_sleep(1.1)")
+        for _ in range(3):
+            other.switch()
+        other.backup("strange", "-Ft", "-z", "-Xnone", into=cluster.backups / "strange")
+        for _ in range(8):
+            cluster.switch()
+        go_on(cluster)
+        outcome = prove(cluster)
+    assert (outcome.verdict, outcome.backup) == ("FAIL", "strange"), outcome.alarms
+    check = outcome.check("system")
+    assert check.status == "FAIL" and "strange" in (check.reason or "") and "backup_folder" in (check.next or "")
+    assert outcome.error is not None and "No server is started" in outcome.error.message

@@ -21,7 +21,7 @@ from runbook.platforms.cluster.window import (
     refuse_before_oldest,
 )
 from runbook.postgres.wal import Commit, Timeline
-from runbook.verification.backup_checks import check_newest, limits_of_store
+from runbook.verification.backup_checks import check_folders, check_newest, limits_of_store
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 ONE = (Timeline(1, 0, None),)
@@ -226,6 +226,11 @@ def test_backups_beside_the_files_of_one_are_seen(tmp_path: Path) -> None:
     found, wrong = describe_all(tmp_path)
     assert (labels(found), wrong) == ([tmp_path.name, "later"], [])
     assert list_passed_over(tmp_path) == []
+
+
+def test_count_of_backups_says_how_many_folders_are_not_read_as_one() -> None:
+    assert check_folders("backups", [MONDAY, TUESDAY], []).observed == "all 2"
+    assert check_folders("backups", [MONDAY], [], 2).observed == "all 1, without 2 that are not read as one"
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import shlex
 import time
-from dataclasses import replace
 from typing import Any
 
 from runbook import clock, layout
 from runbook.clock import human_bytes, human_seconds
-from runbook.errors import CommandFailed, OperatorError, PlatformError
+from runbook.errors import OperatorError, PlatformError
 from runbook.model import Check, Status
 from runbook.params.schema import Params
 from runbook.platforms.cluster.replay import Replay, SnapshotMissing
@@ -94,7 +93,7 @@ class BackupVerification:
         self._again = shlex.join(["runbook", "run", "backup-verification", "--target", params.target, *words])
         self.scratch: Scratch | None = None
         self.resolved: Resolved | None = None
-        self._system: Check | None = None
+        self._system: list[Check] = []
         self._may_promote, self._waiting = False, list[Check]()
 
     # -- choose and resolve ------------------------------------------------------------------------------
@@ -129,7 +128,9 @@ class BackupVerification:
         chosen.choose(self.scratch.wal)
         newest = chosen.candidates[0]
         checks = [
-            backup_checks.check_folders(layout.short(chosen.backup_folder), chosen.backups, wrong),
+            backup_checks.check_folders(
+                layout.short(chosen.backup_folder), chosen.backups, wrong, len(chosen.passed_over)
+            ),
             backup_checks.check_newest(newest, chosen.not_proven(newest)),
             backup_checks.check_system(newest, chosen.live_system()),
             backup_checks.check_timeline(chosen.number, chosen.why, chosen.timeline_question(), self._with_timeline()),
@@ -226,21 +227,9 @@ class BackupVerification:
         assert self.scratch is not None and self.resolved is not None
         backup = self.resolved.backup
         self._manifest = self.checks.check_manifest(backup)[0]
+        self._system = self.checks.check_unpacked_system(backup, self.selection.live_system())
         outside = self.selection.unclear_tablespaces(backup)
-        return [self._manifest, *self._check_unpacked_system(), *backup_checks.check_tablespaces(backup, outside)]
-
-    def _check_unpacked_system(self) -> list[Check]:
-        """Of a backup that did not say its system before it was unpacked: its pg_control now does."""
-        assert self.scratch is not None and self.resolved is not None
-        backup, live = self.resolved.backup, self.selection.live_system()
-        if backup.system_identifier is not None or live is None:
-            return []
-        try:
-            system = self.scratch.control().get("Database system identifier")
-        except CommandFailed:
-            return []  # isolating the scratch says what is wrong with pg_control
-        self._system = backup_checks.check_system(replace(backup, system_identifier=system), live)
-        return [self._system] if self._system is not None else []
+        return [self._manifest, *self._system, *backup_checks.check_tablespaces(backup, outside)]
 
     def isolate(self) -> list[dict[str, Any]]:
         """The scratch is configured so that it can reach nothing.
@@ -251,12 +240,12 @@ class BackupVerification:
             RecoveryRefused: a link leads out of the scratch.
         """
         assert self.scratch is not None and self.resolved is not None
-        for check, what in (
-            (self._manifest, "its files are not as its manifest says"),
-            (self._system, "it is of another system"),
-        ):
-            if check is not None and check.status is Status.FAIL:
+        for check in (self._manifest, *self._system):
+            if check.status is Status.FAIL:
                 # The check has failed already; this only keeps what follows from running.
+                what = (
+                    "its files are not as its manifest says" if check is self._manifest else "it is of another system"
+                )
                 raise PlatformError(
                     f"No server is started on backup {self.resolved.backup.label}: {what}.", next=check.next
                 )

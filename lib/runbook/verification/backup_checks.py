@@ -17,8 +17,12 @@ from runbook.verification.fencefile import Fence
 _MOST_NAMED = 10
 
 
-def check_folders(folder: str, backups: Sequence[Backup], wrong: Sequence[TargetError]) -> Check:
-    """Every folder in the backup folder is a whole backup."""
+def check_folders(folder: str, backups: Sequence[Backup], wrong: Sequence[TargetError], passed_over: int = 0) -> Check:
+    """Every folder in the backup folder is a whole backup.
+
+    Args:
+        passed_over: how many others lie there that are no backup by their names or contents; a limitation names them.
+    """
     common: dict[str, Any] = {
         "id": "backups",
         "title": "Every folder in the backup folder is a backup that says what it is",
@@ -27,7 +31,8 @@ def check_folders(folder: str, backups: Sequence[Backup], wrong: Sequence[Target
         "source": "backup_manifest, backup_label",
     }
     if not wrong:
-        return Check(**common, status=Status.PASS, observed=f"all {len(backups)}")
+        others = f", without {passed_over} that are not read as one" if passed_over else ""
+        return Check(**common, status=Status.PASS, observed=f"all {len(backups)}{others}")
     return Check(
         **common,
         status=Status.FAIL,

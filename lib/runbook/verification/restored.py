@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 from runbook import clock
+from runbook.errors import CommandFailed
 from runbook.model import Check
 from runbook.params.schema import Params
 from runbook.platforms.cluster.backups import Backup
@@ -13,7 +15,7 @@ from runbook.platforms.cluster.replay import Replay
 from runbook.platforms.cluster.scratch import Scratch
 from runbook.platforms.cluster.window import RecoveryPoint, Resolved
 from runbook.postgres import causes, server
-from runbook.verification import fencing, integrity, shown
+from runbook.verification import backup_checks, fencing, integrity, shown
 from runbook.verification.contents import Contents, Progress
 from runbook.verification.sqlchecks import CheckFile, load_checks, select_checks
 
@@ -60,6 +62,21 @@ class RestoredChecks:
         )
         self._add_seconds("manifest", began)
         return [check]
+
+    def check_unpacked_system(self, backup: Backup, live: str | None) -> list[Check]:
+        """Of a backup that did not say its system before it was unpacked: its pg_control now does.
+
+        Args:
+            live: the running cluster's system; None: not known.
+        """
+        if backup.system_identifier is not None or live is None:
+            return []
+        try:
+            system = self.scratch.control().get("Database system identifier")
+        except CommandFailed:
+            return []  # configuring the copy says what is wrong with pg_control
+        check = backup_checks.check_system(replace(backup, system_identifier=system), live)
+        return [check] if check is not None else []
 
     def compare_with_fence(self, resolved: Resolved, replay: Replay) -> list[Check]:
         """Recovered to each database's fence in turn; every table compared to the last row. UNKNOWN without a usable fence."""
