@@ -101,6 +101,15 @@ LOG = """2026-11-30 12:00:00 UTC [7] LOG:  redo starts at 0/2000028
 """
 
 
+def test_an_earlier_fatal_of_a_session_does_not_excuse_the_end() -> None:
+    session = 'FATAL:  could not access file "x": No such file or directory'
+    log = f"2026-11-30 12:00:00 UTC [9] {session}\n" + LOG.format(
+        last="PANIC:  WAL contains references to invalid pages"
+    )
+    assert causes.find_in_log(log) is None
+    assert causes.find_in_log(LOG.format(last=session) + "FATAL:  the database system is shutting down\n") is not None
+
+
 @pytest.mark.parametrize(
     ("last", "cause"),
     [

@@ -183,18 +183,19 @@ def warnings_in(log: str) -> list[str]:
     return found[:_MOST_WARNINGS] + ([f"and {more} more"] if more > 0 else [])
 
 
+#: What a server says of its sessions, not of its own end.
+_OF_SESSIONS = re.compile(r"the database system is|terminating |canceling ")
+
+
 def find_in_log(text: str) -> tuple[Cause, str] | None:
     """Return what ended a server that this host could not run, with the log's line; None where the log does not blame the host.
 
-    What a server says of its end: its last FATAL or PANIC, a child that the system killed.
+    The last FATAL or PANIC decides, or the last child that the system killed; an earlier one of another session says nothing of the end.
     """
     for line in reversed(text.splitlines()):
-        if re.search(r"(?:FATAL|PANIC):  |was terminated by signal", line):
+        if re.search(r"(?:FATAL|PANIC):  |was terminated by signal", line) and not _OF_SESSIONS.search(line):
             cause = cause_of(line)
-            if cause is Cause.DAMAGE or cause is Cause.UNKNOWN:
-                continue
-            if cause.is_host:
-                return cause, line
+            return (cause, line) if cause.is_host else None
     return None
 
 

@@ -316,8 +316,7 @@ class BackupVerification:
 
     def _wait_for_promotion(self, checks: list[Check]) -> list[Check]:
         """Return the checks without those that are made on the promoted scratch, when there will be one."""
-        assert self.scratch is not None
-        if not self._may_promote or self.scratch.promoted:
+        if not self._may_promote:
             return checks
         waiting = [check for check in checks if check.status is Status.UNKNOWN and integrity.may_pass_promoted(check)]
         self._waiting += waiting

@@ -183,7 +183,7 @@ def check_amcheck(
 ) -> Check:
     """Every heap and btree of the database is consistent, each row in each index.
 
-    A database without the amcheck extension is UNKNOWN: pg_amcheck would skip it and end with 0. A promoted scratch is given it.
+    A database without the amcheck extension is UNKNOWN: pg_amcheck would skip it and end with 0. For parent checks it is added.
 
     Args:
         again: the command that verifies once more on a promoted scratch.
@@ -194,7 +194,7 @@ def check_amcheck(
     argv = amcheck_argv(scratch, database, jobs=jobs, parent=parent, relations=relations)
     source = texts.visible_line(" ".join(Path(word).name if word.startswith("/") else word for word in argv))
     try:
-        if scratch.promoted:
+        if parent:  # only a scratch that is thrown away is asked for these
             amfindings.add_extension(scratch, database)
         with scratch.connect(database) as connection:
             installed = rows(connection, load_sql("integrity/read_amcheck").text)
