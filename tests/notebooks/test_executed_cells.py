@@ -10,6 +10,8 @@ import nbformat
 import pytest
 from house import CONCLUDE, FAILING, PASSING, House, Result
 
+pytestmark = pytest.mark.faults
+
 PAPERMILL = [sys.executable, "-m", "papermill"]
 
 
@@ -114,7 +116,6 @@ def test_file_in_the_place_of_the_runners_own_is_not_archived(house: House) -> N
     assert any("is not what the runner of this attempt wrote" in one for one in house.record(closed)["limitations"])
 
 
-@pytest.mark.faults
 @pytest.mark.parametrize("opened", [True, False])
 def test_endless_output_is_cut_and_the_timeout_holds(house: House, opened: bool) -> None:
     flood = "import subprocess\nsubprocess.run('yes warning: skipping', shell=True)"

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from house import CONCLUDE, FAILING, PASSING, House
 
+pytestmark = pytest.mark.faults
+
 STREAMS = ["> /dev/full", "2> /dev/full", "> /dev/full 2>&1", ">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"]
 
 

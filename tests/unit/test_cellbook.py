@@ -59,6 +59,9 @@ LOOK, END = [begun("look()"), check("PASS"), done()], [begun("run.conclude()"), 
         ([*LOOK, begun("look()"), check("FAIL", "b"), done("error", "E: x")], Verdict.FAIL, "b is FAIL."),
         ([*LOOK, begun("look()"), done("error", "SystemExit: 0")], Verdict.INCOMPLETE, "failed: SystemExit: 0. The run did not conclude."),
         ([*LOOK, begun("look()"), DEAD], Verdict.INCOMPLETE, "The kernel died."),
+        ([*LOOK, begun("other()"), done(), *END], Verdict.PASS, "passed"),  # a changed copy: `conclude()` reports the code
+        ([*LOOK, begun("other()"), done("error", "E: x"), *END], Verdict.INCOMPLETE, "id b) failed: E: x"),
+        ([*LOOK, *LOOK, begun("more()"), done(), *END], Verdict.PASS, "passed"),  # put in before the last one
     ],
 )  # fmt: skip
 def test_verdict_counts_each_code_cell(events: list[dict[str, Any]], verdict: Verdict, reason: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
@@ -10,9 +11,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from runbook import layout
 from runbook.errors import PlatformError
+from runbook.model import Check, Status
 from runbook.redact import scrubber
+from runbook.session import ledger
 from runbook.session.journal import Journal, read_events, read_last_event, scan_events, write_atomically
+from runbook.session.ledger import append_line
 
 
 def line(n: int) -> bytes:
@@ -119,3 +124,37 @@ def test_pipe_in_a_journals_place_is_none_and_waits_for_nobody(tmp_path: Path) -
     os.mkfifo(tmp_path / "journal.jsonl")
     assert read_last_event(tmp_path / "journal.jsonl") is None
     assert read_events(tmp_path / "journal.jsonl") == []
+
+
+def test_last_event_is_found_behind_a_line_of_any_length(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.append("fact", name="a", value="x" * 300_000)
+    last = read_last_event(journal.path)
+    assert last is not None and last["n"] == 1
+    with journal.path.open("ab") as file:
+        file.write(b'{"n": 2, "torn')
+    assert read_last_event(journal.path) == last
+
+
+def test_name_that_is_not_utf8_loses_no_observation(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.csv")
+    check = Check(id="a", title=name, status=Status.FAIL, expected="1", observed=name, reason=f"{name} \ud83d")
+    assert (check.observed, check.reason) == ("caf\\xe9.csv", "caf\\xe9.csv \ufffd")
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.append("limit", text=name, check=check.model_dump(mode="json"))
+    assert journal.events()[0]["text"] == "caf\\xe9.csv"
+
+
+def test_ledger_takes_a_line_as_a_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNBOOK_HOME", str(tmp_path))
+    append_line("r1", "drill", "sandbox", "ann")
+    before = layout.ledger().read_bytes()
+
+    def half(descriptor: int, data: bytes) -> None:
+        os.write(descriptor, data[:10])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(ledger, "write_all", half)
+    with pytest.raises(OSError, match="No space left"):
+        append_line("r2", "drill", "sandbox", "ann")
+    assert layout.ledger().read_bytes() == before

@@ -281,8 +281,8 @@ def _runs() -> Iterator[Finding]:
         try:
             outcome = clear_never_opened(folder)
             yield Finding(True, f"never opened, and cleared: {folder.name}: {outcome.reason}")
-        except RunbookError as cause:
-            yield Finding(False, cause.message, cause.next or f"runbook abort {folder.name}")
+        except (RunbookError, OSError) as cause:
+            yield Finding(False, f"never opened: {folder.name}: {cause}", f"runbook abort {folder.name}")
     for _, state in open_runs():
         if is_alive(state):
             yield Finding(True, f"at work: {state.run}")

@@ -71,8 +71,10 @@ def _judge(
     rejected = [gate for gate in gates if gate.get("state") == "rejected"]
     if rejected and aborted is None:
         return Judgement(Verdict.INCOMPLETE, rejected[0]["reason"], rejected[0]["next_command"])
-    reason = _incomplete_reason(steps, checks, undos, problems, concluded, aborted, cells)
     glass = next((glass for glass in glasses if glass.is_open), None)
+    if glasses:  # conclude() has raised that it was not countersigned; since then it may have been
+        cells = [cell for cell in cells if cell.kind != "verdict"]
+    reason = _incomplete_reason(steps, checks, undos, problems, concluded, aborted, cells)
     if reason is None and glass is not None:
         reason = f"Break-glass: {glass.said['principal']} passed the gate '{glass.title}' alone, and it is not countersigned yet."
         return Judgement(Verdict.INCOMPLETE, reason, glass.next_command)
