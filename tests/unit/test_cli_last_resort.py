@@ -256,9 +256,11 @@ def test_stray_and_damaged_files_among_the_runs_stop_no_command(home: Path, caps
     runs.mkdir(parents=True)
     (runs / "a-file").touch()
     (runs / os.fsdecode(b"m\xe4rz")).mkdir()
+    at = '"at": "2026-01-01T00:00:00.000000Z"'
     for name, text in {
         "deep": "[" * 200_000 + "\n",
-        "torn": '{"n": 1, "event": "x"}\nrubbish\n{"n": 3, "event": "x"}\n',
+        "torn": f'{{"n": 1, {at}, "event": "x"}}\nrubbish\n{{"n": 3, {at}, "event": "x"}}\n',
+        "rubbish": "rubbish\nrubbish\n",
     }.items():
         (runs / name).mkdir()
         (runs / name / "journal.jsonl").write_text(text)
@@ -267,4 +269,5 @@ def test_stray_and_damaged_files_among_the_runs_stop_no_command(home: Path, caps
     assert run_cli(["runs"]) == 0
     said = capsys.readouterr()
     assert "torn/journal.jsonl:2: the journal is damaged" in said.err
+    assert "rubbish/journal.jsonl:1: the journal is damaged" in said.err
     assert "its journal is damaged" in said.out

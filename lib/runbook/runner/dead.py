@@ -23,7 +23,9 @@ def open_runs() -> Iterator[tuple[Path, RunState]]:
     root = layout.runs()
     for folder in sorted(root.iterdir()) if root.is_dir() else ():
         last = read_last_event(folder / JOURNAL)
-        if last is None or last["event"] == "attempt-closed":
+        if last is None and not _has_lines(folder / JOURNAL):
+            continue
+        if last is not None and last["event"] == "attempt-closed":
             continue
         try:
             state = read_state(folder)
@@ -33,6 +35,11 @@ def open_runs() -> Iterator[tuple[Path, RunState]]:
             continue
         if not state.closed:  # people may decide on a gate after the attempt was archived
             yield folder, state
+
+
+def _has_lines(journal: Path) -> bool:
+    """Whether a journal holds lines, be they damaged: without one its run was never opened."""
+    return journal.is_file() and b"\n" in journal.read_bytes()
 
 
 def _say(text: str) -> None:

@@ -21,9 +21,6 @@ from runbook.redact import scrubber
 
 Event = dict[str, Any]
 
-#: Half characters as `texts.escaped` shows them, written in JSON.
-_BYTES = {code: texts.escaped(chr(code)).replace("\\", "\\\\") for code in range(0xD800, 0xE000)}
-
 
 def scan_events(data: bytes, where: str) -> tuple[list[Event], int]:
     """The events in a journal's bytes, and how many bytes are whole.
