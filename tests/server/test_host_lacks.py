@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from own_cluster import OwnCluster, own_cluster, service_user
@@ -188,6 +189,20 @@ def test_catalogs_that_a_transaction_holds_at_the_point_are_read_once_it_is_prom
     promoted = prove(cluster, promote=True)
     assert [*promoted.alarms, promoted.verdict] == ["PASS"]
     assert [text for text in promoted.limitations if "not at the point" in text and "read@shop" in text]
+
+
+def test_a_server_that_does_not_move_on_is_no_damage(cluster: OwnCluster) -> None:
+    """As on a host that is too slow, or whose disk hangs."""
+    cluster.backup("first")
+    go_on(cluster)
+
+    def look(proof: Any) -> None:
+        proof.replay.stall_timeout = 2
+        reached = proof.resolved.point.reached
+        with pytest.raises(PlatformError, match="Replay stands still at"):
+            proof.replay.go_to(proof.resolved.point.gate, reached + (64 << 20))
+
+    prove(cluster, look=look)
 
 
 def test_rows_above_a_gigabyte_are_compared_column_by_column(cluster: OwnCluster) -> None:

@@ -62,7 +62,8 @@ class Replay:
             expected: the end of the last record that is.
 
         Raises:
-            RecoveryFailed: it does not get there.
+            RecoveryFailed: it ends before, or goes elsewhere.
+            PlatformError: it pauses or stands still.
             SnapshotMissing: it is there and cannot be read.
         """
         log = self.scratch.log
@@ -148,7 +149,7 @@ class Replay:
                 next="Do not trust this restore; report it with the server's log.",
             )
         if seen["pause"] == "paused":
-            raise RecoveryFailed(
+            raise PlatformError(
                 f"Replay paused at {format_lsn(position)}, before the point {format_lsn(expected)}: a setting is lower than "
                 f"the primary's. The log ends:\n{self.scratch.log_tail()}",
                 next="Look which setting the log names; report it: it should have been taken from WAL.",
@@ -169,7 +170,8 @@ class Replay:
                 next="Choose a point behind that checkpoint, or run again with -p promote true.",
             )
         if standing > self.stall_timeout:
-            raise RecoveryFailed(
+            # The WAL up to the point was read and is whole: a server that is alive and does not move proves no damage.
+            raise PlatformError(
                 f"Replay stands still at {format_lsn(max(last, 0))} for {standing:.0f} s, before the point "
                 f"{format_lsn(expected)}. The log ends:\n{self.scratch.log_tail()}",
                 next="If it only needs longer, raise verification.replay_stall_timeout in params.",
