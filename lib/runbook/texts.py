@@ -27,10 +27,8 @@ _SEEN = {code: chr(0x2400 + code) for code in range(0x20) if code not in (0x09, 
     **{code: f"[U+{code:04X}]" for code in range(0x80, 0xA0)},
     **_HALVES,
 }
-#: The bytes alone, and halves of characters (surrogates), which UTF-8 cannot hold.
-_BYTES = {code: _SEEN[code] for code in range(0xD800, 0xE000)}
 #: The same inside a JSON text, where a backslash is written twice.
-_JSON_BYTES = {code: shown.replace("\\", "\\\\") for code, shown in _BYTES.items()}
+_JSON_HALVES = {code: shown.replace("\\", "\\\\") for code, shown in _HALVES.items()}
 #: Control characters that no text of ours needs: all but tab, line feed and carriage return.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
 
@@ -38,10 +36,10 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udf
 def escaped(text: str) -> str:
     r"""Return the text with bytes that are no UTF-8 shown, and all else as it is.
 
-    >>> escaped("b\udcfcro\n")
-    'b\\xfcro\n'
+    >>> escaped("b\udcfcro\n"), escaped("half \ud83d"), escaped("café")
+    ('b\\xfcro\n', 'half \ufffd', 'café')
     """
-    return text.translate(_HALVES)
+    return text if text.isascii() else text.translate(_HALVES)
 
 
 def visible(text: str) -> str:
@@ -53,22 +51,13 @@ def visible(text: str) -> str:
     return text.replace("\r\n", "\n").translate(_SEEN)
 
 
-def encodable(text: str) -> str:
-    r"""Return the text as UTF-8 can hold it: bytes of a name that are not UTF-8 are shown as escapes.
+def escaped_json(text: str) -> str:
+    r"""Return what `escaped` does for a text that is JSON.
 
-    >>> encodable("caf\udce9.csv"), encodable("half \ud83d"), encodable("café")
-    ('caf\\xe9.csv', 'half \ufffd', 'café')
-    """
-    return text if text.isascii() else text.translate(_BYTES)
-
-
-def encodable_json(text: str) -> str:
-    r"""Return the same for a text that is JSON.
-
-    >>> encodable_json('{"name": "caf\udce9.csv"}')
+    >>> escaped_json('{"name": "caf\udce9.csv"}')
     '{"name": "caf\\\\xe9.csv"}'
     """
-    return text if text.isascii() else text.translate(_JSON_BYTES)
+    return text if text.isascii() else text.translate(_JSON_HALVES)
 
 
 def visible_line(text: str) -> str:

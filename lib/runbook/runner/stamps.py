@@ -14,7 +14,7 @@ import nbformat
 
 from runbook.redact import scrubber
 from runbook.session.journal import write_atomically
-from runbook.texts import encodable
+from runbook.texts import escaped
 
 NOT_RUN, RUNNING, DONE, FAILED, INTERRUPTED = "not run", "running", "done", "failed", "interrupted"
 
@@ -87,7 +87,7 @@ def join_streams(notebook: Any) -> None:
 def clean_copy(notebook: Any) -> Any:
     """The notebook with joined streams and without secrets, also those whose parts are shown one after the other."""
     join_streams(notebook)
-    clean = nbformat.from_dict(_encodable(scrubber.value(notebook)))  # type: ignore[no-untyped-call]  # nbformat is untyped
+    clean = nbformat.from_dict(_escaped(scrubber.value(notebook)))  # type: ignore[no-untyped-call]  # nbformat is untyped
     for track, is_html in _tracks(clean):
         texts = scrubber.texts([holder[key] for holder, key in track], is_html=is_html)
         for (holder, key), text in zip(track, texts, strict=True):
@@ -95,13 +95,13 @@ def clean_copy(notebook: Any) -> Any:
     return clean
 
 
-def _encodable(value: Any) -> Any:
+def _escaped(value: Any) -> Any:
     """The structure with names that are not UTF-8 shown with escapes: neither a file nor a page can hold them."""
     if isinstance(value, str):
-        return encodable(value)
+        return escaped(value)
     if isinstance(value, dict):
-        return {_encodable(name): _encodable(one) for name, one in value.items()}
-    return [_encodable(one) for one in value] if isinstance(value, (list, tuple)) else value
+        return {_escaped(name): _escaped(one) for name, one in value.items()}
+    return [_escaped(one) for one in value] if isinstance(value, (list, tuple)) else value
 
 
 def _tracks(notebook: Any) -> Iterator[tuple[list[tuple[Any, Any]], bool]]:

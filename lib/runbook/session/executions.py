@@ -24,7 +24,7 @@ from runbook.redact import scrubber
 from runbook.session.cellbook import digest_of
 from runbook.session.journal import Journal, finite, read_last_event, write_atomically
 from runbook.session.outputs import CUT_NOTE, MOST, CellOutputs, plain_text
-from runbook.texts import encodable_json
+from runbook.texts import escaped_json
 
 #: The folder of the outputs in the run's folder.
 OUTPUTS = "outputs"
@@ -150,7 +150,7 @@ class Recorder:
         named: dict[str, str] | None = None
         outputs = running.outputs.listed()
         if outputs:
-            data = encodable_json(json.dumps(scrubber.value(finite(outputs)), ensure_ascii=False)).encode()
+            data = escaped_json(json.dumps(scrubber.value(finite(outputs)), ensure_ascii=False)).encode()
             name = f"{OUTPUTS}/{running.n:06d}.json"
             try:
                 (self._folder / OUTPUTS).mkdir(mode=0o700, exist_ok=True)

@@ -135,7 +135,7 @@ class Journal:
         """
         # Before the file is opened: a refusal leaves no trace.
         text = json.dumps({"event": event, **scrubber.value(fields)}, ensure_ascii=False, allow_nan=False)
-        body = texts.encodable_json(text).encode()
+        body = texts.escaped_json(text).encode()
         with self._thread, disk.naming(self.path):
             descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:

@@ -20,7 +20,7 @@ from runbook.session.cellbook import describe_cells
 from runbook.session.journal import Journal, write_atomically
 from runbook.session.notebook import Parameter
 from runbook.session.state import RunState
-from runbook.texts import encodable_json
+from runbook.texts import escaped_json
 
 REQUEST = "request.json"
 SOURCE = "source.ipynb"
@@ -120,7 +120,7 @@ def _write_request(
         }
     )
     text = json.dumps(request, indent=1, ensure_ascii=False, allow_nan=False)
-    write_atomically(folder / REQUEST, encodable_json(text).encode())
+    write_atomically(folder / REQUEST, escaped_json(text).encode())
     open_journal(folder, request)
 
 

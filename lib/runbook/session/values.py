@@ -17,7 +17,7 @@ from runbook.errors import ParamsError
 from runbook.params.loading import nearest
 from runbook.session import notebook
 from runbook.session.notebook import Parameter
-from runbook.texts import encodable
+from runbook.texts import escaped
 
 _LARGEST_INT = 2**63 - 1
 _LONGEST_INT = 20
@@ -110,7 +110,7 @@ def _unusable(value: Any) -> str | None:
         return "is not a finite number"
     if isinstance(value, int) and abs(value) > _LARGEST_INT:
         return "is a whole number of more than 64 bits"
-    if isinstance(value, str) and (encodable(value) != value or "\0" in value):
+    if isinstance(value, str) and (escaped(value) != value or "\0" in value):
         return "holds a byte that is not UTF-8, or a NUL"
     if isinstance(value, (list, tuple, dict)):
         parts = [*value.keys(), *value.values()] if isinstance(value, dict) else value
