@@ -153,6 +153,17 @@ def cause_of(words: str | None) -> Cause:
     return by_words or _STATES.get(state) or _STATES.get(state[:2]) or Cause.UNKNOWN
 
 
+def is_of_host(line: str) -> bool:
+    """Return True when a program's error line says that this host kept it from its work. What it quotes are names, and say nothing.
+
+    >>> is_of_host('pg_waldump: error: could not open file "000000010000000000000003": Permission denied')
+    True
+    >>> is_of_host('could not find file "No space left on device": No such file or directory')
+    False
+    """
+    return cause_of(re.sub(r'"[^"]*"', '""', line)).is_host
+
+
 def is_damage(words: str | None) -> bool:
     """True when the words are evidence against the data; anything else is UNKNOWN, never a pass."""
     return cause_of(words) is Cause.DAMAGE

@@ -16,6 +16,7 @@ from pathlib import Path
 from runbook import clock
 from runbook.errors import CommandFailed
 from runbook.outside import commands
+from runbook.postgres import causes
 from runbook.postgres.tools import Tools
 
 PAGE = 8192
@@ -275,14 +276,6 @@ def read_records(
     yield waldump_complaint(output.code, output.stderr)
 
 
-#: What a program says when this machine, not the WAL, is at fault.
-HOST_AT_FAULT = re.compile(
-    r"Permission denied|Input/output error|Too many open files|Cannot allocate memory|out of memory|Stale file handle"
-    r"|No space left on device|error while loading shared libraries",
-    re.IGNORECASE,
-)
-
-
 def waldump_complaint(code: int | None, stderr: str) -> str:
     """Return what pg_waldump says of the WAL that it read; "" when it read all of the range.
 
@@ -292,7 +285,7 @@ def waldump_complaint(code: int | None, stderr: str) -> str:
     if code == 0:
         return ""
     said = _last_error(stderr)
-    if code != 1 or "error:" not in said or HOST_AT_FAULT.search(said):
+    if code != 1 or "error:" not in said or causes.is_of_host(said):
         raise CommandFailed(
             f"pg_waldump could not read the WAL and ended with code {code}: {said}. This says nothing about the WAL.",
             next="Repair what the message names on this machine (memory, rights, disk), then run again.",

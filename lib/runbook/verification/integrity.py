@@ -19,7 +19,6 @@ from runbook.postgres.connect import SqlError, quote, rows
 from runbook.postgres.guard import GUARDED, PINNED, session_options
 from runbook.postgres.sqlfiles import load_sql
 from runbook.postgres.tools import Tools
-from runbook.postgres.wal import HOST_AT_FAULT
 from runbook.texts import many
 from runbook.verification import amfindings
 from runbook.verification.content import NO_WAY, is_no_evidence
@@ -92,12 +91,7 @@ def check_manifest(tools: Tools, backup: Backup, restored: Path, user: OsUser | 
         for line in (result.stderr + result.stdout).splitlines()
         if "error:" in line
     ]
-    # The words between quotes are names of files.
-    is_host = [
-        HOST_AT_FAULT.search(problem) or causes.cause_of(re.sub(r'"[^"]*"', '""', problem)).is_host
-        for problem in problems
-    ]
-    if result.code != 1 or not problems or all(is_host):
+    if result.code != 1 or not problems or all(map(causes.is_of_host, problems)):
         return Check(
             id="manifest",
             title=title,
