@@ -57,6 +57,7 @@ def test_gate_shows_plan_hash_people_times_keys_and_what_was_void() -> None:
         "NOT reversible: The disk is full.",
         "approval ann@x.example 2026-11-22 02:19:00 UTC 2026-11-22 06:19:00 UTC SHA256:abc checked ann-1.approval.json",
         "bob-1.approval.json it expired",
+        "Decided by the signature of 2026-11-22 02:19:00 UTC Found by the run 2026-11-22 02:20:00 UTC",
         "ssh-keygen -Y verify",
     ):
         assert part in text, (part, text[text.index("Gates") :][:2000])

@@ -54,6 +54,16 @@ def _moment(text: Any) -> str:
     return f"{str(text)[:19].replace('T', ' ')} UTC" if text else ""
 
 
+def _signed_at(gate: dict[str, Any]) -> str | None:
+    """When the signature that decided was made: of the rejection, the break-glass, or the last approval that was needed; None: nobody signed."""
+    alone = gate.get("rejection") or gate.get("break_glass")
+    if alone:
+        return str(alone["at"]) if alone.get("at") else None
+    needed = int(gate.get("needed") or 0)
+    times = sorted(str(one["at"]) for one in gate.get("approvals", []) if one.get("at"))
+    return times[needed - 1] if 0 < needed <= len(times) else None
+
+
 def _said(what: str, one: dict[str, Any]) -> Said:
     return Said(
         what, str(one.get("principal", "")), str(one.get("key") or "unsigned"), _moment(one.get("at")),
@@ -84,9 +94,12 @@ def gate_view(gate: dict[str, Any]) -> GateView:
         Pair("Approvals needed", f"{gate['needed']}, of others than the operators"),
         Pair("Opened", _moment(gate.get("opened_at"))),
     ]
+    signed = _signed_at(gate)
+    if signed:
+        about.append(Pair("Decided by the signature of", _moment(signed)))
     if gate.get("decided_at"):
         earlier = ", in an earlier attempt, and begun then" if gate.get("reused") else ""
-        about.append(Pair("Decided", _moment(gate["decided_at"]) + earlier))
+        about.append(Pair("Found by the run", _moment(gate["decided_at"]) + earlier))
     if gate.get("replaces_plan"):
         about.append(Pair("Replaces the plan", str(gate["replaces_plan"]), mono=True))
     if gate.get("reason"):
