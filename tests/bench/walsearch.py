@@ -18,7 +18,8 @@ from pathlib import Path
 from runbook.postgres import server
 from runbook.postgres.osuser import give, service_user
 from runbook.postgres.tools import find_tools
-from runbook.postgres.wal import parse_lsn, waldump_argv
+from runbook.postgres.wal import parse_lsn
+from runbook.postgres.waldump import waldump_argv
 from runbook.recovery.waltally import RMGRS
 
 MEGABYTES = int(os.environ.get("MEGABYTES", "600"))

@@ -16,7 +16,8 @@ from homes import at_home
 from own_cluster import OwnCluster, own_cluster
 from proof import prove
 from runbook.errors import OperatorError, PlatformError, RunbookError
-from runbook.postgres.wal import WalRecord, format_lsn, parse_commit, parse_lsn, read_records
+from runbook.postgres.wal import WalRecord, format_lsn, parse_commit, parse_lsn
+from runbook.postgres.waldump import read_records
 from runbook.verification.fence import take_fence
 from runbook.verification.fencefile import Fence
 from shop import Shop, add_mark, fill, forget_manifest, write_page

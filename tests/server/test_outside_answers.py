@@ -12,7 +12,8 @@ from runbook.platforms.cluster import service
 from runbook.platforms.cluster.backups import describe
 from runbook.postgres import server
 from runbook.postgres.tools import Tools, read_control
-from runbook.postgres.wal import read_records, segment_start, waldump_complaint
+from runbook.postgres.wal import segment_start
+from runbook.postgres.waldump import read_records, waldump_complaint
 from runbook.verification.integrity import check_manifest
 from shop import flip
 

@@ -14,15 +14,8 @@ from recovering import ANSWERS, Recovering, figure, suffer
 from runbook.platforms.cluster.live import LiveServer
 from runbook.platforms.cluster.selection import Selection
 from runbook.postgres import server
-from runbook.postgres.wal import (
-    WalRecord,
-    history_problem,
-    parse_commit,
-    parse_history,
-    parse_lsn,
-    read_records,
-    segment_name,
-)
+from runbook.postgres.wal import WalRecord, history_problem, parse_commit, parse_history, parse_lsn, segment_name
+from runbook.postgres.waldump import read_records
 from runbook.recovery.identify import Identification
 from runbook.recovery.loss import Loss
 from runbook.sandbox import backup, traffic

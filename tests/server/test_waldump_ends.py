@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 from own_cluster import own_cluster, position, segments
-from runbook.postgres.wal import PAGE, WalRecord, end_of_record, read_records, segment_start
+from runbook.postgres.wal import PAGE, WalRecord, end_of_record, segment_start
+from runbook.postgres.waldump import read_records
 
 pytestmark = pytest.mark.server
 SIZE = 16 << 20

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import io
 import os
 import pwd
 import signal
@@ -254,7 +255,8 @@ class Lines:
         self.code: int | None = None
 
     def __iter__(self) -> Iterator[str]:
-        assert self._process.stdout is not None
+        assert isinstance(self._process.stdout, io.TextIOWrapper)
+        self._process.stdout.reconfigure(newline="\n")  # a carriage return in a name ends no line
         yield from self._process.stdout
         self.code = self._process.wait()
 

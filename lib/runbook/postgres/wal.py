@@ -8,20 +8,15 @@ from __future__ import annotations
 import itertools
 import re
 import struct
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from runbook import clock
-from runbook.errors import CommandFailed
-from runbook.outside import commands
-from runbook.postgres import causes
-from runbook.postgres.tools import Tools
 
 PAGE = 8192
 _PAGE_HEADERS = (24, 40)  # short, and the long one at a segment's start
-_RECORD_HEADER = 24
+RECORD_HEADER = 24
 
 SEGMENT_NAME = re.compile(r"^[0-9A-F]{24}$")
 PARTIAL_NAME = re.compile(r"^[0-9A-F]{24}\.partial$")
@@ -221,88 +216,6 @@ def parse_commit(record: WalRecord) -> Commit | None:
     return Commit(int(match[2] or record.xid), record.lsn, clock.parse(match[3] + "+00:00"))
 
 
-def waldump_argv(
-    tools: Tools, folder: Path, timeline: int, start: int, end: int | None, rmgrs: Iterable[str] = ()
-) -> list[str]:
-    """pg_waldump for the records of these resource managers (none named: of all) that begin at or after `start` and end by `end`."""
-    argv = [tools.path("pg_waldump"), "-p", str(folder), "-t", str(timeline), "-s", format_lsn(start)]
-    if end is not None:
-        # The largest is a whole one: others may be truncated, even to nothing.
-        size = max((path.stat().st_size for path in folder.iterdir() if SEGMENT_NAME.match(path.name)), default=0)
-        argv += ["-e", format_lsn(waldump_end(end, size or PAGE))]
-    return argv + [f"--rmgr={name}" for name in rmgrs]
-
-
-def waldump_end(end: int, segment_size: int) -> int:
-    """The end to give to pg_waldump: near a page's first record it takes left-over bytes for a record and calls WAL damaged.
-
-    It reads no byte behind the end, and looks at the header of a page's first record (24 bytes) nevertheless (PostgreSQL 17,
-    XLogDecodeNextRecord). Exactly at that record it must end at the page's start; inside the header, behind it, where no record
-    can have its whole length.
-
-    >>> [f"{waldump_end(end, 16 << 20):X}" for end in (0x1B000028, 0x1B002018, 0x1B002020, 0x1B002030, 0x1B002000)]
-    ['1B000000', '1B002000', '1B002030', '1B002030', '1B002000']
-    """
-    within = end % PAGE
-    page = end - within
-    header = _PAGE_HEADERS[1] if page % segment_size == 0 else _PAGE_HEADERS[0]
-    if within == header:
-        return page
-    return page + header + _RECORD_HEADER if header < within < header + _RECORD_HEADER else end
-
-
-def read_records(
-    tools: Tools, folder: Path, timeline: int, start: int, end: int, *, rmgrs: tuple[str, ...], timeout: float
-) -> Iterator[WalRecord | str]:
-    """Records of the named resource managers in order, then, as the last item, how reading ended.
-
-    Every record in the range is read and its checksum verified, whatever is printed. Memory stays flat.
-
-    Args:
-        folder: holds the segments under their plain names.
-        start, end: from the record at or after `start` to before `end`. The end is due: without one pg_waldump waits
-            five seconds for a segment behind the last.
-        rmgrs: such as ("Transaction", "XLOG").
-
-    Yields:
-        WalRecord items; finally one str: "" when the range was read to its end, else pg_waldump's error.
-    """
-    argv = waldump_argv(tools, folder, timeline, start, end, rmgrs)
-    with commands.lines(argv, timeout=timeout) as output:
-        for line in output:
-            record = parse_record(line)
-            if record is not None:
-                yield record
-    yield waldump_complaint(output.code, output.stderr)
-
-
-def waldump_complaint(code: int | None, stderr: str) -> str:
-    """Return what pg_waldump says of the WAL that it read; "" when it read all of the range.
-
-    Raises:
-        CommandFailed: it says nothing of the WAL: it was killed, could not read its files, or ended in an unknown way.
-    """
-    if code == 0:
-        return ""
-    said = _last_error(stderr)
-    if code != 1 or "error:" not in said or causes.is_of_host(said):
-        raise CommandFailed(
-            f"pg_waldump could not read the WAL and ended with code {code}: {said}. This says nothing about the WAL.",
-            next="Repair what the message names on this machine (memory, rights, disk), then run again.",
-        )
-    return said
-
-
-def _last_error(said: str) -> str:
-    """pg_waldump's last error, not the detail that may follow it.
-
-    >>> _last_error("pg_waldump: error: invalid size\\npg_waldump: detail: It must be a power of two.\\n")
-    'pg_waldump: error: invalid size'
-    """
-    lines = said.strip().splitlines()
-    return ([line for line in lines if "error:" in line] or lines or ["pg_waldump failed"])[-1]
-
-
 @dataclass(frozen=True)
 class SegmentHeader:
     """The long header at a segment's start. `begin` is the position of its first byte, `size` in bytes."""
@@ -341,6 +254,11 @@ def parse_segment_header(head: bytes) -> SegmentHeader | None:
     return SegmentHeader(timeline, begin, str(system), size)
 
 
+def page_header(position: int, segment_size: int) -> int:
+    """Return the bytes of the header at the start of the page that begins there."""
+    return _PAGE_HEADERS[1] if position % segment_size == 0 else _PAGE_HEADERS[0]
+
+
 def end_of_record(lsn: int, length: int, segment_size: int) -> int:
     """Where the record that starts at `lsn` ends, page headers inside it counted.
 
@@ -357,5 +275,5 @@ def end_of_record(lsn: int, length: int, segment_size: int) -> int:
             return position + left
         left -= room
         position += room
-        position += _PAGE_HEADERS[1] if position % segment_size == 0 else _PAGE_HEADERS[0]
+        position += page_header(position, segment_size)
     return position

@@ -15,7 +15,8 @@ from runbook.errors import WalDamaged
 from runbook.outside import commands
 from runbook.platforms.cluster.walstage import Stage
 from runbook.postgres.tools import Tools
-from runbook.postgres.wal import Timeline, waldump_argv, waldump_complaint
+from runbook.postgres.wal import Timeline
+from runbook.postgres.waldump import waldump_argv, waldump_complaint
 from runbook.recovery.transactions import RelFile
 
 _CHANGE = re.compile(

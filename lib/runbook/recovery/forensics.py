@@ -18,7 +18,9 @@ from runbook.outside import commands
 from runbook.platforms.cluster.walscan import end_of, lay_aliases, refuse_damage
 from runbook.platforms.cluster.walstage import Stage
 from runbook.postgres.tools import Tools
-from runbook.postgres.wal import SEGMENT_NAME, Commit, Timeline, segment_start, waldump_argv, waldump_complaint
+from runbook.postgres.wal import SEGMENT_NAME, Commit, Timeline, segment_start
+from runbook.postgres.waldump import waldump_argv, waldump_complaint
+from runbook.postgres.waltexts import FalseLines
 from runbook.recovery.transactions import PG_ATTRIBUTE, RelFile, Transaction
 from runbook.recovery.walsummary import Activity, RelationTotals, Summary, commit_of
 from runbook.recovery.waltally import RMGRS, Tally
@@ -168,8 +170,9 @@ def _read(
     timeout: float,
 ) -> None:
     known = f"lsn: {begin >> 32:X}/{begin & 0xFFFFFFFF:08X}, ".encode() if begin == tally.position else None
+    genuine = FalseLines(folder, timeline)
     with commands.lines(waldump_argv(tools, folder, timeline, begin, end, RMGRS), timeout=timeout) as output:
-        for block in output.blocks():
+        for block in map(genuine.cleaned, output.blocks()):
             if known is not None and known in block[: block.find(b"\n")]:
                 block = block[block.find(b"\n") + 1 :]
             known = None

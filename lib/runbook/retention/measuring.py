@@ -19,7 +19,8 @@ from runbook.params.schema import Params, Retention
 from runbook.platforms.cluster.selection import Selection
 from runbook.platforms.cluster.window import find_lineages
 from runbook.postgres.osuser import give, service_user
-from runbook.postgres.wal import WalRecord, parse_commit, read_records, segment_start
+from runbook.postgres.wal import WalRecord, parse_commit, segment_start
+from runbook.postgres.waldump import read_records
 from runbook.retention.kept import Duty, Gap, check_backups, check_wal_age, check_wal_gaps
 from runbook.retention.segments import archived_segments, missing_runs, neighbours
 

@@ -30,12 +30,12 @@ from runbook.postgres.wal import (
     end_of_record,
     format_lsn,
     parse_commit,
-    read_records,
     read_segment_header,
     same_position,
     segment_name,
     segment_start,
 )
+from runbook.postgres.waldump import read_records
 
 #: Two clocks that are kept right may differ by so much.
 CLOCK_SKEW = timedelta(minutes=1)

@@ -38,11 +38,11 @@ from runbook.postgres.wal import (
     end_of_record,
     parse_commit,
     parse_lsn,
-    read_records,
     same_position,
     segment_name,
     segment_start,
 )
+from runbook.postgres.waldump import read_records
 from runbook.verification import catalogs, content
 from runbook.verification.content import Relation
 from runbook.verification.fencefile import DatabaseFence, Fence, folder_of, owned_folder, write_fence

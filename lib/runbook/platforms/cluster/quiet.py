@@ -18,7 +18,8 @@ from runbook.platforms.cluster.live import LiveServer, read_facts, read_position
 from runbook.platforms.cluster.sessions import list_prepared, session_words
 from runbook.postgres.connect import Connection, SqlError, one, rows
 from runbook.postgres.sqlfiles import load_sql
-from runbook.postgres.wal import Commit, format_lsn, format_range, parse_commit, read_records, same_position
+from runbook.postgres.wal import Commit, format_lsn, format_range, parse_commit, same_position
+from runbook.postgres.waldump import read_records
 from runbook.texts import many
 
 _POLL_SECONDS = 0.1

@@ -27,11 +27,11 @@ from runbook.postgres.wal import (
     end_of_record,
     format_lsn,
     parse_lsn,
-    read_records,
     read_segment_header,
     segment_name,
     segment_start,
 )
+from runbook.postgres.waldump import read_records
 
 _READ_TIMEOUT = 300.0
 

@@ -20,11 +20,11 @@ from runbook.postgres.wal import (
     WalRecord,
     format_lsn,
     parse_commit,
-    read_records,
     read_segment_header,
     segment_name,
     segment_start,
 )
+from runbook.postgres.waldump import read_records
 
 #: So many of a timeline's newest segments are read for its last commit.
 _READ_BACK = 16

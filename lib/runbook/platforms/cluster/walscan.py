@@ -22,10 +22,10 @@ from runbook.postgres.wal import (
     format_lsn,
     parse_commit,
     parse_lsn,
-    read_records,
     segment_name,
     segment_start,
 )
+from runbook.postgres.waldump import read_records
 
 _RMGRS = ("Transaction", "XLOG", "Tablespace")
 _BATCH_LINKED = 512
