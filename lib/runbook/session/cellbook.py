@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -10,6 +11,8 @@ from typing import Any
 
 #: A cell with this tag may fail without stopping the notebook.
 ALLOWS_FAILURE = "raises-exception"
+#: The tag of the cell whose values people change; `open_run` compares what they set.
+PARAMETERS = "parameters"
 #: What `conclude()`, a gate and a question raise: the verdict itself, and no failure of the cell.
 _VERDICTS = frozenset({"RunFailed", "RunIncomplete", "RunWaiting"})
 
@@ -37,8 +40,30 @@ def describe_cells(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             continue
         tags = [str(tag) for tag in cell.get("metadata", {}).get("tags", [])]
         first = text.strip().split("\n")[0][:100]
-        described.append({"id": cell.get("id"), "sha256": digest_of(text), "first": first, "tags": tags})
+        one: dict[str, Any] = {"id": cell.get("id"), "sha256": digest_of(text), "first": first, "tags": tags}
+        if PARAMETERS in tags:
+            one["names"] = sorted(assigned_names(text))
+        described.append(one)
     return described
+
+
+def assigned_names(code: str) -> set[str]:
+    r"""Return the names that code sets which does nothing else, as a cell of parameters does; empty for other code.
+
+    >>> sorted(assigned_names("target = 'billing'  # the system\ndry_run: bool = False")), assigned_names("x = 1\nprint(x)")
+    (['dry_run', 'target'], set())
+    """
+    try:
+        body = ast.parse(code).body
+    except (SyntaxError, ValueError):
+        return set()
+    names: set[str] = set()
+    for one in body:
+        targets = one.targets if isinstance(one, ast.Assign) else [one.target] if isinstance(one, ast.AnnAssign) else []
+        if not targets or not all(isinstance(target, ast.Name) for target in targets):
+            return set()
+        names |= {target.id for target in targets if isinstance(target, ast.Name)}
+    return names
 
 
 @dataclass(frozen=True)
@@ -92,7 +117,8 @@ def place_of(planned: Sequence[Mapping[str, Any]], cell: str | None, code: str, 
     if named and (named[0] in equal or not equal):
         return named[0]
     following = [index for index in equal if after is None or index > after]
-    return next(iter([*following, *equal]), None)
+    changed = [] if equal else [n for n, one in enumerate(planned) if assigned_names(code) & set(one.get("names", ()))]
+    return next(iter([*following, *equal, *changed]), None)
 
 
 class CellFolding:
