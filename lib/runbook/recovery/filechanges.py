@@ -142,11 +142,16 @@ def changed_columns(
     evidence: FileEvidence, names: NameBook, rewrites: set[RelFile]
 ) -> Iterator[tuple[RelationName, tuple[ColumnChange, ...]]]:
     """Tables that lost a column or were rewritten with other types; no column is named where the damaged server's catalog was not read."""
+    # A table that was dropped took its own rows of pg_attribute along: without the catalog nobody can say that there were others.
+    is_explained = any(
+        (one := names.find_oid(*oid)) is not None and one.kind in TABLES for oid in evidence.dropped_oids
+    )
+    is_open = not names.knows_columns and not is_explained
     for known in altered_tables(evidence, names):
         is_rewritten = any((one := names.find(file)) is not None and one.oid == known.oid for file in rewrites)
         changes = names.columns_changed(known.database, known.oid, evidence.xids)
         kept = tuple(one for one in changes if one.is_dropped or is_rewritten)
-        if kept or (not names.knows_columns and (is_rewritten or known.root_oid is None)):
+        if kept or (is_open and (is_rewritten or known.root_oid is None)):
             yield known, kept
 
 
