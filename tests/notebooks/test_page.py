@@ -12,6 +12,8 @@ from callhouse import GATE, add_contacts, channel, mail_to, review, waiting_run
 from house import CONCLUDE, PASSING, House
 from posthouse import free_port, mail_server, web_server
 
+pytestmark = pytest.mark.faults
+
 CANARY = "kT9rVw3xQz7LmN2p"
 TOKEN = "Zq8xW2vTn5LkRd7m"
 
@@ -168,7 +170,6 @@ def test_one_channel_of_two_decides_the_verdict(house: House, bob: str, code: in
     assert (by_id["delivery-ann/ann-mail"], by_id["delivery-bob/bob-hook"]) == ("PASS", status)
 
 
-@pytest.mark.faults
 def test_secrets_of_addresses_are_found_nowhere(house: House) -> None:
     with web_server() as web:
         secret = f"json://dba:{CANARY}pw@127.0.0.1:{web.port}/{TOKEN}/500"

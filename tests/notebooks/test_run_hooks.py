@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from house import CONCLUDE, FAILING, PASSING, UNKNOWN, House
 
+pytestmark = pytest.mark.faults
+
 GATE = 'run.ask("Choose the way", "Which?", {"left": "there", "right": "here"})'
 
 

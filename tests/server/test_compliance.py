@@ -18,7 +18,7 @@ from runbook.errors import NotMeasured
 from runbook.model import Check, Status
 from runbook.params import load_params
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.faults]
 
 YEAR_AGO = f"{datetime.now(UTC) - timedelta(days=400):%Y-%m-%d}"
 

@@ -285,6 +285,7 @@ def test_unreachable_damaged_server_is_no_loss_of_everything(aftermath: Aftermat
     assert list(tmp_path.glob("*.csv")) == []
 
 
+@pytest.mark.faults
 def test_lock_is_told_of_the_server_that_keeps_it(tmp_path: Path) -> None:
     """The copy gives its locks up with its promotion; who holds one on the damaged server must be found."""
     with scene(

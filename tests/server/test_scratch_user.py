@@ -27,6 +27,7 @@ from shop import add_mark, fill
 
 pytestmark = [
     pytest.mark.server,
+    pytest.mark.faults,
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a server as another user"),
 ]
 
@@ -303,7 +304,6 @@ def test_pipe_in_place_of_a_file_does_not_keep_the_scratch(living: OwnCluster) -
     assert held and [one for one in held if one.is_running() and one.status() != psutil.STATUS_ZOMBIE] == []
 
 
-@pytest.mark.faults
 @pytest.mark.parametrize("major", [15, 18])
 def test_other_versions_run_isolated_too(major: int) -> None:
     with own_cluster("--data-checksums", major=major) as cluster:

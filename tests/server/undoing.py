@@ -14,6 +14,7 @@ from runbook.recovery.copyback import CopyBack
 from runbook.recovery.copybackplan import CopyBackPlan, TableCopy
 from runbook.recovery.deletions import RowFates, find_deletions
 from runbook.recovery.forensics import search_wal
+from runbook.recovery.identify import name_columns
 from runbook.recovery.loss import Loss, count_loss
 from runbook.recovery.relnames import read_names
 from runbook.recovery.remaking import SchemaDump
@@ -170,6 +171,7 @@ def damaged(
         with restored(cluster.tools, cluster.user, backup, cluster.archive, gate) as copy:
             names = crime.names()
             names.add(read_names(copy.open, "postgres", "the restored copy"))
+            assert name_columns(search_wal(source, LINEAGE, cluster.tools, start, end), names, crime.open) == []
             loss = count_loss(
                 source, LINEAGE, cluster.tools, start=start, gate=gate, end=end, names=names, damage=apart
             )
