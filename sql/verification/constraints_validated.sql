@@ -1,6 +1,7 @@
 -- purpose: every constraint is validated
 -- expect: rows = 0
 -- unit: constraints
+-- about: catalogs
 -- severity: warning
 -- why: a NOT VALID constraint promises nothing about the rows that were there before it
 -- next: ALTER TABLE … VALIDATE CONSTRAINT … in production

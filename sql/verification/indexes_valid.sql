@@ -1,6 +1,7 @@
 -- purpose: no index is invalid
 -- expect: rows = 0
 -- unit: indexes
+-- about: catalogs
 -- severity: error
 -- why: an invalid index is not used, and a unique one does not hold what it promises
 -- next: REINDEX INDEX CONCURRENTLY …, or drop it, in production

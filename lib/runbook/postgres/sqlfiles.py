@@ -45,6 +45,7 @@ KEYS = (
     "exhausts",
     "uses",
     "maximum",
+    "about",
 )
 _HEADER = re.compile(r"^--\s*([a-z]+)\s*:\s*(.*)$")
 _EXTENSION = "extension:"

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from runbook.errors import RunbookError
-from runbook.model import Check
+from runbook.model import Check, Status
 from runbook.params.schema import Cluster
 from runbook.platforms.cluster.replay import Replay, SnapshotMissing
 from runbook.platforms.cluster.window import Resolved
@@ -80,7 +80,10 @@ def _compare_catalogs(item: DatabaseFence, contents: Contents) -> list[Check]:
     except RunbookError as problem:
         check = comparison.database_not_read_check(item, problem)
         return [check.model_copy(update={"id": f"catalogs@{item.database}"})]
-    return [catalogcheck.compare_catalogs(item, now, time.monotonic() - began)]
+    check = catalogcheck.compare_catalogs(item, now, time.monotonic() - began)
+    if check.status is Status.PASS:
+        contents.same_catalogs.add(item.database)
+    return [check]
 
 
 def system_of(resolved: Resolved) -> str | None:
