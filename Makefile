@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # One worker a core; each makes servers of its own.
 WORKERS ?= 2
 
-.PHONY: demo test lint faults killed browser nbval lab bench clean
+.PHONY: demo test lint faults versions killed browser nbval lab bench clean
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Name another one: make PYTHON=python3.12 …")'
@@ -33,7 +33,10 @@ lint: $(READY)  ## style, imports, types
 	@$(BIN)/mypy
 
 faults: $(READY)  ## the campaign: planted faults, deaths, gates and whole runbooks on real clusters
-	@$(PYTEST) -n $(WORKERS) -m faults tests
+	@$(PYTEST) -n $(WORKERS) -m "faults and not versions" tests
+
+versions: $(READY)  ## the campaign's tests that repeat on PostgreSQL 15 and 18 what they prove on 17
+	@$(PYTEST) -n $(WORKERS) -m versions tests
 
 killed: $(READY)  ## a recovery that is killed at every step, and ends well
 	@$(PYTEST) -m killed tests

@@ -93,3 +93,17 @@ def live_home(shared_sandbox: SharedSandbox) -> Iterator[Path]:
                 yield home
             finally:
                 cluster.down(remove=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test of the campaign that repeats on another major version what it proves on 17 belongs to `make versions`."""
+    by_version: dict[str, dict[int, list[pytest.Item]]] = {}
+    for item in items:
+        given = getattr(item, "callspec", None)
+        major = next((one for one in given.params.values() if one in (15, 16, 17, 18)), None) if given else None
+        if major is not None and item.get_closest_marker("faults") is not None:
+            name = f"{item.path}::{getattr(item, 'originalname', item.name)}"
+            by_version.setdefault(name, {}).setdefault(int(major), []).append(item)
+    for found in by_version.values():
+        for item in (one for major, some in found.items() if major != 17 and 17 in found for one in some):
+            item.add_marker("versions")
