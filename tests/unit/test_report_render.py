@@ -88,6 +88,14 @@ def test_cells_that_did_not_run_are_named_even_when_the_record_knows_nothing_of_
     assert "Every planned step ran to its end. Yet 2 code cells of the notebook did not run." in text
 
 
+def test_pass_that_checked_nothing_does_not_say_that_every_check_passed() -> None:
+    idle = StepRecord(name="Swap it in", state=StepState.NOT_APPLICABLE, reason="a dry run changes nothing")
+    text = text_of_page(render_report(record(steps=(*record().steps, idle), checks=()), notebook()))
+    assert "Nothing was checked, so nothing is proven about the target." in text and "every check passed" not in text
+    text = text_of_page(render_report(record(steps=(*record().steps, idle)), notebook()))
+    assert "Every planned step that applies ran, and every check passed." in text
+
+
 def test_skipped_step_shows_its_reason() -> None:
     steps = (*record().steps, StepRecord(name="Promote", state=StepState.SKIPPED, reason="not asked for"))
     assert "SKIPPED Promote : not asked for" in text_of_page(render_report(record(steps=steps), notebook()))

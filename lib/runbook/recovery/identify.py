@@ -171,7 +171,7 @@ class Identification:
 
     def unarchived_words(self, reached: int) -> str:
         """Which WAL is not in the archive yet, and was not searched; in words."""
-        said = f"A dry run does not secure the end of WAL: what is behind {format_lsn(reached)}, where the archive ends, was not searched"
+        said = f"A dry run does not secure the end of WAL: what comes after {format_lsn(reached)}, where the archive ends, was not searched"
         if self._live is None or not self._live.is_up():
             return f"{said}; the server does not answer, so where production's WAL ends is not known."
         try:

@@ -67,7 +67,7 @@ def render_report(record: RunRecord, executed: NotebookNode, statements: Sequenc
             policy=POLICY,
             styles=_styles(),
             sign=SIGNS,
-            meaning=view.MEANING[record.verdict],
+            meaning=view.meaning(record),
             key_facts=view.key_facts(record),
             measures=view.measure_rows(record),
             checks=view.checks_by_status(record),

@@ -21,6 +21,10 @@ MEANING = {
     Verdict.INCOMPLETE: "Something did not run or could not be observed: nothing is proven either way.",
 }
 
+#: A PASS of a run in which some steps did not apply; and of one that checked nothing, as a dry run may.
+_IN_PART = "Every planned step that applies ran, and every check passed."
+_UNCHECKED = "Every planned step that applies ran. Nothing was checked, so nothing is proven about the target."
+
 _CHECK_ORDER = (Status.FAIL, Status.UNKNOWN, Status.PASS)
 _SEVERITY_ORDER = (Severity.CRITICAL, Severity.ERROR, Severity.WARNING, Severity.INFO)
 
@@ -57,6 +61,16 @@ def span_text(start: datetime, end: datetime, seconds: float) -> str:
     if first[:10] == last[:10]:
         last = last[11:]
     return f"{first.removesuffix(' UTC')} to {last} ({amount_text(seconds, 's').split(' (')[0]})"
+
+
+def meaning(record: RunRecord) -> str:
+    """What the record's verdict means."""
+    if record.verdict is not Verdict.PASS:
+        return MEANING[record.verdict]
+    if not record.checks:
+        return _UNCHECKED
+    idle = any(step.state is StepState.NOT_APPLICABLE for step in record.steps)
+    return _IN_PART if idle else MEANING[record.verdict]
 
 
 def key_facts(record: RunRecord) -> list[Pair]:

@@ -10,6 +10,7 @@ from runbook.model import EXIT_CODES, Check, Status, StepRecord, StepState, Verd
 from runbook.session.cellbook import CellProblem
 from runbook.session.gatebook import Glass
 from runbook.session.state import Problem
+from runbook.texts import many
 
 
 @dataclass(frozen=True)
@@ -167,6 +168,5 @@ def _passed(steps: Sequence[StepRecord], checks: Sequence[Check], limits: Sequen
     if checks:
         what += f", {len(checks)} check{'s' if len(checks) != 1 else ''} passed"
     if limits:
-        said = "1 limitation, which stands" if len(limits) == 1 else f"{len(limits)} limitations, which stand"
-        what += f", with {said} at the report's top"
+        what += f", with {many(len(limits), 'limitation')}, listed first in the report"
     return what + "."

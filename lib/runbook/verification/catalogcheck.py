@@ -6,6 +6,7 @@ from typing import Any
 
 from runbook.model import Check, Finding, Severity, Status
 from runbook.postgres.wal import format_lsn
+from runbook.texts import many
 from runbook.verification.catalogs import LEFT_OUT, NOT_ALLOWED, Catalogs
 from runbook.verification.content import is_no_evidence
 from runbook.verification.fencefile import DatabaseFence
@@ -54,7 +55,7 @@ def compare_catalogs(fence: DatabaseFence, now: Catalogs, seconds: float) -> Che
     common: dict[str, Any] = {
         "id": f"catalogs@{fence.database}",
         "title": "The restored catalogs are those that production had",
-        "expected": f"{total} rows in {len(then.tables)} catalogs, hashes equal ({LEFT_OUT})",
+        "expected": f"{many(total, 'row')} in {many(len(then.tables), 'catalog')}, hashes equal ({LEFT_OUT})",
         "object": fence.database,
         "severity": Severity.CRITICAL,
         "source": f"fence at {format_lsn(fence.lsn)} ({fence.why})",
@@ -80,7 +81,11 @@ def compare_catalogs(fence: DatabaseFence, now: Catalogs, seconds: float) -> Che
             reason=f"{unknown[0].object}: {unknown[0].message}",
             next="Take a fence with this version (runbook fence take); choose a point at which no transaction holds the catalogs.",
         )
-    return Check(**common, status=Status.PASS, observed=f"{total} rows in {len(then.tables)} catalogs, hashes equal")
+    return Check(
+        **common,
+        status=Status.PASS,
+        observed=f"{many(total, 'row')} in {many(len(then.tables), 'catalog')}, hashes equal",
+    )
 
 
 def changed_objects(then: Catalogs, now: Catalogs) -> list[str]:
