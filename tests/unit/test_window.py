@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from runbook import clock
-from runbook.errors import BackupDamaged, ParamsError
+from runbook.errors import BackupDamaged, NotMeasured, ParamsError
 from runbook.platforms.cluster.backups import Backup, describe, describe_all, list_passed_over
 from runbook.platforms.cluster.selection import Selection
 from runbook.platforms.cluster.window import (
@@ -212,6 +212,21 @@ def test_whatever_else_lies_beside_the_backups_is_named_with_the_reason(tmp_path
         "round: a link to round, which is not there",
         "tmp: holds files of a base backup, and its name says that it is no backup",
     ]
+
+
+def test_backup_in_a_form_that_is_not_read_is_named_and_no_damage(tmp_path: Path) -> None:
+    for folder, name in (("gpg", "base.tar.gz.gpg"), ("split", "base.tar.aa"), ("xz", "base.tar.xz")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).write_bytes(b"\x85\x02")
+        (tmp_path / folder / "backup_manifest").write_text("{}")
+    with pytest.raises(NotMeasured, match="xz, which is encrypted, split or packed in a form that is not read"):
+        describe_all(tmp_path)
+    (tmp_path / "good").mkdir()
+    (tmp_path / "good" / "PG_VERSION").write_text("17\n")
+    (tmp_path / "good" / "backup_label").write_text(LABEL.format("2026-01-02 12:00:00 UTC"))
+    found, wrong = describe_all(tmp_path)
+    assert (labels(found), wrong) == (["good"], [])
+    assert [one.partition(":")[0] for one in list_passed_over(tmp_path)] == ["gpg", "split", "xz"]
 
 
 def test_backups_beside_the_files_of_one_are_seen(tmp_path: Path) -> None:

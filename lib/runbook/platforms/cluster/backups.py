@@ -19,11 +19,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from runbook import clock
-from runbook.errors import BackupDamaged, NotReadable, TargetError
+from runbook.errors import BackupDamaged, NotMeasured, NotReadable, TargetError
 from runbook.postgres.wal import SEGMENT_NAME, parse_lsn, parse_segment_header
 from runbook.texts import visible_line
 
 #: Folders still being written, by the conventions of the tools that write them.
+#: What follows base.tar in the names that `copying.unpack_tar` reads.
+_READ = ("", ".gz", ".zst", ".lz4")
+_FORM = "encrypted, split or packed in a form that is not read here"
 _UNFINISHED = (".part", ".tmp", ".partial", ".incomplete")
 #: Folders that file systems and tools put beside backups, empty or not.
 _NO_BACKUPS = ("lost+found", "fences", "tmp")
@@ -98,11 +101,20 @@ def looks_like_backup(folder: Path) -> bool:
     ) or any(folder.glob("base.tar*"))
 
 
+def form_not_read(folder: Path) -> str | None:
+    """Return the name of a tar backup's file that is encrypted, split or packed in a form that nothing here reads; None when there is none."""
+    if (folder / "PG_VERSION").exists():
+        return None
+    names = sorted(path.name for path in folder.glob("base.tar*"))
+    return names[0] if names and not any(name.removeprefix("base.tar") in _READ for name in names) else None
+
+
 def list_folders(backup_folder: Path) -> list[Path]:
     """The folders that are, or were meant to be, finished backups.
 
     Raises:
         BackupDamaged: the folder is missing or holds none.
+        NotMeasured: it holds none in a form that can be read.
         NotReadable: a folder is closed.
     """
     try:
@@ -120,11 +132,19 @@ def list_folders(backup_folder: Path) -> list[Path]:
             and folder.name not in _NO_BACKUPS
             and (looks_like_backup(folder) or not (is_one or any(folder.iterdir())))
         ]
+        closed = [(folder, name) for folder in found if (name := form_not_read(folder)) is not None]
+        found = [folder for folder in found if folder not in [one for one, _ in closed]]
     except PermissionError as cause:
         raise NotReadable(
             f"The backup folder {cause.filename or backup_folder} cannot be entered: {cause.strerror}.",
             next="Open it for the user who runs this.",
         ) from cause
+    if closed and not found:
+        folder, name = closed[-1]
+        raise NotMeasured(
+            f"Backup {folder} holds {name}, which is {_FORM}; there is no other.",
+            next="Decrypt, join or unpack it into a folder of its own, and name that one as cluster.backup_folder in params.",
+        )
     if not found:
         raise BackupDamaged(f"There is no base backup in {backup_folder}.", next="Take one with pg_basebackup.")
     return found
@@ -164,6 +184,9 @@ def _why_passed_over(path: Path, *, is_part: bool) -> str | None:
         return f"a link to {visible_line(str(path.readlink()))}, which is not there"
     if not path.is_dir():
         return "a file, and no folder with a base backup" if _PACKED.search(path.name) and not is_part else None
+    form = form_not_read(path)
+    if form is not None:
+        return f"holds {visible_line(form)}, which is {_FORM}"
     if looks_like_backup(path):
         kind = "not finished" if path.name.endswith(_UNFINISHED) else "no backup"
         return f"holds files of a base backup, and its name says that it is {kind}"
