@@ -48,7 +48,7 @@ def test_recovery_is_waited_for_approved_and_swapped_in(live_home: Path) -> None
         one for one in last.record["limitations"] if "is held at" in one
     ], "nothing is held that production did not have"
     assert (layout.run(recovery.run) / "postmortem.md").read_text().startswith("# Post-mortem")
-    assert "Behind the point" in str(check_origins(layout.home() / last.last["record"]))
+    assert "After the recovery point" in str(check_origins(layout.home() / last.last["record"]))
     verified = recovery.say("run", "backup-verification", "--target", "sandbox")
     assert (verified.code, verified.last["verdict"]) == (0, "PASS"), verified.stdout
     assert (

@@ -310,7 +310,7 @@ class PointInTimeRecovery:
     @staticmethod
     def loss_caption(seen: Seen) -> str:
         """How many transactions are lost, over their tables."""
-        return f"Behind the point: {many(seen.facts['transactions'], 'transaction')} of others, and the damage"
+        return f"After the recovery point: {many(seen.facts['transactions'], 'transaction')} of others, and the damage"
 
     def fates(self) -> RowFates | None:
         """What became of each row that the damage touched, so that others' deletes are not taken for the damage's; None: too many.

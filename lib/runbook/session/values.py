@@ -196,7 +196,7 @@ def refuse_set_back(inputs: Iterable[str], values: Mapping[str, Any], where: str
             if value is not None and name in values and values[name] != value:
                 raise ParamsError(
                     f"{where}: papermill was given a value of '{name}', and a later cell of the notebook has set another one.",
-                    next=f"Take '{name} = …' out of the cells behind the parameters cell.",
+                    next=f"Take '{name} = …' out of the cells after the parameters cell.",
                 )
 
 
