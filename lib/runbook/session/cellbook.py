@@ -13,6 +13,8 @@ from typing import Any
 ALLOWS_FAILURE = "raises-exception"
 #: The tag of the cell whose values people change; `open_run` compares what they set.
 PARAMETERS = "parameters"
+#: How the cell begins in which papermill, and we, put the values that were given.
+INJECTED = "# Parameters"
 #: What `conclude()`, a gate and a question raise: the verdict itself, and no failure of the cell.
 _VERDICTS = frozenset({"RunFailed", "RunIncomplete", "RunWaiting"})
 
@@ -117,7 +119,12 @@ def place_of(planned: Sequence[Mapping[str, Any]], cell: str | None, code: str, 
     if named and (named[0] in equal or not equal):
         return named[0]
     following = [index for index in equal if after is None or index > after]
-    changed = [] if equal else [n for n, one in enumerate(planned) if assigned_names(code) & set(one.get("names", ()))]
+    is_injected = code.startswith(INJECTED)
+    changed = (
+        []
+        if equal or is_injected
+        else [n for n, one in enumerate(planned) if assigned_names(code) & set(one.get("names", ()))]
+    )
     return next(iter([*following, *equal, *changed]), None)
 
 
@@ -142,7 +149,7 @@ class CellFolding:
         place = place_of(self.planned_cells, cell, code, self._last_place)
         following = self._last_place + 1 if self._last_place is not None else 0
         # Other code where a client names no ids: a changed copy of the notebook, which `conclude()` reports as a limitation.
-        changed = place is None and cell is None and not code.startswith("# Parameters")
+        changed = place is None and cell is None and not code.startswith(INJECTED)
         if changed and following < len(self.planned_cells):
             place = following
             self._changed.add(n)

@@ -21,7 +21,7 @@ from typing import Any
 from runbook import clock
 from runbook.errors import RunbookError
 from runbook.redact import scrubber
-from runbook.session.cellbook import digest_of, place_of
+from runbook.session.cellbook import INJECTED, digest_of, place_of
 from runbook.session.journal import Journal, finite, read_last_event, write_atomically
 from runbook.session.outputs import CUT_NOTE, MOST, CellOutputs, plain_text
 from runbook.texts import escaped_json
@@ -78,7 +78,7 @@ class Recorder:
         place = digests.index(current) if current in digests else len(digests)
         for count, code in list(enumerate(history.input_hist_raw))[1:-1]:
             found = place_of(planned, None, code, None)
-            known = code.startswith("# Parameters") or (found is not None and found < place)
+            known = code.startswith(INJECTED) or (found is not None and found < place)
             if not known:
                 continue
             raised = getattr(history, "exceptions", {}).get(count)
