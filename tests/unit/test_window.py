@@ -215,18 +215,18 @@ def test_whatever_else_lies_beside_the_backups_is_named_with_the_reason(tmp_path
 
 
 def test_backup_in_a_form_that_is_not_read_is_named_and_no_damage(tmp_path: Path) -> None:
-    for folder, name in (("gpg", "base.tar.gz.gpg"), ("split", "base.tar.aa"), ("xz", "base.tar.xz")):
+    for folder, name in (("gpg", "base.tar.gz.gpg"), ("split", "base.tar.aa"), ("tgz", "base.tgz")):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / name).write_bytes(b"\x85\x02")
         (tmp_path / folder / "backup_manifest").write_text("{}")
-    with pytest.raises(NotMeasured, match="xz, which is encrypted, split or packed in a form that is not read"):
+    with pytest.raises(NotMeasured, match="tgz, which is encrypted, split or packed in a form that is not read"):
         describe_all(tmp_path)
     (tmp_path / "good").mkdir()
     (tmp_path / "good" / "PG_VERSION").write_text("17\n")
     (tmp_path / "good" / "backup_label").write_text(LABEL.format("2026-01-02 12:00:00 UTC"))
     found, wrong = describe_all(tmp_path)
     assert (labels(found), wrong) == (["good"], [])
-    assert [one.partition(":")[0] for one in list_passed_over(tmp_path)] == ["gpg", "split", "xz"]
+    assert [one.partition(":")[0] for one in list_passed_over(tmp_path)] == ["gpg", "split", "tgz"]
 
 
 def test_backups_beside_the_files_of_one_are_seen(tmp_path: Path) -> None:

@@ -178,7 +178,7 @@ def next_step(words: str | None) -> str:
 _WARNING = re.compile(r"WARNING:  ([^\n]*)(?:\n[^\n]*DETAIL:  ([^\n]*))?")
 _MOST_WARNINGS = 10
 #: A scratch is a standby whose WAL is staged: it has neither, on purpose.
-_INTENDED = 'specified neither "primary_conninfo" nor "restore_command"'
+_INTENDED = re.compile(r'specified neither "?primary_conninfo"? nor "?restore_command"?')
 
 
 def warnings_in(log: str) -> list[str]:
@@ -188,7 +188,9 @@ def warnings_in(log: str) -> list[str]:
     ['a changed: from 1 to 2']
     """
     found = list(
-        dict.fromkeys(_line(": ".join(filter(None, one))) for one in _WARNING.findall(log) if one[0] != _INTENDED)
+        dict.fromkeys(
+            _line(": ".join(filter(None, one))) for one in _WARNING.findall(log) if not _INTENDED.search(one[0])
+        )
     )
     more = len(found) - _MOST_WARNINGS
     return found[:_MOST_WARNINGS] + ([f"and {more} more"] if more > 0 else [])

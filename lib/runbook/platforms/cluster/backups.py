@@ -24,8 +24,8 @@ from runbook.postgres.wal import SEGMENT_NAME, parse_lsn, parse_segment_header
 from runbook.texts import visible_line
 
 #: Folders still being written, by the conventions of the tools that write them.
-#: What follows base.tar in the names that `copying.unpack_tar` reads.
-_READ = ("", ".gz", ".zst", ".lz4")
+#: The files that `copying.unpack_tar` reads.
+_READ = ("base.tar", "base.tar.gz", "base.tar.zst", "base.tar.lz4", "base.tar.bz2", "base.tar.xz")
 _FORM = "encrypted, split or packed in a form that is not read here"
 _UNFINISHED = (".part", ".tmp", ".partial", ".incomplete")
 #: Folders that file systems and tools put beside backups, empty or not.
@@ -98,15 +98,15 @@ def looks_like_backup(folder: Path) -> bool:
     """True when some file of a base backup is in the folder."""
     return any(
         (folder / name).exists() for name in ("PG_VERSION", "backup_label", "backup_manifest", "global", "pg_xact")
-    ) or any(folder.glob("base.tar*"))
+    ) or any(folder.glob("base.t*"))
 
 
 def form_not_read(folder: Path) -> str | None:
     """Return the name of a tar backup's file that is encrypted, split or packed in a form that nothing here reads; None when there is none."""
     if (folder / "PG_VERSION").exists():
         return None
-    names = sorted(path.name for path in folder.glob("base.tar*"))
-    return names[0] if names and not any(name.removeprefix("base.tar") in _READ for name in names) else None
+    names = sorted(path.name for path in folder.glob("base.t*") if path.is_file())
+    return names[0] if names and not any(name in _READ for name in names) else None
 
 
 def list_folders(backup_folder: Path) -> list[Path]:

@@ -190,13 +190,13 @@ def refuse_before_oldest(asked: str, backups: list[Backup], timeline: int) -> Ta
             next="Combine it with the full backup it builds on (pg_combinebackup) and name that folder as backup_folder.",
         )
     backups = [backup for backup in backups if not backup.incremental]
-    times = [backup for backup in backups if backup.started_at]
+    times = [backup for backup in backups if backup.started_at and backup.timeline == timeline]
     oldest = min(times, key=lambda backup: backup.started_at or EVER, default=None)
     nearest = (
         f"The oldest point that can be had is just after backup {oldest.label} (started {clock.stamp(oldest.started_at)}, "
         f"consistent at {format_lsn(oldest.end) if oldest.end else 'its end'})."
         if oldest is not None and oldest.started_at is not None
-        else "No backup says when it was taken."
+        else "No backup of that timeline says when it was taken."
     )
     return TargetOutsideWindow(
         f"No backup reaches back to {asked} on timeline {timeline}. {nearest}",
