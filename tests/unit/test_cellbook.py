@@ -56,11 +56,13 @@ LOOK, END = [begun("look()"), check("PASS"), done()], [begun("run.conclude()"), 
         ([*LOOK, *LOOK, *END, begun("look()", "a"), done("error", "E: x")], Verdict.PASS, "passed"),  # it had ended well
         ([*LOOK, *LOOK, *END, begun("look()", "a"), done("left")], Verdict.PASS, "passed"),  # it opened another run
         ([*LOOK, *LOOK, *END, begun("scribble()"), done("error", "E: x")], Verdict.PASS, "passed"),  # no cell of the notebook
+        ([*LOOK, begun("scribble()"), done("error", "E: x")], Verdict.INCOMPLETE,
+         "A cell that is not in the notebook, in the place of code cell 2 of 3 (look(), id b), failed: E: x"),
         ([*LOOK, begun("look()"), check("FAIL", "b"), done("error", "E: x")], Verdict.FAIL, "b is FAIL."),
         ([*LOOK, begun("look()"), done("error", "SystemExit: 0")], Verdict.INCOMPLETE, "failed: SystemExit: 0. The run did not conclude."),
         ([*LOOK, begun("look()"), DEAD], Verdict.INCOMPLETE, "The kernel died."),
         ([*LOOK, begun("other()"), done(), *END], Verdict.PASS, "passed"),  # a changed copy: `conclude()` reports the code
-        ([*LOOK, begun("other()"), done("error", "E: x"), *END], Verdict.INCOMPLETE, "id b) failed: E: x"),
+        ([*LOOK, begun("other()"), done("error", "E: x"), *END], Verdict.INCOMPLETE, "id b), failed: E: x"),
         ([*LOOK, *LOOK, begun("more()"), done(), *END], Verdict.PASS, "passed"),  # put in before the last one
     ],
 )  # fmt: skip

@@ -122,6 +122,11 @@ def test_step_that_was_running_when_the_kernel_died_failed_by_it() -> None:
     assert state.next_command == "runbook resume r1"
 
 
+def test_failed_step_is_named_before_a_kernel_that_ended_after_it() -> None:
+    state = state_of(attempt(1, "A"), started("A"), failed("A"), DEAD)
+    assert state.reason.startswith("The step 'A' failed: ")
+
+
 def test_result_of_a_once_step_outlives_its_attempt_and_a_redo_drops_it() -> None:
     intent = {"event": "step-intent", "name": "A", "key": "k"}
     result = {"event": "step-result", "name": "A", "key": "k", "result": 7}

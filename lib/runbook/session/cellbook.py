@@ -205,15 +205,18 @@ class CellFolding:
         found = []
         for index in range(len(self.planned_cells) if ended else self._last_place or 0):
             last = self._last_of(index)
+            name = self._name(index)
+            if last is not None and last.n in self._changed:
+                name = f"A cell that is not in the notebook, in the place of {name[0].lower()}{name[1:]},"
             if last is None:
                 found.append(CellProblem("not-run", f"{self._name(index)} was not executed."))
             elif last.status == "error" and str(last.error).partition(":")[0] in _VERDICTS:
-                found.append(CellProblem("verdict", f"{self._name(index)} raised {last.error}."))
+                found.append(CellProblem("verdict", f"{name} raised {last.error}."))
             elif last.status != "ok":
                 when = " after the run had concluded" if last.late else ""
                 kind = "failed" if last.status == "error" else "left"
                 said = f"failed{when}: {last.error}" if kind == "failed" else f"did not end{when}"
-                found.append(CellProblem(kind, f"{self._name(index)} {said}"))
+                found.append(CellProblem(kind, f"{name} {said}"))
         return found
 
     def _last_of(self, index: int) -> Execution | None:

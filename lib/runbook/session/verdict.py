@@ -125,9 +125,9 @@ def _incomplete_reason(
         return f"Aborted: {aborted}"
     reasons = [_with_next(problem.reason, problem.next) for problem in problems]
     broken = [step for step in steps if step.state is StepState.FAILED]
-    if broken and not problems:
+    if broken and all(problem.kind == "died" for problem in problems):  # a kernel that ended after it says nothing more
         step = broken[0]
-        reasons.append(_with_next(f"The step '{step.name}' failed: {step.reason}", step.next))
+        reasons.insert(0, _with_next(f"The step '{step.name}' failed: {step.reason}", step.next))
     unknown = [check for check in checks if check.status is Status.UNKNOWN]
     if unknown:
         reasons.append(_count("check is UNKNOWN", "checks are UNKNOWN", unknown))
