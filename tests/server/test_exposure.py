@@ -112,6 +112,7 @@ def test_newest_segments_that_nobody_holds_are_lost_with_both_positions(cluster:
     assert format_lsn(found.lost.position)[:-6] == position[:-6]
     (lost, archiver, *_) = budgets.measure_rpo(found, Budgets(rto=1, rpo=86400, source="test"))[1]
     assert (lost.id, lost.status) == ("wal-lost", "FAIL")
+    assert budgets.check_rpo(found, Budgets(rto=1, rpo=86400, source="test")).status == "FAIL", "however long it may be"
     for one in (found.lost.start, found.lost.end, found.lost.position):
         assert format_lsn(one) in (lost.reason or "") + lost.expected
     assert (archiver.id, archiver.status) == ("archiver", "FAIL") and last[:16] in (archiver.reason or "")

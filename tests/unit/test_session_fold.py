@@ -123,7 +123,7 @@ def test_step_that_was_running_when_the_kernel_died_failed_by_it() -> None:
 
 
 def test_failed_step_is_named_before_a_kernel_that_ended_after_it() -> None:
-    state = state_of(attempt(1, "A"), started("A"), failed("A"), DEAD)
+    state = state_of(attempt(1, "A"), started("A"), failed("A"), {**DEAD, "kind": "died"})
     assert state.reason.startswith("The step 'A' failed: ")
 
 

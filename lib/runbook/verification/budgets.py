@@ -53,6 +53,19 @@ def check_rpo(exposure: Exposure, budgets: Budgets) -> Check:
     """The exposure is within the recovery point objective."""
     expected = f"at most {human_seconds(budgets.rpo)}"
     title = "The recovery point objective is met"
+    if exposure.lost is not None:
+        start = format_lsn(exposure.lost.start)
+        return Check(
+            id="rpo",
+            title=title,
+            status=Status.FAIL,
+            expected=expected,
+            observed=f"no commit after {start} can be recovered",
+            severity=Severity.CRITICAL,
+            reason=f"WAL after {start} is lost, so the exposure grows until there is a new base backup: {exposure.how}.",
+            next="Take a new base backup now.",
+            source=budgets.source,
+        )
     if exposure.seconds is None or (exposure.is_upper_bound and exposure.seconds > budgets.rpo):
         shown = "not measured" if exposure.seconds is None else f"at most {human_seconds(exposure.seconds)}"
         return Check(
