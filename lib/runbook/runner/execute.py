@@ -168,6 +168,8 @@ def run_attempt(
     journal = Journal(folder / JOURNAL)
     executes = read_source(folder, read_state(folder), source)
     kernel = Kernel(folder.name, target_variables(read_request(folder)["target"]))
+    stood: list[str] = []
+    kernel.before_interrupt = lambda: stood.append(where_it_was(read_state(folder)))
     try:
         start_attempt(
             journal,
@@ -186,7 +188,7 @@ def run_attempt(
                 _execute(executes, folder / executed_name(attempt), parameters, kernel, mark)
             except BaseException as cause:  # noqa: BLE001 - whatever it is, the attempt is journaled and archived
                 signals.disarm()
-                _note(journal, folder, kernel, cause)
+                _note(journal, folder, kernel, cause, next(iter(stood), None))
             signals.disarm()
             if kernel.cut_cells:
                 journal.append("limit", text=_cut_text(kernel.cut_cells))
@@ -243,10 +245,14 @@ def where_it_was(state: RunState) -> str:
     return f"{'at' if step.state is StepState.RUNNING else 'after'} step '{step.name}'"
 
 
-def _note(journal: Journal, folder: Path, kernel: Kernel, cause: BaseException) -> None:
-    """The journal says why the notebook did not run to its end, unless it already does."""
+def _note(journal: Journal, folder: Path, kernel: Kernel, cause: BaseException, stood: str | None) -> None:
+    """The journal says why the notebook did not run to its end, unless it already does.
+
+    Args:
+        stood: where the run was when its kernel was interrupted; None: it was not.
+    """
     state = read_state(folder)
-    where = where_it_was(state)
+    where = stood or where_it_was(state)
     if isinstance(cause, Stopped):
         journal.append("problem", kind=cause.kind, reason=f"The run was {cause.reason} {where}.")
         kernel.interrupt()

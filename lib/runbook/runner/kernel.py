@@ -13,7 +13,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +87,8 @@ class Kernel:
             json.dump(self._connection, file)
         #: Cells whose outputs this process has cut, since their kernel had not opened the run.
         self.cut_cells = 0
+        #: Called once, before the kernel is interrupted: what it journals from then on is a consequence.
+        self.before_interrupt: Callable[[], None] = lambda: None
         self._interrupted = False
         self._words = _Tail()
         self.process = subprocess.Popen(
@@ -121,6 +123,7 @@ class Kernel:
         """The running cell gets a KeyboardInterrupt: one, since a second would break off what the first one cleans up."""
         if not self._interrupted:
             self._interrupted = True
+            self.before_interrupt()
             self._signal(signal.SIGINT)
 
     def ask_to_end(self) -> None:
