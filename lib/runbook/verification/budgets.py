@@ -36,13 +36,14 @@ def check_lost(exposure: Exposure) -> list[Check]:
             Check(
                 id="archiver",
                 title="The archive holds what production's archiver has archived",
-                status=Status.FAIL,
+                status=Status.UNKNOWN,
                 expected=f"{name} in the archive",
                 observed="not there, or not whole",
                 object=name,
                 severity=Severity.CRITICAL,
-                reason=f"{who}, and the archive does not hold {name}: nobody will archive it again.",
-                next="Copy it from pg_wal of production if it is still there; look at archive_command; take a new base backup now.",
+                reason=f"{who}, and the archive does not hold {name}: archive_command ends with 0 without archiving, or what params name is "
+                "another archive, or a copy of it that lags.",
+                next="Look for it where archive_command writes; if it is nowhere, copy it from pg_wal of production and take a new base backup now.",
                 source="pg_stat_archiver",
             )
         )

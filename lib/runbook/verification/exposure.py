@@ -41,6 +41,8 @@ from runbook.postgres.waldump import read_records
 CLOCK_SKEW = timedelta(minutes=1)
 #: A segment may be archived and removed from pg_wal between two looks: what is missing is looked for again.
 _TRIES = 3
+#: How often pg_wal is listed while a checkpoint removes files from it.
+_LOOKS = 20
 _PAUSE = 1.0
 _BATCH = 64
 
@@ -189,20 +191,27 @@ class Measurement:
         """Where segments of pg_wal begin that the archive lacks, oldest first, linked into the folder; or why that is not known."""
         if self.live_wal is None:
             return "params name no cluster.data_directory, so that unarchived WAL could be read"
+        for _ in range(_LOOKS):
+            try:
+                return self._link_held(self.live_wal, folder, archived_to)
+            except FileNotFoundError as cause:
+                if not self.live_wal.is_dir():
+                    return f"production's pg_wal cannot be read: {cause.strerror}"
+                # A checkpoint has removed a segment meanwhile: all are listed again.
+            except OSError as cause:
+                return f"production's pg_wal cannot be read: {cause.strerror}"
+        return "production's pg_wal changes all the time"
+
+    def _link_held(self, live_wal: Path, folder: Path, archived_to: int) -> list[int]:
         found: list[int] = []
-        try:
-            for path in sorted(self.live_wal.iterdir()):
-                if not SEGMENT_NAME.match(path.name) or int(path.name[:8], 16) != self.timeline:
-                    continue
-                begin = segment_start(path.name, self.size)[1]
-                if begin >= archived_to and self._is_own(path, begin):
-                    (folder / path.name).unlink(missing_ok=True)
-                    (folder / path.name).symlink_to(path)
-                    found.append(begin)
-        except FileNotFoundError:
-            return self._held(folder, archived_to)  # a checkpoint removed one under our eyes: look again
-        except OSError as cause:
-            return f"production's pg_wal cannot be read: {cause.strerror}"
+        for path in sorted(live_wal.iterdir()):
+            if not SEGMENT_NAME.match(path.name) or int(path.name[:8], 16) != self.timeline:
+                continue
+            begin = segment_start(path.name, self.size)[1]
+            if begin >= archived_to and self._is_own(path, begin):
+                (folder / path.name).unlink(missing_ok=True)
+                (folder / path.name).symlink_to(path)
+                found.append(begin)
         return found
 
     def _is_own(self, path: Path, begin: int) -> bool:
