@@ -369,7 +369,9 @@ class BackupVerification:
         spent = self.seconds
         rto = max(spent["copy"], spent["read WAL"]) + spent["manifest"] + spent["replay"]
         measures, checks = budgets.measure_rto(rto, self.params.budgets)
-        if self.selection.point == "latest":
+        choice = self.selection.choice
+        is_of_another = choice.is_asked_for and choice.production not in (None, self.resolved.point.timeline)
+        if self.selection.point == "latest" and not is_of_another:  # a limitation says what production writes
             found = budgets.measure_rpo(self._exposure(), self.params.budgets)
             measures, checks = [*measures, *found[0]], [*checks, *found[1]]
         return measures, checks

@@ -256,6 +256,8 @@ class Stage:
         """
         begin = max(position - 1, 0) // self.segment_size * self.segment_size
         own = segment_name(self._timeline_at(begin), begin, self.segment_size)
+        if any(begin < at < begin + self.segment_size for at in self.forks.values()):
+            return  # its WAL may be had from the `.partial`, or from the timeline that left there
         numbers = {timeline.number for timeline in self.lineage}
         # What an archiving command has compressed counts as well: reading it says why it cannot be read.
         ours = {
