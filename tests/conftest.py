@@ -72,8 +72,10 @@ def damaged_home(shared_sandbox: SharedSandbox) -> Iterator[Path]:
         home = make_home(folder / "home")
         target = home / "var" / "sandbox"
         target.mkdir(parents=True)
-        for name in ("archive", "backups", "tablespace-backups", "state.json", "traffic.jsonl"):
+        for name in ("backups", "tablespace-backups", "state.json", "traffic.jsonl"):
             copy_tree(shared_sandbox.stopped / name, target / name)
+        # As the running server has filled it since: an older one would be a copy that lags.
+        copy_tree(shared_sandbox.home / "var" / "sandbox" / "archive", target / "archive")
         for name in ("connection", "reader"):
             shutil.copy2(shared_sandbox.home / "var" / "sandbox" / name, target / name)
         with at_home(home):

@@ -106,7 +106,7 @@ def test_what_this_host_lacks_is_no_damage_and_stops_nothing_else(cluster: OwnCl
     assert _LIBRARY in said["lacking.public.attr_h"]
     assert "tsearch_data" in said["lacking.public.text_words"]
     assert (
-        "its pages and its order were checked" in said["lacking.public.called_i"]
+        "its structure was checked" in said["lacking.public.called_i"]
         and "schema of each name" in said["lacking.public.called_i"]
     )
     assert "had version 0" in said["lacking.public.sorted_t"]
