@@ -27,7 +27,7 @@ def assert_manifest_fails(outcome: Outcome, *words: str) -> None:
 def test_healthy_backup_passes_every_check(shop: Shop) -> None:
     outcome = prove(shop.cluster, look=ask("SELECT count(*) FROM mark"))
     assert (outcome.verdict, outcome.alarms, outcome.seen) == ("PASS", [], MARKS)
-    assert outcome.check("fence@shop").observed == f"{2 * ITEMS + 1000} rows in 4 relations, hashes equal"
+    assert outcome.check("fence@shop").observed == f"{2 * ITEMS + 1000:,} rows in 4 relations, hashes equal"
 
 
 def test_missing_heap_file_is_named(shop: Shop) -> None:
