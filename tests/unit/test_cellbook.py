@@ -121,3 +121,10 @@ def test_only_so_much_of_a_cell_is_kept_and_its_error_always() -> None:
     kept = outputs.listed()
     assert [one["output_type"] for one in kept] == ["stream", "stream", "error"]
     assert len(str(kept[-1])) < 2_000_000
+
+
+def test_cells_before_the_run_opened_are_no_lack_where_the_client_keeps_no_history() -> None:
+    """As under nbval: what ran before is not known, which is a limitation."""
+    state = state_of({"event": "cells-unknown", "until": 1}, *LOOK, *END)
+    assert state.verdict is Verdict.PASS
+    assert any("keeps no history" in str(one) for one in state.limits)

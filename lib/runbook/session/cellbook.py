@@ -142,6 +142,7 @@ class CellFolding:
         self._last_place: int | None = None
         self._changed: set[int] = set()
         self._cut: dict[str, None] = {}
+        self._unknown_until = 0
 
     def take_cell_started(self, event: Mapping[str, Any], at: datetime, *, concluded: bool) -> None:
         """The kernel has begun to execute a cell."""
@@ -179,6 +180,14 @@ class CellFolding:
         if event.get("lost"):
             self._cut[f"{self._name(before.place)}: {event['lost']}"] = None
 
+    def on_cells_unknown(self, event: Mapping[str, Any], at: datetime) -> None:
+        """Which cells were executed before the run opened is not known: the client has the kernel keep no history."""
+        self._unknown_until = int(event["until"])
+        self._last_place = self._unknown_until - 1 if self._unknown_until else None
+        self._cut[
+            "The client keeps no history: whether the cells before the run was opened were executed is not recorded."
+        ] = None
+
     def on_cell_cut(self, event: Mapping[str, Any], at: datetime) -> None:
         """A cell has written more than is kept; this is journaled at once, since such a cell may never end."""
         before = self.executions.get(int(event["started"]))
@@ -208,6 +217,8 @@ class CellFolding:
             name = self._name(index)
             if last is not None and last.n in self._changed:
                 name = f"A cell that is not in the notebook, in the place of {name[0].lower()}{name[1:]},"
+            if last is None and index < self._unknown_until:
+                continue
             if last is None:
                 found.append(CellProblem("not-run", f"{self._name(index)} was not executed."))
             elif last.status == "error" and str(last.error).partition(":")[0] in _VERDICTS:
