@@ -15,7 +15,10 @@ pytestmark = [pytest.mark.server, pytest.mark.faults]
 #: A table of each runbook, and how its origin begins; the recovery has a test with its own.
 TABLES = {
     "architecture": ("Measured", "statements 1 to "),
-    "backup-verification": ("The recovery point", "worked out after step «Resolve the recovery point», from what had been asked by then: statement 1"),
+    "backup-verification": (
+        "The recovery point",
+        "worked out after step «Resolve the recovery point», from what had been asked by then: statement 1",
+    ),
     "daily-health": (
         "Findings",
         "worked out after step «Rank the findings», from what had been asked by then: statements 1 to ",
