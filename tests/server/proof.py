@@ -141,6 +141,7 @@ def _walk(
     if promote:
         step("promote")
         out.checks += proof.promote()
+        out.limitations += proof.promoted_limitations
     step("measure")
     out.checks += proof.measure()[1]
     proof.volume_and_sizes()

@@ -19,6 +19,9 @@ from runbook.outside.namespaces import Namespaces
 from runbook.postgres.osuser import give
 from runbook.postgres.tools import Tools
 
+#: What a standby logs each time when it finds no more WAL.
+POLLING_LINE = "waiting for WAL to become available"
+
 #: pg_ctl status: no server runs there.
 _NOT_RUNNING = 3
 _STATUS_TRIES = 5

@@ -5,7 +5,6 @@ Each public method is one step of the notebook, in order.
 
 from __future__ import annotations
 
-import shlex
 import time
 from typing import Any
 
@@ -24,7 +23,7 @@ from runbook.platforms.cluster.window import RecoveryPoint, Resolved
 from runbook.postgres.osuser import service_user
 from runbook.verification import backup_checks, budgets, integrity, shown, sqlchecks
 from runbook.verification.contents import Progress
-from runbook.verification.exposure import Exposure, Measurement
+from runbook.verification.exposure import measure_exposure
 from runbook.verification.fencefile import owned_folder
 from runbook.verification.restored import RestoredChecks
 
@@ -82,15 +81,11 @@ class BackupVerification:
         self.selection = Selection(self.cluster, production, recovery_point, timeline, self._timeout, reader=self.user)
         archive = self.selection.archive.directory
         self.lender = production if self.server_user.owns_nothing else None
-        self.selection.archive.lent = lent_folder(archive, self.lender, self.user)
         live = self.selection.live_folders()
         require_apart(self.location, [self.selection.backup_folder, *([archive] if archive else []), *live])
         self.seconds: dict[str, float] = {}
         asked = {"recovery_point": recovery_point, "timeline": timeline, "scratch": scratch, "checks": checks}
-        plain = {"recovery_point": "latest", "timeline": "auto", "scratch": "", "checks": "all", "promote": None}
-        given = {**{name: value for name, value in asked.items() if value != plain[name]}, "promote": "true"}
-        words = [word for name, value in given.items() for word in ("-p", name, value)]
-        self._again = shlex.join(["runbook", "run", "backup-verification", "--target", params.target, *words])
+        self._again = shown.promote_command(params.target, asked)
         self.scratch: Scratch | None = None
         self.resolved: Resolved | None = None
         self._system: list[Check] = []
@@ -108,8 +103,9 @@ class BackupVerification:
         """
         chosen = self.selection
         wrong = chosen.describe()
-        self.scratch = Scratch.create(
-            self.location,
+        chosen.archive.lent = lent_folder(chosen.archive.directory, self.lender, self.user)
+        self.scratch = Scratch(
+            self.scratch_folder,
             run_id=self.run_id,
             tools=chosen.tools,
             user=self.user,
@@ -120,7 +116,7 @@ class BackupVerification:
             hidden=chosen.live_folders(),
             limitation=self.server_user.limitation,
             lender=self.lender,
-        )
+        ).prepare()
         self.checks = RestoredChecks(self.params, self.scratch, self.progress, self.files, self.seconds)
         self.contents = self.checks.contents
         self.contents.again = self._again
@@ -133,7 +129,7 @@ class BackupVerification:
             ),
             backup_checks.check_newest(newest, chosen.not_proven(newest)),
             backup_checks.check_system(newest, chosen.live_system()),
-            backup_checks.check_timeline(chosen.number, chosen.why, chosen.timeline_question(), self._with_timeline()),
+            backup_checks.check_timeline(chosen.number, chosen.why, chosen.timeline_question(), self.params.target),
         ]
         return [check for check in checks if check is not None]
 
@@ -151,9 +147,6 @@ class BackupVerification:
         """The backups, the chosen one marked."""
         newest = self.selection.candidates[0]
         return [{**backup.facts(), "chosen": "yes" if backup is newest else ""} for backup in self.selection.backups]
-
-    def _with_timeline(self) -> str:
-        return f"runbook run backup-verification --target {self.params.target} -p timeline {self.selection.number}"
 
     @property
     def timeline_limitations(self) -> tuple[str, ...]:
@@ -243,11 +236,9 @@ class BackupVerification:
         for check in (self._manifest, *self._system):
             if check.status is Status.FAIL:
                 # The check has failed already; this only keeps what follows from running.
-                what = (
-                    "its files are not as its manifest says" if check is self._manifest else "it is of another system"
-                )
+                what = "files are not as its manifest says" if check is self._manifest else "system is another"
                 raise PlatformError(
-                    f"No server is started on backup {self.resolved.backup.label}: {what}.", next=check.next
+                    f"No server is started on backup {self.resolved.backup.label}: its {what}.", next=check.next
                 )
         close_off(self.scratch.folder, self.user)
         settings = self.scratch.configure(self.resolved.point.timeline, self.resolved.scan.raised)
@@ -267,9 +258,6 @@ class BackupVerification:
         """Recovered to each database's fence in turn; every table compared to the last row. UNKNOWN without a usable fence."""
         assert self.resolved is not None
         return self.checks.compare_with_fence(self.resolved, self.replay)
-
-    def _add_seconds(self, name: str, began: float) -> None:
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - began
 
     def recover(self, may_promote: bool) -> tuple[dict[str, Any], list[Check]]:
         """The scratch stands at the point, read-only; the position that it reports decides.
@@ -291,9 +279,9 @@ class BackupVerification:
             if not may_promote:
                 raise
             timeline = self.replay.promote(point.reached)
-            self._add_seconds("replay", began)
+            self.checks.add_seconds("replay", began)
             return {"state": "promoted at the point"}, [backup_checks.check_promoted(timeline, point.reached)]
-        self._add_seconds("replay", began)
+        self.checks.add_seconds("replay", began)
         control = self.scratch.control()
         facts = {
             "reached": seen["lsn"],
@@ -327,13 +315,15 @@ class BackupVerification:
         """What this kind of proof leaves open, for the top of the report."""
         assert self.resolved is not None
         chosen = self.selection
-        folder = layout.short(chosen.backup_folder)
-        newest = chosen.candidates[0]
-        store = backup_checks.limits_of_store(folder, chosen.not_proven(newest), chosen.passed_over)
+        not_proven = chosen.not_proven(chosen.candidates[0])
+        store = backup_checks.limits_of_store(layout.short(chosen.backup_folder), not_proven, chosen.passed_over)
+        return [*store, *chosen.unfinished, *self.resolved.read_in_part, *self.checks.unread_limitations]
+
+    @property
+    def promoted_limitations(self) -> list[str]:
+        """Which checks waited for the promotion, for the top of the report."""
         names = ", ".join(f"{check.id} ({check.reason})" for check in self._waiting)
-        waited = [f"Checked on the promoted copy, not at the point: {names}."] if names else []
-        read = [*chosen.unfinished, *self.resolved.read_in_part]
-        return [*store, *read, *self.checks.unread_limitations, *waited]
+        return [f"Checked on the promoted copy, not at the point: {names}."] if names else []
 
     def check_sql(self) -> list[Check]:
         """Every check file against every database it is for."""
@@ -358,7 +348,7 @@ class BackupVerification:
         again = self.checks.check_again(left, self.resolved.point, ()) if left else []
         made |= {check.id for check in again}
         checks += [*again, *(check for check in left if check.id not in made)]
-        self._add_seconds("promotion", began)
+        self.checks.add_seconds("promotion", began)
         return checks
 
     # -- measure and show ----------------------------------------------------------------------------------
@@ -372,24 +362,10 @@ class BackupVerification:
         choice = self.selection.choice
         is_of_another = choice.is_asked_for and choice.production not in (None, self.resolved.point.timeline)
         if self.selection.point == "latest" and not is_of_another:  # a limitation says what production writes
-            found = budgets.measure_rpo(self._exposure(), self.params.budgets)
-            measures, checks = [*measures, *found[0]], [*checks, *found[1]]
+            exposure = measure_exposure(self.cluster, self.run_id, self.resolved, self.selection.tools)
+            more, found = budgets.measure_rpo(exposure, self.params.budgets)
+            return [*measures, *more], [*checks, *found]
         return measures, checks
-
-    def _exposure(self) -> Exposure:
-        assert self.resolved is not None
-        point, data = self.resolved.point, self.cluster.data_directory
-        return Measurement(
-            self.cluster,
-            self.run_id,
-            live_wal=layout.resolve(data) / "pg_wal" if data else None,
-            timeline=point.timeline,
-            archive_end=point.reached,
-            stage=self.resolved.stage,
-            last_commit=point.before.at if point.before else None,
-            tools=self.selection.tools,
-            timeout=60,
-        ).take()
 
     @property
     def timing_rows(self) -> list[dict[str, Any]]:

@@ -68,13 +68,14 @@ def check_system(backup: Backup, live: str | None) -> Check | None:
     )
 
 
-def check_timeline(number: int, why: str, question: str | None, command: str = "") -> Check:
+def check_timeline(number: int, why: str, question: str | None, target: str) -> Check:
     """The timeline that was followed is production's, as far as the server, the backups and the archive show it.
 
     Args:
         question: why nobody knows it, with the evidence of each timeline that may be; None: it is known, or was asked for.
-        command: verifies along this timeline.
+        target: whose backup is verified.
     """
+    command = f"runbook run backup-verification --target {target} -p timeline {number}"
     return Check(
         id="timeline",
         title="The timeline that is followed is production's",

@@ -52,42 +52,37 @@ def check_lost(exposure: Exposure) -> list[Check]:
 
 def check_rpo(exposure: Exposure, budgets: Budgets) -> Check:
     """The exposure is within the recovery point objective."""
-    expected = f"at most {human_seconds(budgets.rpo)}"
-    title = "The recovery point objective is met"
+    common: dict[str, Any] = {
+        "id": "rpo",
+        "title": "The recovery point objective is met",
+        "expected": f"at most {human_seconds(budgets.rpo)}",
+        "source": budgets.source,
+    }
     if exposure.lost is not None:
         start = format_lsn(exposure.lost.start)
         return Check(
-            id="rpo",
-            title=title,
+            **common,
             status=Status.FAIL,
-            expected=expected,
             observed=f"no commit after {start} can be recovered",
             severity=Severity.CRITICAL,
             reason=f"WAL after {start} is lost, so the exposure grows until there is a new base backup: {exposure.how}.",
             next="Take a new base backup now.",
-            source=budgets.source,
         )
     if exposure.seconds is None or (exposure.is_upper_bound and exposure.seconds > budgets.rpo):
         shown = "not measured" if exposure.seconds is None else f"at most {human_seconds(exposure.seconds)}"
         return Check(
-            id="rpo",
-            title=title,
+            **common,
             status=Status.UNKNOWN,
-            expected=expected,
             observed=shown,
             reason=f"Nothing shows whether production wrote since: {exposure.how}.",
             next="Give cluster.data_directory in params, so that unarchived WAL can be read, or check the archiver.",
-            source=budgets.source,
         )
     within = exposure.seconds <= budgets.rpo
     return Check(
-        id="rpo",
-        title=title,
+        **common,
         status=Status.PASS if within else Status.FAIL,
-        expected=expected,
         observed=human_seconds(exposure.seconds),
         severity=Severity.CRITICAL,
-        source=budgets.source,
         reason=None
         if within
         else f"If production died now, {human_seconds(exposure.seconds)} of commits would be lost: {exposure.how}.",

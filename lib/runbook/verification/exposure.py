@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from runbook import clock
+from runbook import clock, layout
 from runbook.errors import RunbookError
 from runbook.params.schema import Cluster
 from runbook.platforms.cluster.arrival import is_archived
 from runbook.platforms.cluster.live import LiveServer, read_position
 from runbook.platforms.cluster.walarchive import WalArchive
 from runbook.platforms.cluster.walstage import Stage
+from runbook.platforms.cluster.window import Resolved
 from runbook.postgres.connect import SqlError, one
 from runbook.postgres.sqlfiles import load_sql
 from runbook.postgres.tools import Tools
@@ -343,3 +344,19 @@ def _same(end: int, position: int) -> bool:
 
 def _in_the_future(what: str, at: datetime, now: datetime) -> str:
     return f"{what} says {clock.stamp(at)}, and the clock of this host says {clock.stamp(now)}: a clock is or was wrong"
+
+
+def measure_exposure(cluster: Cluster, application: str, resolved: Resolved, tools: Tools) -> Exposure:
+    """Return what would be lost if production died now, after the archive was read to its end."""
+    point, data = resolved.point, cluster.data_directory
+    return Measurement(
+        cluster,
+        application,
+        live_wal=layout.resolve(data) / "pg_wal" if data else None,
+        timeline=point.timeline,
+        archive_end=point.reached,
+        stage=resolved.stage,
+        last_commit=point.before.at if point.before else None,
+        tools=tools,
+        timeout=60,
+    ).take()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from runbook import texts
 from runbook.errors import PlatformError, RunbookError, TargetError
@@ -42,48 +43,40 @@ def check_manifest(tools: Tools, backup: Backup, restored: Path, user: OsUser | 
 
     A backup without a manifest is UNKNOWN: nothing proves it.
     """
-    title = "Every file of the backup is as its manifest says"
-    expected = "no file missing, altered or extra"
+    common: dict[str, Any] = {
+        "id": "manifest",
+        "title": "Every file of the backup is as its manifest says",
+        "expected": "no file missing, altered or extra",
+        "object": backup.label,
+        "severity": Severity.CRITICAL,
+        "source": "pg_verifybackup",
+    }
     if not (restored / "backup_manifest").exists():
         return Check(
-            id="manifest",
-            title=title,
+            **common,
             status=Status.UNKNOWN,
-            expected=expected,
             observed="no backup_manifest",
-            object=backup.label,
-            severity=Severity.CRITICAL,
             reason=f"Backup {backup.label} has no backup_manifest: files that are missing or zeroed could not be told from good ones.",
             next="Take backups with a manifest (pg_basebackup writes one by default).",
-            source="pg_verifybackup",
         )
     result = commands.run(verifybackup_argv(tools, restored), timeout=timeout, user=user, check=False)
     if result.code == 0:
         bare, count = files_without_checksum(restored / "backup_manifest")
         if bare:
             return Check(
-                id="manifest",
-                title=title,
+                **common | {"source": "pg_verifybackup, backup_manifest"},
                 status=Status.UNKNOWN,
-                expected=expected,
                 observed=f"{len(bare)} of {count} files by their sizes alone",
-                object=backup.label,
-                severity=Severity.CRITICAL,
                 reason=f"The manifest of backup {backup.label} holds no checksum for {len(bare)} of {count} files, such as {bare[0]}: that they "
                 "have their sizes proves nothing about their contents. A fence and page checksums prove tables, catalogs and their pages; "
                 "nothing proves transaction status (pg_xact, pg_multixact), relation maps, configuration, and databases without a fence.",
                 next="Take backups with pg_basebackup --manifest-checksums=CRC32C (the default) or SHA256.",
-                source="pg_verifybackup, backup_manifest",
                 seconds=result.seconds,
             )
         return Check(
-            id="manifest",
-            title=title,
+            **common,
             status=Status.PASS,
-            expected=expected,
             observed="none",
-            object=backup.label,
-            source="pg_verifybackup",
             seconds=result.seconds,
         )
     problems = [
@@ -93,17 +86,12 @@ def check_manifest(tools: Tools, backup: Backup, restored: Path, user: OsUser | 
     ]
     if result.code != 1 or not problems or all(map(causes.is_of_host, problems)):
         return Check(
-            id="manifest",
-            title=title,
+            **common,
             status=Status.UNKNOWN,
-            expected=expected,
             observed="not finished",
-            object=backup.label,
-            severity=Severity.CRITICAL,
             reason=f"pg_verifybackup ended with code {result.code}, which says nothing about backup {backup.label}: "
             f"{problems[0] if problems else result.said or 'it said nothing'}",
             next=causes.next_step(problems[0] if problems else result.said),
-            source="pg_verifybackup",
             seconds=result.seconds,
         )
     findings = tuple(
@@ -119,16 +107,11 @@ def check_manifest(tools: Tools, backup: Backup, restored: Path, user: OsUser | 
     )
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return Check(
-        id="manifest",
-        title=title,
+        **common,
         status=Status.FAIL,
-        expected=expected,
-        observed=f"{len(problems)} problem{'s' if len(problems) > 1 else ''}",
-        object=backup.label,
-        severity=Severity.CRITICAL,
+        observed=many(len(problems), "problem"),
         reason=f"Backup {backup.label} is damaged: {problems[0]}{more}.",
         next="Do not rely on this backup: take a new base backup now, and find out what altered this one.",
-        source="pg_verifybackup",
         seconds=result.seconds,
         findings=findings,
     )
@@ -182,11 +165,15 @@ def check_amcheck(
     Args:
         again: the command that verifies once more on a promoted scratch.
     """
-    name = "amcheck-parent" if parent else "amcheck"
-    title = "Heaps and btree indexes are consistent" + (", parents and descents too" if parent else "")
-    expected = "no corruption"
     argv = amcheck_argv(scratch, database, jobs=jobs, parent=parent, relations=relations)
-    source = texts.visible_line(" ".join(Path(word).name if word.startswith("/") else word for word in argv))
+    shown = " ".join(Path(word).name if word.startswith("/") else word for word in argv)
+    common: dict[str, Any] = {
+        "id": f"{'amcheck-parent' if parent else 'amcheck'}@{database}",
+        "title": "Heaps and btree indexes are consistent" + (", parents and descents too" if parent else ""),
+        "expected": "no corruption",
+        "object": database,
+        "source": texts.visible_line(shown),
+    }
     try:
         if parent:  # only a scratch that is thrown away is asked for these
             amfindings.add_extension(scratch, database)
@@ -195,43 +182,31 @@ def check_amcheck(
     except (SqlError, PlatformError) as problem:
         words = causes.words_of(problem)
         return Check(
-            id=f"{name}@{database}",
-            title=title,
+            **common,
             status=Status.FAIL if causes.is_damage(words) else Status.UNKNOWN,
-            expected=expected,
             observed=NOT_CHECKED,
-            object=database,
             severity=Severity.CRITICAL,
             reason=f"pg_amcheck cannot look at database {database}: {words}",
             next=causes.next_step(words),
-            source=source,
         )
     if not installed:
         return Check(
-            id=f"{name}@{database}",
-            title=title,
+            **common,
             status=Status.UNKNOWN,
-            expected=expected,
             observed=NOT_INSTALLED,
-            object=database,
             reason=f"The extension amcheck is not in database {database}, so pg_amcheck cannot look at it, and a copy that is paused at its point "
             "cannot be given it; a promoted one can.",
             next=again or f"CREATE EXTENSION amcheck in database {database} of production: later points have it.",
-            source=source,
         )
     if installed and installed[0]["shadows"]:
         shadow = installed[0]["shadows"][0]
         return Check(
-            id=f"{name}@{database}",
-            title=title,
+            **common,
             status=Status.UNKNOWN,
-            expected=expected,
             observed="not called",
-            object=database,
             reason=f"Database {database} has a function {shadow} beside the extension amcheck's of that name: pg_amcheck would call it, with a "
             "superuser's rights, and believe what it returns.",
             next=f"Look at who made {shadow} in production, and drop it, or move it out of the extension's schema.",
-            source=source,
         )
     session = {
         **PINNED,
@@ -255,58 +230,41 @@ def check_amcheck(
     )
     if result.code == 0:
         return Check(
-            id=f"{name}@{database}",
-            title=title,
+            **common,
             status=Status.PASS,
-            expected=expected,
             observed="none",
-            object=database,
-            source=source,
             seconds=result.seconds,
         )
     if result.code != _AMCHECK_CORRUPT:
         return Check(
-            id=f"{name}@{database}",
-            title=title,
+            **common,
             status=Status.UNKNOWN,
-            expected=expected,
             observed="not finished",
-            object=database,
             reason=f"pg_amcheck ended with code {result.code}: {result.said}",
             next=causes.next_step(result.said),
-            source=source,
             seconds=result.seconds,
         )
     damage, found = amfindings.tell_apart(scratch, database, installed[0]["schema"], amfindings.parse(result.stdout))
     findings = (*damage, *found)
     if found and not damage:
         return Check(
-            id=f"{name}@{database}",
-            title=title,
+            **common,
             status=Status.UNKNOWN,
-            expected=expected,
             observed=f"{len(found)} not checked",
-            object=database,
             reason=f"{found[0].object}: {found[0].observed}",
             next=causes.next_step(found[0].observed),
-            source=source,
             seconds=result.seconds,
             findings=findings[:_MOST_FINDINGS],
         )
     return Check(
-        id=f"{name}@{database}",
-        title=title,
+        **common,
         status=Status.FAIL,
-        expected=expected,
-        observed=f"{len(damage)} corruption{'s' if len(damage) != 1 else ''}"
-        + (f", {len(found)} not checked" if found else ""),
-        object=database,
+        observed=many(len(damage), "corruption") + (f", {len(found)} not checked" if found else ""),
         severity=Severity.CRITICAL,
         reason=f"Corruption in {findings[0].object}: {findings[0].message}"
         if findings
         else f"pg_amcheck: {result.said}",
         next="Look whether production has it too (pg_amcheck there); if so, this backup is too late, find an older one.",
-        source=source,
         seconds=result.seconds,
         findings=findings[:_MOST_FINDINGS],
     )
@@ -329,20 +287,26 @@ def _next(words: str) -> str:
     return causes.next_step(words)
 
 
+def _read_fields(database: str, seconds: float) -> dict[str, Any]:
+    return {
+        "id": f"read@{database}",
+        "title": "Every relation and sequence can be read from end to end",
+        "expected": "no error",
+        "object": database,
+        "source": "sequential scans",
+        "seconds": seconds,
+    }
+
+
 def check_not_entered(database: str, problem: RunbookError, seconds: float) -> Check:
     """Nothing of a database could be read: damage is a FAIL, anything else UNKNOWN."""
     return Check(
-        id=f"read@{database}",
-        title="Every relation and sequence can be read from end to end",
+        **_read_fields(database, seconds),
         status=Status.FAIL if isinstance(problem, TargetError) else Status.UNKNOWN,
-        expected="no error",
         observed="not read",
-        object=database,
         severity=Severity.CRITICAL,
         reason=problem.message,
         next=problem.next,
-        source="sequential scans",
-        seconds=seconds,
     )
 
 
@@ -352,7 +316,7 @@ def check_read(database: str, failures: list[tuple[str, str]], seconds: float, c
     Args:
         failures: name and the server's words.
     """
-    title = "Every relation and sequence can be read from end to end"
+    common = _read_fields(database, seconds)
 
     def findings_of(some: list[tuple[str, str]]) -> tuple[Finding, ...]:
         return tuple(
@@ -365,42 +329,27 @@ def check_read(database: str, failures: list[tuple[str, str]], seconds: float, c
     lacking = [(name, words) for name, words in failures if is_no_evidence(words)]
     if failures and len(lacking) == len(failures):
         return Check(
-            id=f"read@{database}",
-            title=title,
+            **common,
             status=Status.UNKNOWN,
-            expected="no error",
             observed=f"{len(lacking)} of {count} not read",
-            object=database,
             reason=f"{lacking[0][0]}: {lacking[0][1]}",
             next=_next(lacking[0][1]),
-            source="sequential scans",
-            seconds=seconds,
             findings=findings_of(lacking),
         )
     failures = [item for item in failures if item not in lacking] + lacking
     if not failures:
         return Check(
-            id=f"read@{database}",
-            title=title,
+            **common,
             status=Status.PASS,
-            expected="no error",
             observed=f"{count} read, {many(total_rows, 'row')}",
-            object=database,
-            source="sequential scans",
-            seconds=seconds,
         )
     return Check(
-        id=f"read@{database}",
-        title=title,
+        **common,
         status=Status.FAIL,
-        expected="no error",
         observed=f"{len(failures) - len(lacking)} of {count} failed"
         + (f", {len(lacking)} not read" if lacking else ""),
-        object=database,
         severity=Severity.CRITICAL,
         reason=f"{failures[0][0]} cannot be read: {failures[0][1]}",
         next="Treat the backup as damaged; look whether production can read the same relation.",
-        source="sequential scans",
-        seconds=seconds,
         findings=findings_of(failures),
     )

@@ -51,7 +51,8 @@ class RestoredChecks:
     def _files_of(self, suites: tuple[str, ...]) -> list[CheckFile]:
         return select_checks(load_checks(), suites, "all", self.verification.skip_checks)
 
-    def _add_seconds(self, name: str, began: float) -> None:
+    def add_seconds(self, name: str, began: float) -> None:
+        """A part has taken so much longer, from `began` (monotonic) on."""
         self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - began
 
     def check_manifest(self, backup: Backup) -> list[Check]:
@@ -60,7 +61,7 @@ class RestoredChecks:
         check = integrity.check_manifest(
             self.scratch.tools, backup, self.scratch.data, self.scratch.user, self.verification.check_timeout
         )
-        self._add_seconds("manifest", began)
+        self.add_seconds("manifest", began)
         return [check]
 
     def check_unpacked_system(self, backup: Backup, live: str | None) -> list[Check]:
@@ -80,13 +81,13 @@ class RestoredChecks:
 
     def compare_with_fence(self, resolved: Resolved, replay: Replay) -> list[Check]:
         """Recovered to each database's fence in turn; every table compared to the last row. UNKNOWN without a usable fence."""
-        return fencing.compare_with_fence(self.cluster, resolved, replay, self.contents, self._add_seconds)
+        return fencing.compare_with_fence(self.cluster, resolved, replay, self.contents, self.add_seconds)
 
     def check_contents(self) -> list[Check]:
         """Every relation and sequence read to its end; pg_amcheck of every database."""
         began = time.monotonic()
         checks = self.contents.check()
-        self._add_seconds("contents", began)
+        self.add_seconds("contents", began)
         return checks
 
     @property
@@ -127,7 +128,7 @@ class RestoredChecks:
         began = time.monotonic()
         files = self.files if suites is None else [file for file in self._files_of(suites) if file.suite in suites]
         checks = self.contents.check_sql(files, self.verification.database, self.variables(point))
-        self._add_seconds("SQL checks", began)
+        self.add_seconds("SQL checks", began)
         return checks
 
     def check_again(self, checks: list[Check], point: RecoveryPoint, spots: tuple[str, ...]) -> list[Check]:

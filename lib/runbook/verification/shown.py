@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 from runbook.clock import human_bytes
@@ -13,8 +14,21 @@ from runbook.postgres.sqlfiles import load_sql
 from runbook.verification.sqlchecks import CheckFile, ask_check
 
 _MOST_TABLES = 12
+#: What the notebook's parameters are when nobody gives them.
+_PLAIN = {"recovery_point": "latest", "timeline": "auto", "scratch": "", "checks": "all"}
 
 Plot = dict[str, Any]
+
+
+def promote_command(target: str, asked: dict[str, str]) -> str:
+    """Return the command that verifies once more what was asked for, with a promoted scratch.
+
+    >>> promote_command("billing", {"recovery_point": "latest", "timeline": "2"})
+    'runbook run backup-verification --target billing -p timeline 2 -p promote true'
+    """
+    given = {name: value for name, value in asked.items() if value != _PLAIN[name]} | {"promote": "true"}
+    words = [word for name, value in given.items() for word in ("-p", name, value)]
+    return shlex.join(["runbook", "run", "backup-verification", "--target", target, *words])
 
 
 def point_rows(facts: dict[str, Any]) -> list[dict[str, Any]]:

@@ -7,12 +7,8 @@ A backup is a folder made by pg_basebackup (plain or tar), or the backup folder 
 from __future__ import annotations
 
 import json
-import lzma
 import os
 import re
-import struct
-import tarfile
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,12 +16,14 @@ from pathlib import Path
 
 from runbook import clock
 from runbook.errors import BackupDamaged, NotMeasured, NotReadable, TargetError
-from runbook.postgres.wal import SEGMENT_NAME, parse_lsn, parse_segment_header
+from runbook.platforms.cluster.backuptar import UNREADABLE, label_in_tar
+from runbook.postgres.wal import parse_lsn
 from runbook.texts import visible_line
 
 #: Folders still being written, by the conventions of the tools that write them.
 #: The files that `copying.unpack_tar` reads.
-_READ = ("base.tar", "base.tar.gz", "base.tar.zst", "base.tar.lz4", "base.tar.bz2", "base.tar.xz")
+_READ = {"base.tar", "base.tar.gz", "base.tar.zst", "base.tar.lz4", "base.tar.bz2", "base.tar.xz"}
+_BASE_ARCHIVE = re.compile(r"base\.(?:tar|tgz|tbz2?|txz|tzst)(?:[.-].*)?")
 _FORM = "encrypted, split or packed in a form that is not read here"
 _UNFINISHED = (".part", ".tmp", ".partial", ".incomplete")
 #: Folders that file systems and tools put beside backups, empty or not.
@@ -34,12 +32,6 @@ _NO_BACKUPS = ("lost+found", "fences", "tmp")
 _PACKED = re.compile(r"[.](tar|tgz|tbz2?|txz|zip|7z|gz|bz2|xz|zst|lz4|dump|sql|backup|vbk|img)([.-]|$)", re.IGNORECASE)
 #: What a tablespace's folder holds, and nothing else.
 _TABLESPACE = re.compile(r"PG_\d+_\d+")
-#: pg_control begins with the system identifier and its own version, in the byte order of the machine.
-_CONTROL_HEAD = struct.Struct("=QI")
-_CONTROL_VERSIONS = range(900, 3000)
-
-#: What reading a file of a damaged backup may raise.
-_UNREADABLE = (ValueError, OSError, EOFError, tarfile.TarError, zlib.error, lzma.LZMAError)
 
 
 @dataclass(frozen=True)
@@ -96,17 +88,18 @@ class NotProven:
 
 def looks_like_backup(folder: Path) -> bool:
     """True when some file of a base backup is in the folder."""
-    return any(
-        (folder / name).exists() for name in ("PG_VERSION", "backup_label", "backup_manifest", "global", "pg_xact")
-    ) or any(folder.glob("base.t*"))
+    names = ("PG_VERSION", "backup_label", "backup_manifest", "global", "pg_xact")
+    return any((folder / name).exists() for name in names) or bool(_base_archives(folder))
+
+
+def _base_archives(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("base.t*") if _BASE_ARCHIVE.fullmatch(path.name))
 
 
 def form_not_read(folder: Path) -> str | None:
-    """Return the name of a tar backup's file that is encrypted, split or packed in a form that nothing here reads; None when there is none."""
-    if (folder / "PG_VERSION").exists():
-        return None
-    names = sorted(path.name for path in folder.glob("base.t*") if path.is_file())
-    return names[0] if names and not any(name in _READ for name in names) else None
+    """Return the name of a tar backup's file that is encrypted, split or packed in a form that is not read here; None when there is none."""
+    names = [] if (folder / "PG_VERSION").exists() else _base_archives(folder)
+    return names[0] if names and not set(names) & _READ else None
 
 
 def list_folders(backup_folder: Path) -> list[Path]:
@@ -238,77 +231,6 @@ def _read_label(path: Path) -> dict[str, str]:
     }
 
 
-def _label_from_tar(path: Path) -> dict[str, str]:
-    """backup_label stands at the start of base.tar; only the first members are read."""
-    for archive in path.glob("base.tar*"):
-        if archive.suffix in (".zst", ".lz4"):
-            return {}
-        with tarfile.open(archive) as tar:
-            for member in tar:
-                if member.name == "backup_label":
-                    file = tar.extractfile(member)
-                    text = file.read().decode(errors="replace") if file else ""
-                    return {n.strip(): v.strip() for n, _, v in (line.partition(":") for line in text.splitlines())}
-                break
-    return {}
-
-
-def version_in_tar(path: Path) -> int | None:
-    """The major version from base.tar's PG_VERSION, which may stand anywhere in it; None when it cannot be had."""
-    for archive in path.glob("base.tar*"):
-        if archive.suffix in (".zst", ".lz4"):
-            return None
-        try:
-            with tarfile.open(archive) as tar:
-                for member in tar:
-                    file = tar.extractfile(member) if member.name == "PG_VERSION" else None
-                    if file is not None:
-                        return int(file.read())
-        except _UNREADABLE:
-            return None  # unpacking says what is wrong with it
-    return None
-
-
-def system_in_control(head: bytes) -> str | None:
-    """Return the system identifier with which a pg_control begins; None when these are no bytes of one.
-
-    >>> system_in_control(_CONTROL_HEAD.pack(7421, 1300)), system_in_control(bytes(12)), system_in_control(b"")
-    ('7421', None, None)
-    """
-    if len(head) < _CONTROL_HEAD.size:
-        return None
-    system, version = _CONTROL_HEAD.unpack_from(head)
-    return str(system) if version in _CONTROL_VERSIONS else None
-
-
-def system_in_tar(path: Path) -> str | None:
-    """Return the system identifier that pg_control of an uncompressed base.tar names, or the backup's own WAL; None when it cannot be had.
-
-    A compressed base.tar would have to be unpacked for it: pg_control is its last member.
-    """
-    head = _member_in_tar(path / "base.tar", re.compile("global/pg_control"))
-    if head is not None:
-        return system_in_control(head)
-    for archive in path.glob("pg_wal.tar*"):
-        header = parse_segment_header(_member_in_tar(archive, SEGMENT_NAME) or b"")
-        if header is not None:
-            return header.system_identifier
-    return None
-
-
-def _member_in_tar(archive: Path, name: re.Pattern[str]) -> bytes | None:
-    """The first bytes of the first member of that name; None where there is none, or nothing can be read."""
-    try:
-        with tarfile.open(archive) as tar:
-            for member in tar:
-                file = tar.extractfile(member) if name.fullmatch(member.name) else None
-                if file is not None:
-                    return file.read(512)
-    except _UNREADABLE:
-        return None  # unpacking says what is wrong with it
-    return None
-
-
 def _parse_label_time(text: str) -> datetime | None:
     match = re.match(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (UTC|GMT|Z)$", text)
     # Another zone's abbreviation is ambiguous; the manifest's and WAL's positions decide then.
@@ -327,7 +249,7 @@ def describe(path: Path) -> Backup:
         )
     try:
         return _describe(path)
-    except _UNREADABLE as cause:
+    except UNREADABLE as cause:
         raise BackupDamaged(
             f"The backup {path} does not say what it is: its PG_VERSION, backup_label or base.tar cannot be read ({cause}).",
             next="Take a new base backup; look at what damaged this one.",
@@ -337,7 +259,7 @@ def describe(path: Path) -> Backup:
 def _describe(path: Path) -> Backup:
     is_tar = any(path.glob("base.tar*"))
     manifest = read_manifest(path)
-    label = _label_from_tar(path) if is_tar else _read_label(path)
+    label = label_in_tar(path) if is_tar else _read_label(path)
     start = end = None
     timeline = None
     if manifest is not None:

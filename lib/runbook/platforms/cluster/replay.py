@@ -35,7 +35,6 @@ from runbook.postgres.wal import (
 )
 
 _POLL_SECONDS = 0.05
-_POLLING_LINE = "waiting for WAL to become available"
 
 
 class SnapshotMissing(PlatformError):
@@ -247,7 +246,7 @@ class Replay:
             b"consistent recovery state reached" in log
             and b"ready to accept read-only connections" not in log
             # Polling at an earlier gate says nothing about this one.
-            and log.count(_POLLING_LINE.encode(), self._log_before) > 10
+            and log.count(server.POLLING_LINE.encode(), self._log_before) > 10
         )
 
     def promote(self, expected: int, timeout: float = 120) -> int:

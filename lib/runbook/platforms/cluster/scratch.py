@@ -25,8 +25,14 @@ from runbook.outside.namespaces import Namespaces
 from runbook.platforms.cluster.copying import remove_tree
 from runbook.platforms.cluster.datafolder import opened, replacing
 from runbook.platforms.cluster.scratchlabel import keep, write_label
-from runbook.platforms.cluster.scratchplace import folder_for, has_closed_links, linked_folders
-from runbook.platforms.cluster.settings import buffers_for, render_conf, scratch_settings, target_timeline
+from runbook.platforms.cluster.scratchplace import has_closed_links, linked_folders
+from runbook.platforms.cluster.settings import (
+    buffers_for,
+    render_conf,
+    scratch_settings,
+    session_settings,
+    target_timeline,
+)
 from runbook.postgres import causes, server
 from runbook.postgres.connect import Connection, connect, rows
 from runbook.postgres.guard import TABLES_ONLY
@@ -41,18 +47,7 @@ from runbook.postgres.osuser import (
 from runbook.postgres.sqlfiles import load_sql
 from runbook.postgres.tools import Tools, read_control
 
-#: What ALTER ROLE or ALTER DATABASE may have set, beside what every session pins, and a superuser's session of ours must not have: it
-#: would hide damage, load libraries, speak another language, or not be possible in recovery.
-SESSION = {
-    "zero_damaged_pages": "off",
-    "ignore_checksum_failure": "off",
-    "session_preload_libraries": "",
-    "temp_file_limit": "-1",
-    "lc_messages": "C",
-}
-SESSION_17 = {"transaction_timeout": "0", "event_triggers": "off"}
 PORT = 5432
-_POLLING_LINE = "waiting for WAL to become available"
 
 
 @dataclass
@@ -91,51 +86,33 @@ class Scratch:
     def log(self) -> Path:
         return self.folder / "server.log"
 
-    @classmethod
-    def create(
-        cls,
-        location: Path,
-        *,
-        run_id: str,
-        tools: Tools,
-        user: OsUser | None,
-        superuser: str,
-        preload_libraries: tuple[str, ...] = (),
-        reader_role: str = "runbook_reader",
-        owns_nothing: bool = False,
-        hidden: tuple[Path, ...] = (),
-        limitation: str | None = None,
-        lender: OsUser | None = None,
-    ) -> Scratch:
-        """An empty, labelled scratch folder below `location`; one of an earlier attempt of the run is replaced.
+    def prepare(self) -> Scratch:
+        """The scratch's folder is there, empty and labelled; one of an earlier attempt of the run is replaced. Return the scratch.
 
         Raises:
             ScratchFull: the location cannot be written, or the server's user cannot enter it.
         """
-        folder = folder_for(location, run_id)
-        scratch = cls(folder, run_id, tools, user, superuser, preload_libraries, reader_role)
-        scratch.owns_nothing, scratch.hidden, scratch.limitation = owns_nothing, hidden, limitation
-        scratch.lender = lender
+        location = self.folder.parent
         try:
             location.mkdir(parents=True, exist_ok=True)
-            if folder.exists():
-                scratch._remove_earlier()
-            scratch.make_folders()
-            scratch.write_label()
+            if self.folder.exists():
+                self._remove_earlier()
+            self.make_folders()
+            self.write_label()
         except OSError as cause:
             raise ScratchFull(
                 f"The scratch location {location} cannot be written: {cause.strerror}.",
                 next="Make it writable, or name another place with -p scratch /path (or verification.scratch in params).",
             ) from cause
-        closed = closed_at(folder, user)
+        closed = closed_at(self.folder, self.user)
         if closed is not None:
-            scratch.remove()
+            self.remove()
             raise ScratchFull(
-                f"The scratch location {location} is closed to user {user.name if user else 'this'}, who runs PostgreSQL: "
+                f"The scratch location {location} is closed to user {self.user.name if self.user else 'this'}, who runs PostgreSQL: "
                 f"{closed} cannot be entered.",
                 next=f"chmod o+x {closed}, or name another place with -p scratch /path.",
             )
-        return scratch
+        return self
 
     def _remove_earlier(self) -> None:
         """What an earlier attempt left is gone; it may have run as another user."""
@@ -286,7 +263,7 @@ class Scratch:
     @property
     def session(self) -> dict[str, str]:
         """The settings of every session that looks at the restored data."""
-        return SESSION | (SESSION_17 if self.tools.major >= 17 else {})
+        return session_settings(self.tools.major)
 
     def connect(self, database: str, *, read_only: bool = True, statement_timeout: float = 0) -> Connection:
         """A superuser's connection to the scratch, which sees every row.
@@ -375,7 +352,7 @@ class Scratch:
     def log_tail(self) -> str:
         """The log's last lines without the polling ones."""
         lines = server.log_tail(self.log, 200).splitlines()
-        return "\n".join([line for line in lines if _POLLING_LINE not in line][-12:])
+        return "\n".join([line for line in lines if server.POLLING_LINE not in line][-12:])
 
     def stop(self, mode: str = "fast") -> None:
         """The server is down, what it started too, and its socket folder gone; safe twice."""

@@ -19,9 +19,8 @@ from runbook.platforms.cluster.backups import (
     NotProven,
     describe_all,
     list_passed_over,
-    system_in_tar,
-    version_in_tar,
 )
+from runbook.platforms.cluster.backuptar import system_in_tar, version_in_tar
 from runbook.platforms.cluster.live import LiveServer
 from runbook.platforms.cluster.timelineevidence import EvidenceReader
 from runbook.platforms.cluster.timelines import (

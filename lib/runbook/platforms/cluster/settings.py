@@ -14,6 +14,16 @@ _AT_LEAST = {
     "max_locks_per_xact setting": "max_locks_per_transaction",
 }
 _OWN_CONNECTIONS = 20
+#: What ALTER ROLE or ALTER DATABASE may have set, beside what every session pins, and a superuser's session of ours must not have: it
+#: would hide damage, load libraries, speak another language, or not be possible in recovery.
+_SESSION = {
+    "zero_damaged_pages": "off",
+    "ignore_checksum_failure": "off",
+    "session_preload_libraries": "",
+    "temp_file_limit": "-1",
+    "lc_messages": "C",
+}
+_SESSION_17 = {"transaction_timeout": "0", "event_triggers": "off"}
 
 
 def scratch_settings(
@@ -97,6 +107,11 @@ def target_timeline(timeline: int, stage: Path) -> str:
     ('1', 'current')
     """
     return str(timeline) if timeline == 1 or (stage / f"{timeline:08X}.history").exists() else "current"
+
+
+def session_settings(major: int) -> dict[str, str]:
+    """Return the settings of a superuser's session in a scratch."""
+    return _SESSION | (_SESSION_17 if major >= 17 else {})
 
 
 def held_settings() -> dict[str, str]:

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from runbook.errors import CommandFailed, CommandTimedOut, RunbookError, StillArriving
-from runbook.platforms.cluster.walarchive import WalArchive, arrived_text, history_names
+from runbook.platforms.cluster.archivehistories import LONGEST_HISTORY, arrived_text, history_names
+from runbook.platforms.cluster.walarchive import WalArchive
 from runbook.postgres.connect import Connection, SqlError, one
 from runbook.postgres.sqlfiles import load_sql
 from runbook.postgres.tools import Tools, read_control
@@ -89,8 +90,6 @@ def ask_server(open_: Callable[[], Connection], systems: Collection[str]) -> Ser
     return ServerTimeline(int(row["timeline"]), f"the running server writes it, at {row['lsn']}")
 
 
-#: A history has a line of some 50 bytes a timeline.
-_LARGEST_HISTORY = 1 << 20
 #: How a file begins that only keeps a number from being taken.
 _HELD = "# runbook"
 #: What pg_control says of timelines.
@@ -195,14 +194,14 @@ def read_histories(
     for number, name in history_names(archive, stage, {*used, *([asked] if asked else [])}).items():
         size = (stage / name).stat().st_size
         try:
-            text = arrived_text(archive, stage / name) if size <= _LARGEST_HISTORY else ""
+            text = arrived_text(archive, stage / name) if size <= LONGEST_HISTORY else ""
         except StillArriving as cause:
             if number in used or number == asked:
                 raise
             found.problems[number] = cause.message
             (stage / name).unlink()
             continue
-        problem = history_problem(number, text) if size <= _LARGEST_HISTORY else f"it has {size} bytes"
+        problem = history_problem(number, text) if size <= LONGEST_HISTORY else f"it has {size} bytes"
         if problem is not None and archive.directory is None:
             raise CommandFailed(
                 f"What the command that fetches WAL delivered as {name} is no history of timeline {number}: {problem}.",
