@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -239,3 +240,38 @@ def test_archived_segments_that_are_gone_are_critical_the_same_day(cluster: OwnC
         path.unlink()
     found = the_one(look(cluster, "archive_lacks_wal"))
     assert found.state is State.CRITICAL and "in the archive is none" in found.note
+
+
+def test_backup_whose_last_wal_is_not_archived_yet_is_no_damage(cluster: OwnCluster) -> None:
+    """Taken by the low-level API without waiting for the archive, as snapshot tools take it."""
+    copy = cluster.backups / "newer"
+    with cluster.connect() as connection:
+        connection.execute("SELECT pg_backup_start('newer', true)")
+        connection.execute("INSERT INTO t VALUES (100001)")
+        connection.execute("SELECT pg_switch_wal()")
+        time.sleep(1)
+        archive_by(cluster, "exit 1")
+        connection.execute("INSERT INTO t VALUES (100002)")
+        shutil.copytree(cluster.data, copy, ignore=shutil.ignore_patterns("pg_wal", "postmaster.*"), symlinks=True)
+        (copy / "pg_wal").mkdir(mode=0o700)
+        found = connection.execute("SELECT labelfile FROM pg_backup_stop(false)").fetchone()
+        assert found is not None
+        (copy / "backup_label").write_text(found[0])
+    outcome = prove(cluster)
+    assert isinstance(outcome.error, StillArriving) and outcome.verdict == "INCOMPLETE", outcome.said
+    assert "Its WAL is not archived yet" in outcome.said and "pg_switch_wal()" in outcome.said
+
+
+def test_archive_in_folders_is_named_and_no_damage(cluster: OwnCluster) -> None:
+    """As Barman keeps WAL."""
+    cluster.sql("INSERT INTO t VALUES (100001)")
+    cluster.switch()
+    time.sleep(0.5)
+    cluster.stop()
+    for path in segments(cluster):
+        folder = cluster.archive / path.name[:16]
+        folder.mkdir(exist_ok=True)
+        path.rename(folder / path.name)
+    outcome = prove(cluster)
+    assert isinstance(outcome.error, OperatorError) and "as Barman does" in outcome.said, outcome.said
+    assert "take a new base backup" not in outcome.said

@@ -53,6 +53,7 @@ def test_index_whose_function_names_no_schema_is_unknown_and_its_structure_is_ch
 def test_index_by_a_function_that_answers_by_settings_is_no_damage() -> None:
     """Declared IMMUTABLE, it asks for the time zone: production's, in which the index was built, is not the one of the checks."""
     with own_cluster("--data-checksums", settings={"timezone": "Asia/Tokyo"}) as cluster:
+        cluster.sql("CREATE EXTENSION amcheck")
         cluster.create_database(
             "shop",
             "CREATE TABLE ev AS SELECT g AS id, '2026-01-01'::timestamptz + g * interval '1 hour' AS at FROM generate_series(1, 3000) AS g",
@@ -70,3 +71,23 @@ def test_index_by_a_function_that_answers_by_settings_is_no_damage() -> None:
     check = outcome.check("amcheck@shop")
     assert (check.status, outcome.verdict) == ("UNKNOWN", "INCOMPLETE")
     assert "public.day" in (check.reason or "") and "may depend on settings" in (check.reason or "")
+    (limit,) = [one for one in outcome.limitations if "functions of the application compute" in one]
+    assert all(f"shop.public.{name}" in limit for name in ("ev_day", "ev_hash", "ev_part"))
+
+
+def test_index_that_only_the_checks_find_consistent_is_named() -> None:
+    """Built in a session of the checks' time zone on a server that has another: production's own pg_amcheck calls it corrupt."""
+    with own_cluster("--data-checksums", settings={"timezone": "Asia/Tokyo"}) as cluster:
+        cluster.sql("CREATE EXTENSION amcheck")
+        cluster.create_database(
+            "shop",
+            "CREATE TABLE ev AS SELECT g AS id, '2026-01-01'::timestamptz + g * interval '1 hour' AS at FROM generate_series(1, 3000) AS g",
+            "CREATE FUNCTION public.day(timestamptz) RETURNS date IMMUTABLE LANGUAGE sql AS 'SELECT $1::date'",
+            "SET timezone = 'UTC'; CREATE INDEX ev_day ON ev (public.day(at))",
+        )
+        cluster.backup("first")
+        cluster.fence()
+        cluster.switch()
+        outcome = prove(cluster)
+    assert (outcome.verdict, outcome.alarms) == ("PASS", [])
+    assert [one for one in outcome.limitations if "functions of the application compute" in one and "ev_day" in one]

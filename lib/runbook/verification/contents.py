@@ -30,7 +30,7 @@ class Contents:
     """The databases of a scratch.
 
     `again`: the command that verifies once more on a promoted scratch. `unread` names what a server in recovery cannot read, `left_out` columns
-    that COPY left out. `same_catalogs` names the databases whose catalogs were found to be those of the fence.
+    that COPY left out. `computed_indexes` names indexes whose expression calls a function of the application, `same_catalogs` the databases whose catalogs were found to be those of the fence.
     """
 
     scratch: Scratch
@@ -43,6 +43,7 @@ class Contents:
     left_out: set[str] = field(default_factory=set)
     not_compared: list[str] = field(default_factory=list)
     unchecked_indexes: set[str] = field(default_factory=set)
+    computed_indexes: set[str] = field(default_factory=set)
     same_catalogs: set[str] = field(default_factory=set)
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -314,6 +315,9 @@ class Contents:
         began, checks = time.monotonic(), []
         for name in self.databases():
             try:
+                with self.scratch.connect(name) as connection:
+                    computed = rows(connection, load_sql("integrity/list_function_indexes").text)
+                self.computed_indexes |= {f"{name}.{row['title']}" for row in computed}
                 seen = otherindexes.check_other_indexes(self.scratch, name)
             except (SqlError, PlatformError) as problem:
                 self.unchecked_indexes.add(f"those of database {name} ({causes.words_of(problem)})")

@@ -23,6 +23,11 @@ from runbook.verification.sqlchecks import CheckFile, load_checks, select_checks
 _MOST_NAMED = 10
 
 
+def _some(names: set[str]) -> str:
+    more = f"; and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return f"{'; '.join(sorted(names)[:_MOST_NAMED])}{more}"
+
+
 class RestoredChecks:
     """What a restored copy is asked.
 
@@ -113,10 +118,13 @@ class RestoredChecks:
         said += [
             f"The copy's server warned: {warning}" for warning in causes.warnings_in(server.read_log(self.scratch.log))
         ]
-        other = sorted(self.contents.unchecked_indexes)
-        if other:
-            more = f"; and {len(other) - _MOST_NAMED} more" if len(other) > _MOST_NAMED else ""
-            said.append(f"Indexes that were not looked into: {'; '.join(other[:_MOST_NAMED])}{more}.")
+        if self.contents.unchecked_indexes:
+            said.append(f"Indexes that were not looked into: {_some(self.contents.unchecked_indexes)}.")
+        if self.contents.computed_indexes:
+            said.append(
+                "Indexes that functions of the application compute were checked under the settings of the checks (TimeZone UTC and others): "
+                f"whether sessions with production's settings find each row by them is not proven: {_some(self.contents.computed_indexes)}."
+            )
         return said
 
     def check_sql(self, point: RecoveryPoint, suites: tuple[str, ...] | None = None) -> list[Check]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 from runbook.errors import CommandFailed, OperatorError, RunbookError, StillArriving, TargetOutsideWindow, WalDamaged
 from runbook.platforms.cluster.arrival import PATIENCE, Archiver, Ending, Word, wait_for_whole
@@ -248,6 +249,20 @@ class Stage:
             segment=name,
         )
 
+    def refuse_end(self, message: str, next: str) -> NoReturn:
+        """The archive ends too early: not yet, where production's archiver has not finished the next segment, and for good otherwise.
+
+        Raises:
+            StillArriving, TargetOutsideWindow.
+        """
+        word = self._word(self.next_name())
+        if word.is_finished is False:
+            raise StillArriving(
+                f"{message.rstrip('.')}. Its WAL is not archived yet: {word.said}.",
+                next="Wait until production has archived it (SELECT pg_switch_wal()), then run again.",
+            )
+        raise TargetOutsideWindow(message, next=next)
+
     def require_reach(self, position: int) -> None:
         """The archive may reach a position: its own segment, or a later one, is there.
 
@@ -268,6 +283,8 @@ class Stage:
         last = max(ours, key=lambda name: name[8:], default=None)
         if last is not None and segment_start(last, self.segment_size)[1] >= begin:
             return
+        if own[:16] in (self.archive.names() or ()):
+            return  # a folder of segments: reading it says why it cannot be read
         if self.fallback is not None and (self.fallback / own).is_file():
             return
         if self.archive.directory is None and (self._lay(own) or self.later_than(own)):
@@ -332,6 +349,13 @@ class Stage:
             return OperatorError(
                 f"WAL segment {missing} is in {self.archive.where()} only as {packed}: the files of a directory are read as they are.",
                 next="Name a wal_archive.fetch_command in params that unpacks it, in place of the directory.",
+                segment=missing,
+            )
+        if missing[:16] in names:
+            return OperatorError(
+                f"{self.archive.where()} keeps WAL in folders such as {missing[:16]}, as Barman does: only files that lie in the directory itself "
+                "are read.",
+                next="Name a wal_archive.fetch_command in params, in place of the directory (barman-wal-restore, or cp with the folder's name).",
                 segment=missing,
             )
         if missing in self.in_part:

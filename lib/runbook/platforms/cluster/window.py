@@ -283,9 +283,9 @@ def resolve(
         if consistent is None and scan.gate is not None:
             continue  # the point lies before the backup's end
         if consistent is None:
-            raise TargetOutsideWindow(
+            stage.refuse_end(
                 f"WAL in the archive ends before backup {backup.label} is consistent: its end record is not there.",
-                next="Wait until the WAL is archived, or look for the missing segments.",
+                next="Look for the missing segments; take a new base backup.",
             )
         if until is not None and scan.gate is None:
             last = f"its last commit is of {clock.stamp(scan.before.at)}" if scan.before else "it holds no commit"
@@ -300,7 +300,7 @@ def resolve(
             continue
         if consistent is not None and scan.reached < consistent:
             if until is None:
-                raise TargetOutsideWindow(
+                stage.refuse_end(
                     f"The archive ends at {format_lsn(scan.reached)}, before backup {backup.label} is consistent ({format_lsn(consistent)}).",
                     next="Look for the missing WAL segments; take a new base backup.",
                 )
