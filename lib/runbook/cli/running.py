@@ -93,7 +93,7 @@ def run(
     if due is not None and due > clock.now() + _CLOCK_SKEW:
         raise ParamsError(
             f"--scheduled-for {clock.stamp(due)} is later than now ({clock.stamp(clock.now())}): a run cannot be due before it is.",
-            next=f"runbook run {runbook}",
+            next=f"runbook run {runbook}{f' --target {target}' if target else ''}",
         )
     request = validate(runbook, target, split_pairs(parameter or []))
     close_dead_runs()

@@ -28,7 +28,7 @@ def waldump_argv(
 def waldump_end(end: int, segment_size: int) -> int:
     """The end to give to pg_waldump: near a page's first record it takes left-over bytes for a record and calls WAL damaged.
 
-    It reads no byte behind the end, and looks at the header of a page's first record (24 bytes) nevertheless (PostgreSQL 17,
+    It reads no byte after the end, and looks at the header of a page's first record (24 bytes) nevertheless (PostgreSQL 17,
     XLogDecodeNextRecord). Exactly at that record it must end at the page's start; inside the header, behind it, where no record
     can have its whole length.
 

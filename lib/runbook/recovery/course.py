@@ -121,7 +121,7 @@ class Course:
         """The moment is noted, when it is the first time: for this `of` (JSON), since a target may be moved.
 
         Args:
-            of: the same in every attempt, so nothing that is read anew. at: when it happened; None: now.
+            of: the same in every attempt, so nothing that is read again. at: when it happened; None: now.
         """
         if moment not in MOMENTS:
             raise ValueError(f"'{moment}' is none of {list(MOMENTS)}")

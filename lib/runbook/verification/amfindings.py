@@ -27,6 +27,10 @@ _CORRUPT = re.compile(
 )
 #: Since PostgreSQL 17 all maintenance has a safe search_path ("Change functions to use a safe search_path during maintenance operations").
 CANNOT_BE_REBUILT = "cannot be rebuilt or restored by pg_dump until its function names its schemas"
+_ASK_PRODUCTION = (
+    "Run pg_amcheck --heapallindexed in production: if it finds the index whole there, the function answers by settings; if not, REINDEX it there and "
+    "take a new base backup."
+)
 #: Of these a changed order of texts is a cause.
 _ORDER = re.compile(
     r"order invariant|bound invariant|high key invariant|could not find tuple using search|uniqueness is violated"
@@ -125,9 +129,10 @@ def tell_apart(
             if cause is Cause.DAMAGE and version is not None and _ORDER.search(words):
                 cause, words = Cause.LOCALE, _sorted_otherwise(version, words)
             function = computed.get(relation["oid"]) if relation is not None else None
+            step = causes.next_step(words)
             if cause is Cause.DAMAGE and function is not None and "lacks matching index tuple" in words:
-                cause, words = Cause.UNKNOWN, _computed_otherwise(function, words)
-            kept = finding.model_copy(update={"observed": words, "message": words, "next": causes.next_step(words)})
+                cause, words, step = Cause.UNKNOWN, _computed_otherwise(function, words), _ASK_PRODUCTION
+            kept = finding.model_copy(update={"observed": words, "message": words, "next": step})
             (damage if cause is Cause.DAMAGE else others).append(finding if cause is Cause.DAMAGE else kept)
     return damage, others
 

@@ -236,9 +236,9 @@ class BackupVerification:
         for check in (self._manifest, *self._system):
             if check.status is Status.FAIL:
                 # The check has failed already; this only keeps what follows from running.
-                what = "files are not as its manifest says" if check is self._manifest else "system is another"
+                label = self.resolved.backup.label
                 raise PlatformError(
-                    f"No server is started on backup {self.resolved.backup.label}: its {what}.", next=check.next
+                    f"No server is started on backup {label}: the check '{check.title}' failed.", next=check.next
                 )
         close_off(self.scratch.folder, self.user)
         settings = self.scratch.configure(self.resolved.point.timeline, self.resolved.scan.raised)

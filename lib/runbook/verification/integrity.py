@@ -252,7 +252,7 @@ def check_amcheck(
             status=Status.UNKNOWN,
             observed=f"{len(found)} not checked",
             reason=f"{found[0].object}: {found[0].observed}",
-            next=causes.next_step(found[0].observed),
+            next=found[0].next,
             seconds=result.seconds,
             findings=findings[:_MOST_FINDINGS],
         )
