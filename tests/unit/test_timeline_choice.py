@@ -147,7 +147,9 @@ def test_damaged_history_of_production_is_damage_and_of_another_timeline_a_limit
 
 def test_server_on_a_timeline_of_which_nothing_is_archived_yet_is_not_damage() -> None:
     histories = Histories(
-        {1: ONE}, {2: "Timeline 2 has a server, and its history file 00000002.history is missing from /a."}
+        {1: ONE},
+        {2: "Timeline 2 has a server, and its history file 00000002.history is missing from /a."},
+        missing={2},
     )
     with pytest.raises(NotMeasured, match="writes timeline 2"):
         decide(running(2), Evidence(2, problem=histories.problems[2]), histories=histories)

@@ -119,8 +119,7 @@ def _require_history(number: int, histories: Histories, evidence: Callable[[int,
     if number in histories.lineages:
         return
     problem = histories.problems.get(number)
-    is_missing = problem is not None and "is missing from" in problem
-    if problem is not None and (not is_missing or evidence(number, None).segments):
+    if problem is not None and (number not in histories.missing or evidence(number, None).segments):
         raise WalDamaged(
             problem, next="Restore the history file from pg_wal of the server or from a copy of the archive."
         )

@@ -155,12 +155,13 @@ def later_than(names: Iterable[str], number: int) -> dict[int, list[str]]:
 @dataclass
 class Histories:
     """Timelines by number: `lineages` of those whose way is known, `problems` of those whose history is missing or damaged,
-    `reasons` why each left the one before, `without_history` those of a backup whose history file is missing: such a backup can be
+    `missing` of which of these there is no history file, `reasons` why each left the one before, `without_history` those of a backup whose history file is missing: such a backup can be
     replayed on its own timeline all the same (`recovery_target_timeline = current`)."""
 
     lineages: dict[int, tuple[Timeline, ...]] = field(default_factory=dict)
     problems: dict[int, str] = field(default_factory=dict)
     reasons: dict[int, str] = field(default_factory=dict)
+    missing: set[int] = field(default_factory=set)
     without_history: set[int] = field(default_factory=set)
 
     def children(self, number: int) -> dict[int, int]:
@@ -225,6 +226,7 @@ def read_histories(
         found.problems[number] = (
             f"Timeline {number} has {what}, and its history file {number:08X}.history is missing from {archive.where()}."
         )
+        found.missing.add(number)
         if number in backups:
             found.lineages[number] = (Timeline(number, 0, None),)
             found.without_history.add(number)
