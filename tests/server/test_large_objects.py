@@ -6,7 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 from crime import Scene, scene
-from runbook.recovery.largeobjects import CHANGED, NO_OWNER, TAKEN
+from own_cluster import own_cluster
+from runbook.postgres.connect import Connection, connect, rows
+from runbook.postgres.sqlfiles import load_sql
+from runbook.recovery.largeobjects import CHANGED, NO_OWNER, TAKEN, LargeObjects, _Object
 from runbook.recovery.lossfiles import LossFiles
 from runbook.recovery.lossrows import write_loss_rows
 from runbook.recovery.minimising import Minimiser
@@ -98,3 +101,23 @@ def test_removal_is_seen_after_the_catalogs_were_rewritten(crime: Scene) -> None
         "SELECT lo_unlink(oid) FROM pg_largeobject_metadata WHERE oid >= 20040", names=crime.names(present=True)
     )
     assert "large objects" in found[0].tables, found
+
+
+def test_comment_in_the_database_s_own_encoding_comes_back_as_it_was() -> None:
+    with own_cluster() as cluster:
+        for name in ("before", "after"):
+            cluster.sql(f"CREATE DATABASE {name} ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
+        cluster.sql(
+            "SELECT lo_from_bytea(20001, 'scan')", "COMMENT ON LARGE OBJECT 20001 IS 'Zulässig'", database="before"
+        )
+
+        def open_(database: str) -> Connection:
+            return connect(socket=cluster.socket, database=database, user="postgres", application="t", read_only=False)
+
+        objects = LargeObjects("after", [], None, open_, lambda _: open_("before"), lambda *seen: None)
+        with open_("before") as before:
+            (found,) = rows(before, load_sql("recovery/list_large_objects").text)
+        objects._lost = [_Object(found["oid"], found["owner"], found["acl"], found["comment"])]
+        assert objects.make_again(lambda name, xid: None) is not None
+        query = "SELECT obj_description(20001, 'pg_largeobject'), lo_get(20001)"
+        assert cluster.sql(query, database="after") == [("Zulässig", b"scan")]

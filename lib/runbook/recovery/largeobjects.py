@@ -166,7 +166,7 @@ class LargeObjects:
             ) from problem
 
     def _make(self, wanted: _Object, then: Connection, now: Connection, may_grant: bool) -> None:
-        now.execute(f"SET LOCAL ROLE {quote(wanted.owner)}".encode())
+        now.execute(now.encoded(f"SET LOCAL ROLE {quote(wanted.owner)}"))
         rows(now, "SELECT pg_catalog.lo_create($1::bigint::oid) AS oid", [wanted.oid])
         at = 0
         for part in _parts(then, wanted.oid):
@@ -175,16 +175,16 @@ class LargeObjects:
             )
             at += len(part)
         if may_grant and wanted.acl is not None:
-            now.execute(f"REVOKE ALL ON LARGE OBJECT {wanted.oid} FROM {quote(wanted.owner)}".encode())
+            now.execute(now.encoded(f"REVOKE ALL ON LARGE OBJECT {wanted.oid} FROM {quote(wanted.owner)}"))
             file = load_sql("recovery/list_large_object_grants")
             for grant in rows(then, file.text, file.values({"oid": wanted.oid})):
                 to = "PUBLIC" if grant["grantee"] is None else quote(grant["grantee"])
                 option = " WITH GRANT OPTION" if grant["with_grant"] and grant["grantee"] != wanted.owner else ""
-                now.execute(f"GRANT {grant['privilege']} ON LARGE OBJECT {wanted.oid} TO {to}{option}".encode())
+                now.execute(now.encoded(f"GRANT {grant['privilege']} ON LARGE OBJECT {wanted.oid} TO {to}{option}"))
         now.execute("SET LOCAL ROLE NONE")
         if may_grant and wanted.comment is not None:
             text = one(now, "SELECT pg_catalog.quote_literal($1::text) AS text", [wanted.comment])["text"]
-            now.execute(f"COMMENT ON LARGE OBJECT {wanted.oid} IS {text}".encode())
+            now.execute(now.encoded(f"COMMENT ON LARGE OBJECT {wanted.oid} IS {text}"))
         if not _is_same(then, now, wanted.oid):
             raise PlatformError(
                 f"Large object {wanted.oid} does not have its content after it was made again.",

@@ -281,9 +281,11 @@ class Beside(Scratch):
         for row in found:
             if int(row["xid"]) & 0xFFFFFFFF not in xids:
                 continue
-            self.note(**{"rolled back": [*self.noted("rolled back", []), _prepared_words(row)]})
+            said = dict.fromkeys([*self.noted("rolled back", []), _prepared_words(row)])  # again after a crash: once
+            self.note(**{"rolled back": list(said)})
             with self.connect(row["database"], read_only=False) as connection:
-                connection.execute(f"ROLLBACK PREPARED {literal(row['gid']).as_string(connection)}".encode())
+                statement = f"ROLLBACK PREPARED {literal(row['gid']).as_string(connection)}"
+                connection.execute(connection.encoded(statement))
 
     def free_of_archive(self) -> list[str]:
         """No file of its pg_wal is a link any more, for production must depend on no archive; what was removed.
