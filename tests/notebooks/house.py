@@ -63,10 +63,14 @@ class House:
         text = PARAMS.format(target=target, environment=environment, cluster=cluster, more=more)
         (self.home / "params" / f"{target}.yaml").write_text(text)
 
-    def add_notebook(self, name: str, *cells: str, number: int = 1, opened: bool = True) -> Path:
+    def add_notebook(
+        self, name: str, *cells: str, number: int = 1, opened: bool = True, only_reads: bool = False
+    ) -> Path:
         """A notebook with title, parameters, open_run, these code cells, and the conclusion."""
         notebook = nbformat.v4.new_notebook()
         notebook.metadata["kernelspec"] = {"name": "python3", "language": "python", "display_name": "Python 3"}
+        if only_reads:
+            notebook.metadata["runbook"] = {"only_reads": True}
         parameters = nbformat.v4.new_code_cell(
             'target = "sandbox"  # the system this is about, name\n'
             'point = "latest"  # where to recover to\n'

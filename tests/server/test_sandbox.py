@@ -19,15 +19,17 @@ import pytest
 from homes import at_home, make_home, open_folder
 from runbook import clock, layout
 from runbook.cli.sandbox import app
-from runbook.errors import OperatorError
+from runbook.errors import OperatorError, TargetLocked
 from runbook.outside import commands
 from runbook.postgres.connect import one, rows
 from runbook.postgres.osuser import service_user
+from runbook.runner.drill import refuse_unfit
 from runbook.sandbox import backup, cluster, traffic, traffic_process
 from runbook.sandbox.data import run_file
 from runbook.sandbox.incidents import apply_incident, find_incidents
 from runbook.sandbox.incidents.many_subtransactions import held_open
 from runbook.sandbox.place import Sandbox, need_sandbox
+from runbook.session import lock
 from typer.testing import CliRunner
 
 pytestmark = pytest.mark.server
@@ -97,7 +99,7 @@ def digests(folder: Path) -> dict[str, str]:
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        if path.is_file() and path.name != "state.json"  # where the sandbox notes what it has suffered
     }
 
 
@@ -602,3 +604,33 @@ def test_commands_tell_what_runs_and_what_an_incident_did(damaged_home: Path, sh
         found = runner.invoke(app, ["status"])
     assert found.exit_code == 0
     assert "runs" in found.stdout and "checksums on" in found.stdout
+
+
+# What is not fit for a drill, and what goes with a sandbox.
+
+
+def test_drill_on_a_damaged_or_locked_sandbox_is_refused_before_it_damages_it(live_home: Path) -> None:
+    refuse_unfit()
+    apply_incident("delete-vehicles", seed=3)
+    with pytest.raises(OperatorError, match="damaged before, by delete-vehicles") as refusal:
+        refuse_unfit()
+    assert refusal.value.next.startswith("runbook sandbox down --remove && runbook sandbox up")
+    need_sandbox().with_state(damages=())
+    mine = lock.TargetLock("sandbox", "r1")
+    mine.acquire()
+    lock.note_effects("sandbox", "r1", True, "the database is locked down")
+    mine.release()
+    with pytest.raises(TargetLocked, match="locked down"):
+        refuse_unfit()
+    assert need_sandbox().state.damages == ()
+
+
+def test_lock_of_a_run_goes_with_its_sandbox(live_home: Path) -> None:
+    mine = lock.TargetLock("sandbox", "r1")
+    mine.acquire()
+    lock.note_effects("sandbox", "r1", True, "the database is locked down")
+    mine.release()
+    assert CliRunner().invoke(app, ["down"]).exit_code == 0
+    assert lock.changing("sandbox") is not None, "a sandbox that is only down is still locked"
+    assert CliRunner().invoke(app, ["down", "--remove"]).exit_code == 0
+    assert lock.read_holder("sandbox") is None

@@ -70,6 +70,17 @@ def test_run_cannot_note_effects_on_a_target_that_another_holds(home: Path) -> N
     held.release()
 
 
+def test_two_processes_do_not_go_on_with_one_reading_run(home: Path) -> None:
+    (home / "var" / "runs" / "r1").mkdir(parents=True)
+    first, second = (lock.lock_of("db", "r1", only_reads=True) for _ in range(2))
+    first.acquire()
+    with pytest.raises(TargetLocked, match="r1"):
+        second.acquire()
+    first.release()
+    second.acquire()
+    second.release()
+
+
 def test_ledger_numbers_lines_and_is_not_broken_by_a_torn_one(home: Path) -> None:
     assert ledger.append_line("r1", "drill", "db", "ann") == 1
     with layout.ledger().open("a") as file:

@@ -25,7 +25,7 @@ def drill(
     from runbook.errors import OperatorError
     from runbook.model import EXIT_CODES, Verdict
     from runbook.runner.dead import close_dead_runs
-    from runbook.runner.drill import choose_kind, conduct
+    from runbook.runner.drill import choose_kind, conduct, refuse_unfit
     from runbook.sandbox import cluster
 
     if surprise and kind is not None:
@@ -33,6 +33,7 @@ def drill(
     number = seed if seed is not None else int(time.time())
     chosen = choose_kind(kind, number)
     close_dead_runs()
+    refuse_unfit()
     sandbox = cluster.up("small", after_backup=take_sandbox_fence, say=say)
     found = conduct(sandbox, chosen, number, say=say)
     title = f"Drill: {found.kind}, seed {found.seed}, {human_seconds(found.seconds)}"

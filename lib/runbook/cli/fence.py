@@ -9,9 +9,10 @@ import typer
 from runbook import clock, layout
 from runbook.cli.output import say
 from runbook.clock import human_bytes
-from runbook.errors import OperatorError
+from runbook.errors import OperatorError, TargetLocked
 from runbook.params import load_params
 from runbook.postgres.wal import format_lsn
+from runbook.session import lock
 from runbook.texts import many
 from runbook.verification.content import COPY
 from runbook.verification.fence import take_fence
@@ -31,6 +32,14 @@ def take(
     archive_timeout: Annotated[float, typer.Option(help="Seconds to wait until the WAL behind it is archived.")] = 180,
 ) -> None:
     """Count and hash every table under one snapshot; nothing but schema changes is blocked."""
+    other = lock.changing(target)
+    if other is not None:
+        raise TargetLocked(
+            f"The run {other['run']} is changing {target} ({other['effects_what']}): figures of now would be compared with later.",
+            next=f"runbook status {other['run']}",
+            target=target,
+            holder=other["run"],
+        )
     taken = take_fence(load_params(target), jobs=jobs, archive_timeout=archive_timeout)
     for item in taken.databases:
         size = human_bytes(sum(relation.size_bytes for relation in item.relations))

@@ -28,6 +28,8 @@ app.add_typer(traffic_app)
 app.add_typer(server_app)
 
 P = ParamSpec("P")
+#: The sandbox's file in params/.
+TARGET = "sandbox"
 
 
 class SizeName(StrEnum):
@@ -107,7 +109,26 @@ def down(
     remove: Annotated[bool, typer.Option("--remove", help="Delete its data, backups and WAL too.")] = False,
 ) -> None:
     """Stop the sandbox and its traffic."""
+    if remove:
+        _end_runs()
     typer.echo(cluster.down(remove=remove))
+
+
+def _end_runs() -> None:
+    """A run that has changed the sandbox, or is just doing so, ends with it: nothing is left that its lock would guard."""
+    from runbook.runner.abort import abort_run  # late: most commands of the sandbox end no run
+    from runbook.session.lock import free_effects, read_holder
+
+    holder = read_holder(TARGET)
+    if holder is None:
+        return
+    if not (layout.run(holder["run"])).is_dir():
+        free_effects(TARGET, holder["run"])
+    else:
+        outcome = abort_run(holder["run"], "its sandbox is removed")
+        typer.echo(
+            f"The run {holder['run']} is ended with its sandbox: {outcome.verdict}, {outcome.record or 'no record'}."
+        )
 
 
 @app.command()

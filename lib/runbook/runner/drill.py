@@ -24,10 +24,10 @@ from runbook.params.loading import nearest
 from runbook.runner.closing import read_state
 from runbook.runner.execute import Outcome, execute_run, validate
 from runbook.runner.resume import resume_run
-from runbook.sandbox import traffic, traffic_process
-from runbook.sandbox.incidents import apply_incident
-from runbook.sandbox.place import Sandbox
-from runbook.session import deciding, opengate
+from runbook.sandbox import cluster, traffic, traffic_process
+from runbook.sandbox.incidents import UNDO, apply_incident
+from runbook.sandbox.place import Sandbox, find_sandbox
+from runbook.session import deciding, lock, opengate
 
 RUNBOOK = "point-in-time-recovery"
 TARGET = "sandbox"
@@ -80,6 +80,28 @@ def choose_kind(kind: str | None, seed: int) -> str:
             next=f"runbook drill --kind {KINDS[0]}, or --surprise",
         )
     return kind
+
+
+def refuse_unfit() -> None:
+    """The sandbox may be damaged: nobody works on it, and what is in it was not damaged before.
+
+    Raises:
+        TargetLocked: a run works on it, or has left effects on it.
+        OperatorError: it was damaged on the timeline that it is still on, so that the search would have two answers.
+    """
+    lock.refuse_held(TARGET)
+    found, sandbox = cluster.status(), find_sandbox()
+    if found is None or sandbox is None:
+        return
+    before = [
+        one for one in sandbox.state.damages if None in (one.timeline, found.timeline) or one.timeline == found.timeline
+    ]
+    if before:
+        raise OperatorError(
+            f"The sandbox was damaged before, by {before[-1].kind} at {clock.stamp(before[-1].at)}: a drill needs one that was not, for a "
+            "recovery may find that incident instead of its own.",
+            next=f"{UNDO} && runbook drill --surprise",
+        )
 
 
 def conduct(sandbox: Sandbox, kind: str, seed: int, *, say: Callable[[str], None], display: bool = True) -> Score:

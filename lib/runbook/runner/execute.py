@@ -27,7 +27,7 @@ from runbook.runner.signals import Signals, Stopped
 from runbook.session import notebook, values
 from runbook.session.credentials import register_all_secrets, register_secrets
 from runbook.session.journal import Journal
-from runbook.session.lock import TargetLock
+from runbook.session.lock import lock_of
 from runbook.session.mark import mark_of
 from runbook.session.notebook import Parameter
 from runbook.session.outputs import MOST
@@ -80,6 +80,7 @@ class Request:
     declared: dict[str, Parameter]
     values: dict[str, Any]
     params: Params
+    only_reads: bool
 
     @property
     def runbook(self) -> str:
@@ -106,7 +107,7 @@ def validate(name: str, target: str | None, given: Iterable[tuple[str, str]]) ->
     register_secrets(params)
     values.refuse_secrets(taken, where)
     _check_meaning(content, params, taken)
-    return Request(path, declared, taken, params)
+    return Request(path, declared, taken, params, notebook.only_reads(content))
 
 
 def _check_meaning(content: dict[str, Any], params: Params, taken: dict[str, Any]) -> None:
@@ -134,10 +135,10 @@ def execute_run(
     """The run has been executed, archived, and has its verdict.
 
     Raises:
-        TargetLocked: another run holds the target; nothing was started.
+        TargetLocked: another run holds the target, and this one may change it; nothing was started.
     """
     run_id = new_run_id(request.runbook)
-    lock = TargetLock(request.params.target, run_id)
+    lock = lock_of(request.params.target, run_id, only_reads=request.only_reads)
     lock.acquire()
     try:
         with Signals(timeout) as signals:

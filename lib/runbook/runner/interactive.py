@@ -23,7 +23,7 @@ from runbook.runner.signals import Signals, Stopped
 from runbook.runner.stamps import save_notebook
 from runbook.session import identity
 from runbook.session.journal import Journal
-from runbook.session.lock import TargetLock
+from runbook.session.lock import lock_of
 from runbook.session.request import (
     JOURNAL,
     SOURCE,
@@ -96,10 +96,10 @@ def run_interactively(request: Request, *, timeout: float | None) -> Outcome:
     """JupyterLab has been open on the run; when it was closed, the run was archived.
 
     Raises:
-        TargetLocked: another run holds the target; nothing was started.
+        TargetLocked: another run holds the target, and this one may change it; nothing was started.
     """
     run_id = new_run_id(request.runbook)
-    lock = TargetLock(request.params.target, run_id)
+    lock = lock_of(request.params.target, run_id, only_reads=request.only_reads)
     lock.acquire()
     sockets = make_folder()
     try:

@@ -21,9 +21,9 @@ from runbook.runner.dead import is_alive
 from runbook.session import identity
 from runbook.session.credentials import register_all_secrets, register_secrets
 from runbook.session.journal import Journal
-from runbook.session.lock import TargetLock
+from runbook.session.lock import lock_of
 from runbook.session.pagebook import is_broken_off, page_said
-from runbook.session.request import JOURNAL
+from runbook.session.request import JOURNAL, only_reads
 from runbook.session.state import RunState
 
 
@@ -154,7 +154,7 @@ def _archive(folder: Path, before: RunState) -> bool:
     must not hide whether somebody was reached: the journal holds the page, and the next record will."""
     if not before.closed:
         return False
-    lock = TargetLock(before.target, before.run)
+    lock = lock_of(before.target, before.run, only_reads=only_reads(folder))
     try:
         lock.acquire()
     except TargetLocked:

@@ -20,9 +20,9 @@ from runbook.session import fingerprints, identity, notebook
 from runbook.session.credentials import register_secrets
 from runbook.session.deciding import refuse_other_name, type_target
 from runbook.session.journal import Journal, write_atomically
-from runbook.session.lock import TargetLock
+from runbook.session.lock import lock_of
 from runbook.session.notebook import Parameter
-from runbook.session.request import JOURNAL, expected_source, source_name, source_of
+from runbook.session.request import JOURNAL, expected_source, only_reads, source_name, source_of
 from runbook.session.state import RunState
 
 
@@ -125,7 +125,7 @@ def resume_run(
             next=f'runbook resume {state.run} --accept-change "REASON"',
         )
     register_secrets(load_params(state.target))
-    lock = TargetLock(state.target, state.run)
+    lock = lock_of(state.target, state.run, only_reads=only_reads(folder))
     lock.acquire()
     try:
         with Signals(timeout) as signals:

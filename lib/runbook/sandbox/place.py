@@ -57,6 +57,14 @@ class BackupFacts(Frozen):
     relations: dict[str, RelationFile]
 
 
+class Damage(Frozen):
+    """An incident that the sandbox has suffered. `timeline` is the server's then; None: it was down."""
+
+    kind: str
+    at: datetime
+    timeline: int | None
+
+
 class State(Frozen):
     """`state.json`. `socket` is the socket's folder while the server is meant to run; `finished` once `up` succeeded."""
 
@@ -68,6 +76,7 @@ class State(Frozen):
     socket: str | None = None
     finished: bool = False
     backups: dict[str, BackupFacts] = Field(default_factory=dict)
+    damages: tuple[Damage, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""One run per target at a time, across all runbooks.
+"""One run that may change a target at a time, across all runbooks; what only reads runs beside it and says so.
 
 A lock is a flock on `var/locks/<target>.lock`, so it ends with its holder. What the file says outlives the holder:
 when a run has effects that nobody accepted or undid, the target stays locked for all others until that run is
@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from typing import Any
+from typing import Any, Protocol
 
 from runbook import clock, disk, layout
 from runbook.errors import TargetLocked
@@ -126,17 +126,106 @@ class TargetLock:
         return self._descriptor is not None
 
 
+class RunLock(Protocol):
+    """What a run holds while somebody works on it."""
+
+    target: str
+    run_id: str
+
+    @property
+    def held(self) -> bool: ...
+
+    def acquire(self) -> None: ...
+
+    def release(self) -> None: ...
+
+
+class Reading:
+    """The lock of a run that only reads: it keeps nobody out, in an incident least of all, but a second process from the same run."""
+
+    def __init__(self, target: str, run_id: str) -> None:
+        self.target = target
+        self.run_id = run_id
+        self._descriptor: int | None = None
+        self._held = False
+
+    def acquire(self) -> None:
+        """This process alone goes on with the run; one that is not made yet is nobody else's.
+
+        Raises:
+            TargetLocked: another process goes on with it.
+        """
+        folder = layout.run(self.run_id)
+        if folder.is_dir():
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(descriptor)
+                raise TargetLocked(
+                    f"Another process goes on with the run {self.run_id} just now.",
+                    next=f"runbook status {self.run_id}",
+                    target=self.target,
+                    holder=self.run_id,
+                ) from None
+            self._descriptor = descriptor
+        self._held = True
+
+    def release(self) -> None:
+        """Safe twice."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+        self._descriptor, self._held = None, False
+
+    @property
+    def held(self) -> bool:
+        return self._held
+
+
+def lock_of(target: str, run_id: str, *, only_reads: bool) -> RunLock:
+    """Return the lock that such a run takes."""
+    return Reading(target, run_id) if only_reads else TargetLock(target, run_id)
+
+
+def changing(target: str) -> dict[str, Any] | None:
+    """What the lock file says of a run that has changed this target and neither finished nor undid it; None: there is none."""
+    holder = read_holder(target)
+    return holder if holder is not None and holder.get("effects") else None
+
+
+def changing_words(target: str, run_id: str) -> str | None:
+    """What the record of that run says when another one is changing the target meanwhile."""
+    other = changing(target)
+    if other is None or other["run"] == run_id:
+        return None
+    return f"The run {other['run']} is changing this target ({other['effects_what']}): what stands here was read meanwhile."
+
+
+def refuse_held(target: str) -> None:
+    """Nobody works on the target or has left effects on it.
+
+    Raises:
+        TargetLocked: somebody does or has.
+    """
+    probe = TargetLock(target, "none")
+    probe.acquire()
+    probe.release()
+
+
 def note_effects(target: str, run_id: str, pending: bool, what: str) -> None:
     """The lock file says whether the run has effects on the target that nobody accepted or undid.
 
     The kernel calls this while the runner holds the flock.
     """
     path = layout.locks() / f"{target}.lock"
+    refusal = TargetLocked(f"The run {run_id} does not hold the lock of {target}.", next=f"runbook status {run_id}")
+    if not path.is_file():
+        raise refusal
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
         content = _parse(os.pread(descriptor, 65536, 0))
         if content is None or content["run"] != run_id:
-            raise TargetLocked(f"The run {run_id} does not hold the lock of {target}.", next=f"runbook status {run_id}")
+            raise refusal
         _write(descriptor, {**content, "effects": pending, "effects_what": what})
     finally:
         os.close(descriptor)

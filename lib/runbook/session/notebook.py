@@ -11,7 +11,7 @@ import io
 import json
 import re
 import tokenize
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,11 @@ def read_notebook(path: Path) -> dict[str, Any]:
         ParamsError: not a notebook.
     """
     return parse_notebook(path.read_bytes(), layout.short(path))
+
+
+def only_reads(content: Mapping[str, Any]) -> bool:
+    """True for a runbook that changes nothing on its target (`metadata.runbook.only_reads`): it runs beside one that does."""
+    return content.get("metadata", {}).get("runbook", {}).get("only_reads") is True
 
 
 def parse_notebook(data: bytes, where: str) -> dict[str, Any]:

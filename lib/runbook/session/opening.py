@@ -17,7 +17,7 @@ from runbook.session.credentials import register_secrets
 from runbook.session.executions import record_executions
 from runbook.session.fold import fold
 from runbook.session.journal import Journal
-from runbook.session.lock import TargetLock
+from runbook.session.lock import RunLock, lock_of
 from runbook.session.mark import mark_of, show_mark
 from runbook.session.notebook import Parameter
 from runbook.session.redaction import guard_kernel
@@ -27,6 +27,7 @@ from runbook.session.request import (
     SOURCE,
     create_run,
     new_run_id,
+    only_reads,
     read_request,
     read_source,
     start_attempt,
@@ -36,7 +37,7 @@ from runbook.session.state import RunState
 from runbook.session.surroundings import Surroundings, executed_inputs, look_around
 
 #: The lock that this kernel holds, when no runner holds it.
-_own_lock: TargetLock | None = None
+_own_lock: RunLock | None = None
 
 
 def open_run(name: str, namespace: Mapping[str, Any]) -> Run:
@@ -48,7 +49,7 @@ def open_run(name: str, namespace: Mapping[str, Any]) -> Run:
 
     Raises:
         ParamsError: a parameter is unknown, mistyped or a secret, or the params file is wrong.
-        TargetLocked: another run holds the target.
+        TargetLocked: another run holds the target, and this one may change it.
     """
     try:
         return _open(name, namespace)
@@ -121,7 +122,7 @@ def _join(folder: Path, params: Params, given: dict[str, Any]) -> Run:
     watched = _has_runner(state)
     surroundings = look_around()
     if not watched:
-        _lock(params.target, request["run"])
+        _lock(params.target, request["run"], only_reads(folder))
     source = str(state.sitting.get("source", SOURCE))
     executes = read_source(folder, state, source)
     if watched:
@@ -163,7 +164,7 @@ def _create(path: Path, params: Params, given: dict[str, Any], declared: Mapping
     """A run that no runner started: under plain papermill or in JupyterLab."""
     surroundings = look_around()
     run_id = new_run_id(notebook.slug_of(path))
-    _lock(params.target, run_id)
+    _lock(params.target, run_id, notebook.only_reads(notebook.read_notebook(path)))
     folder = create_run(run_id, path, given, declared, params, started_by=surroundings.started_by)
     journal = Journal(folder / JOURNAL)
     start_attempt(journal, folder, 1, by=surroundings.started_by)
@@ -172,13 +173,13 @@ def _create(path: Path, params: Params, given: dict[str, Any], declared: Mapping
     return _enter(journal, folder, params, given, surroundings, watched=False)
 
 
-def _lock(target: str, run_id: str) -> None:
+def _lock(target: str, run_id: str, is_reading: bool) -> None:
     global _own_lock
     if _own_lock is not None and _own_lock.held:
         if _own_lock.target == target and _own_lock.run_id == run_id:
             return
         _own_lock.release()  # this kernel left an earlier run behind
-    lock = TargetLock(target, run_id)
+    lock = lock_of(target, run_id, only_reads=is_reading)
     lock.acquire()
     _own_lock = lock
 
@@ -209,6 +210,8 @@ def _enter(
     interactive = surroundings.started_by == "jupyterlab"
     if not watched or interactive:
         show_mark(mark_of(state))
-    return Run(
+    run = Run(
         state.run, folder, params, given, state, on_end=_unlock, archived_by_runner=watched, interactive=interactive
     )
+    run.note_changing()
+    return run

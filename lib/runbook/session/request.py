@@ -165,6 +165,11 @@ def read_request(folder: Path) -> dict[str, Any]:
     return content
 
 
+def only_reads(folder: Path) -> bool:
+    """True when the run's own copy of its notebook says that it changes nothing on its target."""
+    return notebook.only_reads(notebook.read_notebook(folder / SOURCE))
+
+
 def read_source(folder: Path, state: RunState, name: str) -> bytes:
     """The run's own copy of its notebook, as it was when the run was opened or the change to it accepted.
 

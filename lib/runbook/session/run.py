@@ -102,6 +102,7 @@ class Run(Remembering):
         self._planned = list(before.sitting.get("planned", []))
         self._closed_gates: list[str] = list(before.sitting.get("planned_gates", []))
         self._concluded = False
+        self._beside: str | None = None
         atexit.register(self.run_cleanups)
 
     def __repr__(self) -> str:
@@ -275,6 +276,13 @@ class Run(Remembering):
         """A limitation stands at the top of the report; one that reduces the scope satisfies no control."""
         self._journal.append("limit", text=text, reduces_scope=reduces_scope)
 
+    def note_changing(self) -> None:
+        """A limitation says which other run is changing this target meanwhile; a run that may change it itself has no such other."""
+        said = lock.changing_words(self.target, self.id)
+        if said is not None and said != self._beside:
+            self._beside = said
+            self.limit(said)
+
     def lift_limit(self, text: str) -> None:
         """That limitation of this attempt stands nowhere any more: what it said was not done has been done since."""
         self._journal.append("limit-lifted", text=text)
@@ -352,6 +360,7 @@ class Run(Remembering):
         self.run_cleanups()
         self._statements.file_strays()
         self._note_strange_cells()
+        self.note_changing()
         self._journal.append("concluded")
         self._concluded = True
         atexit.unregister(self.run_cleanups)

@@ -12,9 +12,11 @@ import pkgutil
 import random
 from typing import Any, Protocol, cast, runtime_checkable
 
+from runbook import clock
 from runbook.errors import OperatorError
 from runbook.params.loading import nearest
-from runbook.sandbox.place import Sandbox, locked, need_sandbox
+from runbook.sandbox import cluster
+from runbook.sandbox.place import Damage, Sandbox, locked, need_sandbox
 
 UNDO = "runbook sandbox down --remove && runbook sandbox up"
 
@@ -65,5 +67,9 @@ def apply_incident(kind: str, seed: int = 1) -> dict[str, Any]:
             f"There is no incident '{kind}'; {nearest(kind, kinds)}", next="runbook sandbox incident --list"
         )
     with locked():
-        truth = kinds[kind].apply(need_sandbox(), random.Random(seed))  # noqa: S311 - repeatable, no secret
+        sandbox, at, found = need_sandbox(), clock.now(), cluster.status()
+        truth = kinds[kind].apply(sandbox, random.Random(seed))  # noqa: S311 - repeatable, no secret
+        damage = Damage(kind=kind, at=at, timeline=found.timeline if found else None)
+        now = need_sandbox()
+        now.with_state(damages=(*now.state.damages, damage))
     return {"kind": kind, "seed": seed, "undo": UNDO, **truth}
