@@ -273,7 +273,7 @@ def _target_files() -> list[Path]:
 def _runs() -> Iterator[Finding]:
     from runbook.runner.dead import close_dead_runs, is_alive, open_runs
     from runbook.runner.unopened import clear_never_opened, never_opened
-    from runbook.session.lock import read_holder
+    from runbook.session.lock import read_holder, way_on
 
     for state in close_dead_runs():
         yield Finding(True, f"found dead and archived: {state.run}: {state.verdict}: {state.reason}")
@@ -291,8 +291,7 @@ def _runs() -> Iterator[Finding]:
     for path in sorted(layout.locks().glob("*.lock")) if layout.locks().is_dir() else ():
         holder = read_holder(path.stem)
         if holder is not None and holder.get("effects"):
-            run = holder["run"]
-            yield Finding(False, f"{path.stem} is locked by {run}: {holder['effects_what']}", f"runbook resume {run}")
+            yield Finding(False, f"{path.stem} is locked by {holder['run']}: {holder['effects_what']}", way_on(holder))
 
 
 def _scratch() -> Iterator[Finding]:

@@ -176,11 +176,14 @@ def close(
 def abort(
     run: _RunArgument,
     reason: Annotated[str | None, typer.Option(help="Why; it stands in the record.")] = None,
+    by_hand: Annotated[
+        str | None, typer.Option("--by-hand", help="What you have undone by hand; the target is free on your word.")
+    ] = None,
 ) -> int:
-    """End a run, clean up after it, archive it as INCOMPLETE, and free its target."""
-    from runbook.runner.abort import abort_run, pending_undos
+    """End a run, take back what it did, archive it as INCOMPLETE, and free its target; or say what is left."""
+    from runbook.runner.abort import abort_run, what_became
 
-    outcome = abort_run(run, reason)
-    for act, undo in pending_undos(run).items() if outcome.record else ():
-        say(f"NOT TAKEN BACK: {act}. Undo: {undo}")
+    outcome = abort_run(run, reason, by_hand)
+    for line in what_became(run):
+        say(line)
     return show_outcome(outcome)

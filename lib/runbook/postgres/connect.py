@@ -200,6 +200,7 @@ def connect(
         raise PlatformError(
             f"The server cannot be reached: {redact.scrubber.text(str(cause).strip())}",
             next="Check the connection named in the params file, and that the server runs.",
+            asked_password=cause.pgconn is not None and bool(cause.pgconn.used_password),
         ) from None
     try:
         session = guard.secure(

@@ -1,4 +1,4 @@
-"""`abort_run`: nothing of the run is left but its record, and its target is free."""
+"""`abort_run`: nothing of the run is left but its record; service is restored and its target is free, or it says what is left."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from runbook.errors import OperatorError, PlatformError
 from runbook.params import load_params
+from runbook.params.schema import Params
 from runbook.runner.closing import clean_up, close_attempt, read_state
 from runbook.runner.execute import Outcome, is_over, outcome_of
 from runbook.runner.resume import find_run
@@ -18,33 +19,50 @@ from runbook.session import identity, lock
 from runbook.session.credentials import register_secrets
 from runbook.session.journal import Journal
 from runbook.session.request import JOURNAL, SOURCE, start_attempt
+from runbook.session.state import RunState
 
 _WAIT_SECONDS = 12.0
 
 
-def pending_undos(text: str) -> dict[str, str]:
-    """What the run did and nobody took back: act, and how it is undone. Aborting frees the target; it undoes nothing but
-    what the run's own cleanups take back as it ends."""
+def what_became(text: str) -> list[str]:
+    """Lines for a terminal: what was looked at while the run was aborted, and what the run did that nobody took back."""
     folder = find_run(text)
-    return {} if is_never_opened(folder) else read_state(folder).undos
+    if is_never_opened(folder):
+        return []
+    state = read_state(folder)
+    return [
+        *(
+            f"{check.status}: {check.title}: {check.observed}"
+            for check in state.checks
+            if state.sitting.get("by") == "runbook abort"
+        ),
+        *(f"NOT TAKEN BACK: {act}. Undo: {undo}" for act, undo in state.undos.items()),
+    ]
 
 
-def abort_run(text: str, reason: str | None) -> Outcome:
-    """The run's processes, backends and scratch are gone, it is archived as INCOMPLETE, its lock is free.
+def abort_run(text: str, reason: str | None, by_hand: str | None = None) -> Outcome:
+    """The run's processes, backends and scratch are gone, what it did is taken back, it is archived as INCOMPLETE, its lock is free.
+
+    What could not be taken back keeps the target locked; the command may be given again.
+
+    Args:
+        by_hand: what the operator says to have undone by hand; without it, what stands in no code of ours stays.
 
     Raises:
-        OperatorError: the run is over and keeps nothing locked.
+        OperatorError: the run is over and keeps nothing locked; or a restored copy stands in production's place.
         PlatformError: its runner does not end.
     """
     folder = find_run(text)
     if is_never_opened(folder):
         return clear_never_opened(folder, reason)
     state = read_state(folder)
-    register_secrets(load_params(state.target))
-    if is_over(state) and state.effects is None:
+    params = load_params(state.target)
+    register_secrets(params)
+    if is_over(state) and state.effects is None and not state.undos:
         raise OperatorError(
             f"The run {state.run} is over: there is nothing to abort.", next=f"runbook status {state.run}"
         )
+    _refuse_swapped(state, by_hand)
     journal = Journal(folder / JOURNAL)
     if state.closed or state.attempt == 0:
         start_attempt(
@@ -55,15 +73,76 @@ def abort_run(text: str, reason: str | None) -> Outcome:
             source=str(state.sitting.get("source", SOURCE)),
             like=state.sitting,
         )
+    effects = state.effects
     said = f"by {identity.operator()}" + (f": {reason}" if reason else "")
     journal.append("aborted", reason=said, **identity.at_work().facts)
     if not state.closed:
         for process in (state.sitting.get("process"), state.session and state.session["process"]):
             _end(process, folder)
     clean_up(folder)
+    left = _take_back(folder, params, journal, by_hand)
+    what = f"not taken back: {', '.join(left)}" if left else ""
+    if left:
+        journal.append("effects", pending=True, what=what)
     closed = close_attempt(folder)
-    lock.free_effects(state.target, state.run)
+    if left and effects is not None:
+        lock.keep_effects(state.target, state.run, what, next=f"runbook abort {state.run}")
+    elif not left:
+        lock.free_effects(state.target, state.run)
     return outcome_of(closed)
+
+
+def _refuse_swapped(state: RunState, by_hand: str | None) -> None:
+    """A copy in production's place is accepted or put back by a decision of its own."""
+    from runbook.recovery.wayon import SWAPPED  # late: few runs swap anything
+
+    if SWAPPED in state.undos and by_hand is None:
+        raise OperatorError(
+            f"The restored copy stands in production's place, and nobody has accepted it or put the damaged cluster back. {SWAPPED}: "
+            f"{state.undos[SWAPPED]}",
+            next=f"runbook resume {state.run}, then answer accept or back; when it was put back by hand: runbook abort {state.run} "
+            '--by-hand "WHAT WAS DONE"',
+        )
+
+
+def _take_back(folder: Path, params: Params, journal: Journal, by_hand: str | None) -> dict[str, str]:
+    """What the run noted as not taken back is taken back, with its proof in the journal; what is left, and how it is undone."""
+    state = read_state(folder)
+    if not state.undos:
+        return {}
+    if by_hand is not None:
+        for act in state.undos:
+            journal.append("undone", act=act)
+        acts = "; ".join(state.undos)
+        journal.append(
+            "limit",
+            text=f"Taken back by hand, as {identity.operator()} says ({by_hand}): {acts}. Nothing has proven it.",
+        )
+        return {}
+    if params.cluster is not None:
+        from runbook.recovery.callingoff import call_off  # late: few runs have locked anything down
+
+        def recall(name: str, default: Any = None) -> Any:
+            return read_state(folder).memory.get(name, default)
+
+        def undone(act: str) -> None:
+            if act in read_state(folder).undos:
+                journal.append("undone", act=act)
+
+        done = call_off(
+            params,
+            state.run,
+            state.undos,
+            remember=lambda name, value: journal.append("remembered", name=name, value=value),
+            recall=recall,
+            undo_first=lambda act, undo: journal.append("undo-noted", act=act, undo=undo),
+            undone=undone,
+        )
+        for check in done.checks:
+            journal.append("check", check=check.model_dump(mode="json"))
+            if check.reason is not None:
+                journal.append("limit", text=f"{check.title}: {check.reason} Next: {check.next}")
+    return read_state(folder).undos
 
 
 def _end(process: dict[str, Any] | None, folder: Path) -> None:

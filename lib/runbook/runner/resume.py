@@ -86,7 +86,8 @@ def _refuse_unless_resumable(state: RunState) -> None:
     if is_over(state):
         ending = "was aborted" if state.aborted is not None else "has ended with PASS"
         raise OperatorError(
-            f"The run {state.run} {ending}: there is nothing to resume.", next=str(state.request["command"])
+            f"The run {state.run} {ending}: there is nothing to resume.",
+            next=f"runbook abort {state.run}" if state.undos else str(state.request["command"]),
         )
 
 

@@ -65,10 +65,15 @@ def _refusal(target: str, holder: dict[str, Any] | None, *, held: bool) -> Targe
         )
     return TargetLocked(
         f"The target {target} is locked: the run {run} changed it and is not finished ({holder['effects_what']}).",
-        next=f"runbook resume {run}",
+        next=way_on(holder),
         target=target,
         holder=run,
     )
+
+
+def way_on(holder: dict[str, Any]) -> str:
+    """The command that goes on with what a run has left on its target."""
+    return str(holder.get("next") or f"runbook resume {holder['run']}")
 
 
 class TargetLock:
@@ -107,6 +112,7 @@ class TargetLock:
             "since": clock.stamp(clock.now()),
             "effects": keep.get("effects", False),
             "effects_what": keep.get("effects_what", ""),
+            **({"next": keep["next"]} if "next" in keep else {}),
         }
         _write(descriptor, content)
         self._descriptor = descriptor
@@ -212,7 +218,7 @@ def refuse_held(target: str) -> None:
     probe.release()
 
 
-def note_effects(target: str, run_id: str, pending: bool, what: str) -> None:
+def note_effects(target: str, run_id: str, pending: bool, what: str, *, next: str | None = None) -> None:
     """The lock file says whether the run has effects on the target that nobody accepted or undid.
 
     The kernel calls this while the runner holds the flock.
@@ -226,9 +232,17 @@ def note_effects(target: str, run_id: str, pending: bool, what: str) -> None:
         content = _parse(os.pread(descriptor, 65536, 0))
         if content is None or content["run"] != run_id:
             raise refusal
-        _write(descriptor, {**content, "effects": pending, "effects_what": what})
+        _write(descriptor, {**content, "effects": pending, "effects_what": what, **({"next": next} if next else {})})
     finally:
         os.close(descriptor)
+
+
+def keep_effects(target: str, run_id: str, what: str, *, next: str) -> None:
+    """The dead run still keeps the target locked, for `what`; whoever is refused is told `next`."""
+    lock = TargetLock(target, run_id)
+    lock.acquire()
+    note_effects(target, run_id, True, what, next=next)
+    lock.release()
 
 
 def free_effects(target: str, run_id: str) -> bool:

@@ -82,7 +82,7 @@ def _judge(
     if reason is None:
         return Judgement(Verdict.PASS, _passed(steps, checks, limits), f"runbook status {run}")
     if aborted is not None:
-        return Judgement(Verdict.INCOMPLETE, reason, again)
+        return Judgement(Verdict.INCOMPLETE, reason, f"runbook abort {run}" if undos else again)
     commands = [step.next for step in steps if step.state is StepState.FAILED and step.next]
     own = next((command for command in commands if command.startswith("runbook ")), None)
     return Judgement(Verdict.INCOMPLETE, reason, own or f"runbook resume {run}")
