@@ -22,6 +22,7 @@ ANSWERS = {
     "commander": "bench",
     "personal_data": "no",
     "rationale": "bench",
+    "suspects": "first",
     "compare_fence": "false",
 }
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from own_cluster import OwnCluster, own_cluster
 from runbook.postgres.connect import Connection, connect
 from runbook.postgres.wal import SEGMENT_NAME, Timeline, parse_lsn, read_segment_header
-from runbook.recovery.catalogfiles import read_backup_names
+from runbook.recovery.catalogfiles import backup_page, read_backup_names
 from runbook.recovery.forensics import WalSearch, search_wal
 from runbook.recovery.relnames import NameBook, read_names
 from runbook.recovery.suspects import Suspect, rank_suspects
@@ -55,6 +55,7 @@ class Scene:
                 start or self.start,
                 end or self.position(),
                 count_from=count_from,
+                seed=lambda file, number: backup_page(self.backup, file, number),
             )
 
     def run(self, *statements: str, database: str = "shop") -> int:

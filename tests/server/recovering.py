@@ -23,6 +23,7 @@ ANSWERS = {
     "commander": "Ada",
     "personal_data": "no",
     "rationale": "a test",
+    "suspects": "first",
     "way": "promote",
     "acceptance": "accept",
 }

@@ -68,9 +68,10 @@ def test_rewrite_to_another_type_is_a_suspect_and_a_rewrite_as_it_was_is_none(cr
     assert "rewrote with another definition of column price public.notes" in found[0].sentence
 
 
-def test_emptied_partition_is_a_suspect_under_its_table(crime: Scene) -> None:
+def test_emptied_partition_is_a_suspect_under_its_own_name(crime: Scene) -> None:
     found, _ = accuse(crime, "TRUNCATE part_1")
-    assert found[0].kind == "truncate" and found[0].tables == ("public.part",) and found[0].rows == 2000
+    assert (found[0].kind, found[0].rows) == ("truncate", 2000)
+    assert found[0].tables == ("public.part_1, a partition of public.part",)
 
 
 def test_server_that_is_down_leaves_the_columns_unknown_and_says_so(crime: Scene) -> None:

@@ -11,11 +11,13 @@ from runbook.errors import OperatorError
 from runbook.platforms.cluster.window import RecoveryPoint
 from runbook.postgres.wal import Commit
 from runbook.recovery.activity import bar_arguments, line_arguments, rows_over_time
+from runbook.recovery.catalogrows import PG_CLASS
 from runbook.recovery.filechanges import classify
 from runbook.recovery.forensics import Span, WalSearch
 from runbook.recovery.relnames import NameBook, RelationName
 from runbook.recovery.suspects import Suspect, propose_target, rank_suspects, target_of
-from runbook.recovery.transactions import FileEvidence, RelFile, Rows, Transaction
+from runbook.recovery.transactions import CatalogStep, ClassRow, FileEvidence, RelFile, Rows, Transaction
+from runbook.recovery.walnames import WalNames
 from runbook.recovery.walsummary import Summary
 from runbook.recovery.waltally import Ended, Key
 
@@ -42,7 +44,7 @@ class History:
     """Commits, one second apart unless told otherwise."""
 
     def __init__(self) -> None:
-        self.summary, self.xid, self.last = Summary(), 700, None
+        self.summary, self.xid, self.last, self.names = Summary(), 700, None, WalNames()
         self.seconds = 0.0
 
     def commit(
@@ -57,6 +59,8 @@ class History:
             ((kinds[name], str(file).encode()), number) for name, number in rows.items()
         )
         self.summary.take({(at[:19], shape): [Ended(raw, self.last, files)]}, Counter([at[:19]]))
+        if files is not None:
+            self.names.take(files.catalog, files.created, files.filled)
         self.last = raw
         return self.xid
 
@@ -70,11 +74,26 @@ class History:
             start=0, reached=self.xid * 0x100, seconds=0.0, commits=summary.commits, aborted=0, first=None, last=None,
             last_counted=None, relations=summary.relations, spans=spans, transactions=tuple(summary.largest()),
             file_changes=tuple(summary.file_changes), file_changes_seen=summary.file_changes_seen, apart={},
-            apart_xids=frozenset(), xids=array("I"), still_running=0,
+            apart_xids=frozenset(), xids=array("I"), still_running=0, names=self.names, inserts=tuple(summary.inserts()),
         )  # fmt: skip
 
     def rank(self, names: NameBook | None = None) -> list[Suspect]:
         return rank_suspects(self.search(), names or book())
+
+
+def class_row(oid: int, file: RelFile, name: str, *, rows: float | None = 9000.0, kind: str = "r") -> ClassRow:
+    return ClassRow(5, oid, name, 2200, kind, "p", file, rows, 0, 3)
+
+
+def given_file(oid: int, old: RelFile, new: RelFile, name: str, *, rows: float | None = 9000.0) -> list[CatalogStep]:
+    """pg_class's row as the transaction changed it."""
+    return [
+        CatalogStep(1, PG_CLASS, 5, "u", class_row(oid, old, name, rows=rows), class_row(oid, new, name, rows=None))
+    ]
+
+
+def truncated(oid: int, old: RelFile, new: RelFile, name: str, *, rows: float | None = 9000.0) -> FileEvidence:
+    return FileEvidence(removed=[old], created=[new], catalog=given_file(oid, old, new, name, rows=rows))
 
 
 def quiet_hour(history: History) -> None:
@@ -119,7 +138,7 @@ def test_single_rows_are_no_suspects() -> None:
 def test_truncated_table_of_known_size_outranks_a_delete_of_a_part_of_it() -> None:
     history = History()
     history.commit(VEHICLES, deleted=4000)
-    truncate = history.commit(files=FileEvidence(removed=[VEHICLES], created=[RelFile(1663, 5, 16500)]))
+    truncate = history.commit(files=truncated(16384, VEHICLES, RelFile(1663, 5, 16500), "vehicles"))
     first, second = history.rank()
     assert (first.xids, first.kind, first.rows) == ({truncate}, "truncate", 9000)
     assert "truncated public.vehicles (about 9,000 rows)" in first.sentence
@@ -130,7 +149,7 @@ def test_staging_table_that_is_truncated_all_the_time_loses_weight() -> None:
     history = History()
     for number in range(4):
         history.commit(
-            files=FileEvidence(removed=[RelFile(1663, 5, 16390 + number)], created=[RelFile(1663, 5, 16391 + number)])
+            files=truncated(16390, RelFile(1663, 5, 16390 + number), RelFile(1663, 5, 16391 + number), "queue")
         )
     delete = history.commit(VEHICLES, deleted=5000)
     assert history.rank()[0].xids == {delete}
@@ -202,14 +221,53 @@ def test_dropped_table_keeps_its_name_and_an_index_is_no_table() -> None:
     assert (dropped.dropped, dropped.truncated) == ((QUEUE,), ())
 
 
-def test_rewrite_gives_its_name_to_the_new_file() -> None:
-    names = book()
-    new = RelFile(1663, 5, 16500)
-    evidence = FileEvidence(
-        removed=[VEHICLES], created=[new], filled={new}, dropped_oids=[(5, 16500)], locked={(5, 16384), (5, 16500)}
-    )
-    assert not classify(transaction(evidence), names)
-    assert names.title(new) == "public.vehicles"
+def test_rewrite_is_told_from_a_truncation_by_the_transient_relation_that_made_its_file() -> None:
+    new, passing = RelFile(1663, 5, 16500), class_row(16500, RelFile(1663, 5, 16500), "pg_temp_16384")
+    steps = [
+        CatalogStep(1, PG_CLASS, 5, "i", None, passing),
+        CatalogStep(2, PG_CLASS, 5, "u", class_row(16384, VEHICLES, "vehicles"), class_row(16384, new, "vehicles")),
+        CatalogStep(3, PG_CLASS, 5, "u", passing, class_row(16500, VEHICLES, "pg_temp_16384")),
+        CatalogStep(4, PG_CLASS, 5, "d", class_row(16500, VEHICLES, "pg_temp_16384"), None),
+    ]
+    found = classify(transaction(FileEvidence(removed=[VEHICLES], created=[new], catalog=steps)), book())
+    assert not found and (found.rewritten, found.replaced) == ((VEHICLES,), ((VEHICLES, new),))
+    # Cut to nothing after the rewrite, in place: the rows are gone all the same.
+    cut = FileEvidence(removed=[VEHICLES], created=[new], catalog=steps, emptied={new})
+    assert classify(transaction(cut), book()).truncated == (VEHICLES,)
+
+
+def test_file_that_no_catalog_row_explains_is_not_known_and_no_other_table() -> None:
+    evidence = truncated(16390, QUEUE, RelFile(1663, 5, 16500), "queue")
+    evidence.removed.append(RelFile(1663, 5, 16499))
+    evidence.created.append(RelFile(1663, 5, 16501))
+    found = classify(transaction(evidence), book())
+    assert (found.truncated, found.unclear) == ((QUEUE,), (RelFile(1663, 5, 16499),))
+    history = History()
+    history.commit(files=evidence)
+    (suspect,) = history.rank()
+    assert set(suspect.tables) == {"public.queue", "relation 1663/5/16499 (name not known)"} and suspect.unnamed
+
+
+def test_size_that_an_analyze_wrote_down_afterwards_is_none() -> None:
+    names = NameBook()
+    names.add([named(RelFile(1663, 5, 16500), 16390, "queue", estimated_rows=0.0)], is_present=True)
+    history = History()
+    history.commit(files=truncated(16390, QUEUE, RelFile(1663, 5, 16500), "queue", rows=None))
+    assert "truncated public.queue (size not known)" in history.rank(names)[0].sentence
+
+
+def test_partition_is_titled_by_its_own_name() -> None:
+    names = NameBook()
+    first, second = RelFile(1663, 5, 16601), RelFile(1663, 5, 16602)
+    names.add([named(None, 16600, "orders", kind="p")])
+    names.add([named(first, 16601, "orders_2023", root_oid=16600), named(second, 16602, "orders_2024", root_oid=16600)])
+    history = History()
+    history.commit(files=truncated(16601, first, RelFile(1663, 5, 16700), "orders_2023"))
+    history.commit(first, deleted=500)
+    titles = {one.kind: one.tables for one in history.rank(names)}
+    assert titles["truncate"] == titles["delete"] == ("public.orders_2023, a partition of public.orders",)
+    assert names.joint_title([first, second]) == "public.orders"
+    assert names.partitions_in([first, second]) == " (partitions orders_2023, orders_2024)"
 
 
 def test_name_that_nobody_knows_is_shown_as_a_file() -> None:

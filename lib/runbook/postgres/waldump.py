@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -66,6 +67,25 @@ def read_records(
             if record is not None:
                 yield record
     yield waldump_complaint(output.code, output.stderr)
+
+
+def save_pages(tools: Tools, folder: Path, timeline: int, lsn: int) -> dict[tuple[tuple[int, int, int], int], bytes]:
+    """Return the page images of the record at a position, unpacked, by (tablespace, database, number) and block (PostgreSQL 16 and later).
+
+    Raises:
+        CommandFailed, CommandTimedOut.
+    """
+    with tempfile.TemporaryDirectory(prefix="runbook-pages-") as place:
+        argv = waldump_argv(tools, folder, timeline, lsn, None)
+        commands.run([*argv, "-n", "1", f"--save-fullpage={place}"], timeout=60)
+        found = {}
+        for path in Path(place).iterdir():
+            # TIMELINE-LSN.TABLESPACE.DATABASE.RELATION.BLOCK_FORK
+            parts, _, fork = path.name.rpartition("_")
+            if fork == "main":
+                tablespace, database, number, block = map(int, parts.split(".")[1:])
+                found[(tablespace, database, number), block] = path.read_bytes()
+        return found
 
 
 def waldump_complaint(code: int | None, stderr: str) -> str:

@@ -13,9 +13,11 @@ import io
 import re
 import struct
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 
-from runbook.postgres.wal import PAGE, SEGMENT_NAME, page_header, parse_lsn, segment_name
+from runbook.postgres.wal import parse_lsn
+from runbook.postgres.walrecord import RecordFile
 
 _LINE = b"\nrmgr: "
 _WITH_TEXT = re.compile(
@@ -66,33 +68,14 @@ class FalseLines:
         return False
 
     def _count(self, is_message: bool, lsn: int, length: int) -> int:
-        parts = self._read(lsn, length)
-        if is_message:
-            parts = _prefix(parts)
         count, kept = 0, b""
-        for part in parts:
-            part = kept + part
-            count += part.count(_LINE)
-            kept = part[-len(_LINE) + 1 :]
+        with closing(RecordFile(self._folder, self._timeline)) as file:
+            parts = file.parts(lsn, length)
+            for part in _prefix(parts) if is_message else parts:
+                part = kept + part
+                count += part.count(_LINE)
+                kept = part[-len(_LINE) + 1 :]
         return count
-
-    def _read(self, lsn: int, length: int) -> Iterator[bytes]:
-        """The record's bytes as they stand between the headers of pages; none where its segment is gone since."""
-        size = max(
-            (path.stat().st_size for path in self._folder.iterdir() if SEGMENT_NAME.match(path.name)), default=PAGE
-        )
-        at = lsn
-        while length > 0:
-            if at % PAGE == 0:
-                at += page_header(at, size)
-            take = min(PAGE - at % PAGE, length)
-            path = self._folder / segment_name(self._timeline, at // size * size, size)
-            if not path.is_file():
-                return
-            with path.open("rb") as file:
-                file.seek(at % size)
-                yield file.read(take)
-            at, length = at + take, length - take
 
 
 def _prefix(parts: Iterator[bytes]) -> Iterator[bytes]:

@@ -10,7 +10,7 @@ from statistics import median
 from runbook.postgres.wal import Commit
 from runbook.recovery.forensics import Span, WalSearch
 from runbook.recovery.relnames import NameBook
-from runbook.recovery.transactions import Transaction
+from runbook.recovery.transactions import RelFile, Transaction
 from runbook.recovery.walsummary import OTHERS, Activity, commit_of, place_of
 
 #: Fewer rows or transactions are no burst.
@@ -24,8 +24,12 @@ _GAP_SPANS = 5
 
 @dataclass
 class Burst:
-    """Many transactions that deleted from one table within a short time. Times are those of its first and last commit."""
+    """Many transactions that deleted from one table within a short time. Times are those of its first and last commit.
 
+    `table` is the table's name at the top, `title` that of its partition where only one lost rows.
+    """
+
+    table: str
     title: str
     first: Commit
     before_first: Commit | None
@@ -57,14 +61,17 @@ def find_bursts(search: WalSearch, names: NameBook, single: Mapping[int, Transac
     if not search.spans:
         return []
     tables: dict[str, dict[int, list[Activity]]] = {}
+    files: dict[str, dict[RelFile, None]] = {}
     for number, span in enumerate(search.spans):
         for file, activity in span.relations.items():
             if activity.deleting and file != OTHERS and names.holds_user_rows(file):
-                tables.setdefault(names.title(file), {}).setdefault(number, []).append(activity)
+                table = names.table_title(file)
+                tables.setdefault(table, {}).setdefault(number, []).append(activity)
+                files.setdefault(table, {})[file] = None
     large = _large_deletes(search, names, single)
     found: list[Burst] = []
-    for title, by_span in tables.items():
-        found += _of_table(title, by_span, search, large.get(title, {}))
+    for table, by_span in tables.items():
+        found += _of_table(table, names.joint_title(list(files[table])), by_span, search, large.get(table, {}))
     return found
 
 
@@ -83,12 +90,15 @@ def _large_deletes(search: WalSearch, names: NameBook, single: Mapping[int, Tran
         for file, rows in one.rows.items():
             usual = search.relations[file].usual_deleted.high(rows.deleted) if file in search.relations else 0
             if rows.deleted >= max(LEAST_ROWS, 10 * usual):
-                known = found.setdefault(names.title(file), {}).setdefault(number, (0, set()))
-                found[names.title(file)][number] = known[0] + rows.deleted, known[1] | {one.xid}
+                table = names.table_title(file)
+                known = found.setdefault(table, {}).setdefault(number, (0, set()))
+                found[table][number] = known[0] + rows.deleted, known[1] | {one.xid}
     return found
 
 
-def _of_table(title: str, by_span: dict[int, list[Activity]], search: WalSearch, large: Large) -> list[Burst]:
+def _of_table(
+    table: str, title: str, by_span: dict[int, list[Activity]], search: WalSearch, large: Large
+) -> list[Burst]:
     nothing: tuple[int, set[int]] = (0, set())
 
     def small(number: int) -> int:
@@ -112,7 +122,7 @@ def _of_table(title: str, by_span: dict[int, list[Activity]], search: WalSearch,
         at = int(search.spans[number].start.timestamp()) // width
         if not found or at - found[-1].end > _GAP_SPANS:
             before = commit_of(here.before_first) if here.before_first else None
-            found.append(Burst(title, commit_of(here.first), before, commit_of(here.last), usual * 60 / width))
+            found.append(Burst(table, title, commit_of(here.first), before, commit_of(here.last), usual * 60 / width))
         _extend(found[-1], here, small(number), large.get(number, nothing)[1], search.spans[number], at)
     return [one for one in found if one.rows >= LEAST_ROWS and one.transactions >= LEAST_TRANSACTIONS]
 

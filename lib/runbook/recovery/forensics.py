@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import time
 from array import array
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -22,6 +22,8 @@ from runbook.postgres.wal import SEGMENT_NAME, Commit, Timeline, segment_start
 from runbook.postgres.waldump import waldump_argv, waldump_complaint
 from runbook.postgres.waltexts import FalseLines
 from runbook.recovery.transactions import PG_ATTRIBUTE, RelFile, Transaction
+from runbook.recovery.walcatalog import Seed, WalCatalog
+from runbook.recovery.walnames import WalNames
 from runbook.recovery.walsummary import Activity, RelationTotals, Summary, commit_of
 from runbook.recovery.waltally import RMGRS, Tally
 
@@ -46,8 +48,8 @@ class WalSearch:
     """What was found between `start` and `reached` (bytes).
 
     `commits` are those counted (`first` to `last_counted`; `last` is the last one read), `apart` the named transactions, which are not among them. `transactions` are the ones that stand
-    out, `file_changes` those that removed files (`file_changes_seen` says how many there were). `xids` holds every discarded
-    xid when asked for, `apart_xids` those of the named transactions, subtransactions too.
+    out, `inserts` those that inserted most, `file_changes` those that removed files (`file_changes_seen` says how many there were). `xids` holds every discarded
+    xid when asked for, `apart_xids` those of the named transactions, subtransactions too. `names` are those that catalogs in WAL tell.
     """
 
     start: int
@@ -67,6 +69,8 @@ class WalSearch:
     apart_xids: frozenset[int]
     xids: array[int] | None
     still_running: int
+    names: WalNames = field(default_factory=WalNames)
+    inserts: tuple[Transaction, ...] = ()
 
     @property
     def span_seconds(self) -> int:
@@ -86,6 +90,8 @@ def search_wal(
     apart: frozenset[int] = frozenset(),
     keeps_xids: bool = False,
     columns: frozenset[int] = frozenset({PG_ATTRIBUTE}),
+    catalogs: Mapping[RelFile, int] | None = None,
+    seed: Seed | None = None,
     timeout: float = 6 * 3600,
 ) -> WalSearch:
     """What the transactions did that committed between two positions.
@@ -100,6 +106,8 @@ def search_wal(
         apart: xids whose transactions are kept apart from the others.
         keeps_xids: keep every xid: 4 bytes each, the one part that grows with the WAL.
         columns: numbers of the files that hold pg_attribute (`NameBook.files_of`).
+        catalogs: files of the catalogs that name relations, where they are others than those they are born with (`NameBook.catalogs`).
+        seed: gives a page of a catalog as the base backup has it.
         progress: called with the position read, about once in a megabyte of text.
         timeout: seconds for each pass of pg_waldump.
 
@@ -108,8 +116,28 @@ def search_wal(
         CommandTimedOut: pg_waldump took too long.
     """
     began = time.monotonic()
-    summary = Summary(apart, keeps_xids=keeps_xids)
-    tally = Tally(summary.take, count_from, columns)
+    known = dict(catalogs or {})
+    while True:
+        summary = Summary(apart, keeps_xids=keeps_xids)
+        catalog = WalCatalog(tools, known, seed)
+        tally = Tally(summary.take, count_from, columns, catalog)
+        _pass(tally, source, lineage, tools, start, end, progress, timeout)
+        if not catalog.late:
+            return _finished(summary, tally, catalog.names, start, time.monotonic() - began)
+        # A catalog was rewritten on the way (VACUUM FULL): its new file is known only after the records that filled it.
+        known |= catalog.late
+
+
+def _pass(
+    tally: Tally,
+    source: Stage | Path,
+    lineage: tuple[Timeline, ...],
+    tools: Tools,
+    start: int,
+    end: int | None,
+    progress: Callable[[int], None],
+    timeout: float,
+) -> None:
     position = start
     for folder, stop in _batches(source, lineage, end):
         for timeline in lineage:
@@ -121,7 +149,6 @@ def search_wal(
             if tally.position < timeline.begin <= begin:
                 tally.position = 0 if timeline.begin > position else tally.position
             _read(tally, tools, folder, timeline.number, begin, until, source, progress, timeout)
-    return _finished(summary, tally, start, time.monotonic() - began)
 
 
 def _earlier(one: int | None, other: int | None) -> int | None:
@@ -171,7 +198,8 @@ def _read(
 ) -> None:
     known = f"lsn: {begin >> 32:X}/{begin & 0xFFFFFFFF:08X}, ".encode() if begin == tally.position else None
     genuine = FalseLines(folder, timeline)
-    with commands.lines(waldump_argv(tools, folder, timeline, begin, end, RMGRS), timeout=timeout) as output:
+    argv = waldump_argv(tools, folder, timeline, begin, end, RMGRS)
+    with commands.lines(argv, timeout=timeout) as output, tally.reading(folder, timeline):
         for block in map(genuine.cleaned, output.blocks()):
             if known is not None and known in block[: block.find(b"\n")]:
                 block = block[block.find(b"\n") + 1 :]
@@ -191,7 +219,7 @@ def _read(
         )
 
 
-def _finished(summary: Summary, tally: Tally, start: int, seconds: float) -> WalSearch:
+def _finished(summary: Summary, tally: Tally, names: WalNames, start: int, seconds: float) -> WalSearch:
     begun_before = tally.begun_before or frozenset()
 
     def known(one: Transaction) -> Transaction:
@@ -219,6 +247,8 @@ def _finished(summary: Summary, tally: Tally, start: int, seconds: float) -> Wal
         apart_xids=frozenset(summary.apart_xids),
         xids=summary.xids,
         still_running=tally.running,
+        names=names,
+        inserts=tuple(summary.inserts()),
     )
 
 

@@ -6,12 +6,12 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from runbook import clock
-from runbook.errors import OperatorError, PlatformError, TargetOutsideWindow, WalDamaged
-from runbook.params.loading import nearest
+from runbook.errors import PlatformError, TargetOutsideWindow, WalDamaged
 from runbook.platforms.cluster.backups import Backup
 from runbook.platforms.cluster.live import LiveServer, read_position
 from runbook.platforms.cluster.selection import Selection
@@ -19,16 +19,19 @@ from runbook.platforms.cluster.walstage import Stage
 from runbook.platforms.cluster.window import RecoveryPoint, Resolved, lineage_of
 from runbook.postgres.connect import SqlError
 from runbook.postgres.wal import format_lsn, same_position
-from runbook.recovery.catalogfiles import read_backup_names
+from runbook.recovery.catalogfiles import backup_page, read_backup_catalogs
+from runbook.recovery.catalogrows import NAMING
 from runbook.recovery.cutoff import CutOff, Lineage, cut_off, shared_until
 from runbook.recovery.filechanges import altered_tables
 from runbook.recovery.forensics import WalSearch, search_wal
 from runbook.recovery.loss import Loss, count_loss
 from runbook.recovery.relnames import NameBook, read_columns, read_names
+from runbook.recovery.repairs import EarlierCopyBack, mark_repaired
+from runbook.recovery.suspectchoice import FIND, pick
 from runbook.recovery.suspects import RecoveryTarget, Suspect, propose_target, rank_suspects, target_of
 from runbook.recovery.transactions import PG_ATTRIBUTE
+from runbook.recovery.walnames import MOST
 
-FIND = "find"
 Progress = Callable[[str, float, float, str], None]
 MakeSelection = Callable[[str], Selection]
 
@@ -53,6 +56,7 @@ class Identification:
         folder: where WAL is laid to be read; it is ours and is removed by `clean_up`.
         look_back: seconds; the search begins at the newest backup that is older than that, else at the oldest.
         timeout: seconds for each pass over WAL.
+        earlier: reads what earlier runs have copied back.
     """
 
     def __init__(
@@ -64,7 +68,9 @@ class Identification:
         *,
         look_back: float,
         timeout: float,
+        earlier: Callable[[], list[EarlierCopyBack]] = list,
     ) -> None:
+        self._earlier = earlier
         self._make_selection, self._live, self._folder = make_selection, live, folder
         self._progress, self._look_back, self._timeout = progress, look_back, timeout
         self.selection: Selection | None = None
@@ -153,7 +159,7 @@ class Identification:
         selection = self._known()
         backup = self._start_backup(selection.candidates)
         stage = self._stage(backup)
-        names, missed = self._names(backup)
+        names = self._names_of_backups()
         found = search_wal(
             stage,
             stage.lineage,
@@ -162,10 +168,14 @@ class Identification:
             None,
             lambda position: self._progress("Searching WAL", max(0, position - backup.start), 0, "WAL bytes"),
             columns=names.files_of(PG_ATTRIBUTE),
+            catalogs=names.catalogs(NAMING),
+            seed=partial(backup_page, backup.path),
             timeout=self._timeout,
         )
+        names.add_wal(found.names)
+        missed = [*self._add_present(names), *_unread_words(found)]
         missed += name_columns(found, names, self._open if self._live is not None and names.knows_the_present else None)
-        suspects = rank_suspects(found, names, major=selection.tools.major)
+        suspects = mark_repaired(rank_suspects(found, names), found, names, self._earlier(), backup.system_identifier)
         self.evidence = Evidence(found, names, suspects, backup, missed)
         return self.evidence
 
@@ -193,19 +203,27 @@ class Identification:
         selection = self._known()
         return selection.stage(backup, lineage_of(selection.number, selection.lineages))
 
-    def _names(self, backup: Backup) -> tuple[NameBook, list[str]]:
-        """Names from before the damage first, then today's."""
+    def _names_of_backups(self) -> NameBook:
+        """Names from every base backup of the timeline, the oldest first; one that is packed in tar files names nothing."""
         names = NameBook()
-        missed: list[str] = []
-        names.add(read_backup_names(backup.path, self._known().tools.major))
+        for backup in reversed(self._known().candidates):
+            found = read_backup_catalogs(backup.path, self._known().tools.major)
+            names.add(found.names)
+            names.add_schemas(found.schemas)
+        return names
+
+    def _add_present(self, names: NameBook) -> list[str]:
+        """Today's names are known too; what could not be read."""
+        before = "names are those of the backups and of WAL"
         if self._live is None:
-            return names, ["The damaged server does not answer: names are the backup's."]
+            return [f"The damaged server does not answer: {before}."]
+        missed: list[str] = []
         try:
             present = read_names(self._open, "postgres", "the damaged server", missed)
         except PlatformError as problem:
-            return names, [f"Names are the backup's: {problem.message}"]
+            return [f"{before[0].upper()}{before[1:]}: {problem.message}"]
         names.add(present, is_present=not missed)
-        return names, missed
+        return missed
 
     def _open(self, database: str) -> Any:
         assert self._live is not None
@@ -218,10 +236,10 @@ class Identification:
 
         Args:
             asked: `find`, a time, or a position.
-            chosen: numbers of the suspects to undo, separated by commas, as they are ranked.
+            chosen: the transactions of the suspects to undo, separated by commas; empty: the one that is proposed.
 
         Raises:
-            OperatorError: there is no suspect of that number.
+            OperatorError: one is not among the suspects that the search has found.
             TargetOutsideWindow: the point cannot be had; the nearest ones are named.
         """
         evidence = self._evidence()
@@ -298,6 +316,7 @@ class Identification:
             gate=part.since,
             end=None,
             names=self._evidence().names,
+            seed=partial(backup_page, backup.path),
             damage=frozenset().union(*(one.xids for one in damage)),
             progress=lambda position: self._progress(
                 "Counting the loss", max(0, position - stage.start), 0, "WAL bytes"
@@ -308,6 +327,20 @@ class Identification:
     def clean_up(self) -> None:
         """The WAL that was laid to be read is gone; safe twice."""
         shutil.rmtree(self._folder / "wal", ignore_errors=True)
+
+
+def _unread_words(found: WalSearch) -> list[str]:
+    """What of the catalogs' changes in WAL could not be read; in words."""
+    said = []
+    if found.names.unread:
+        said.append(
+            f"{found.names.unread:,} rows of catalogs in WAL could not be read: which file belongs to which table may not be known there."
+        )
+    if found.names.is_full:
+        said.append(
+            f"WAL names more than {MOST:,} files: what came after them is known by the backups and the server alone."
+        )
+    return said
 
 
 def _on(damage: Sequence[Suspect], lineage: Lineage, searched: Lineage) -> list[Suspect]:
@@ -341,36 +374,3 @@ def name_columns(found: WalSearch, names: NameBook, open_: Callable[[str], Any] 
 
 def _stamp(at: datetime | None) -> str:
     return clock.stamp(at) if at is not None else "not said"
-
-
-def pick(suspects: Sequence[Suspect], chosen: str) -> list[Suspect]:
-    """The suspects of these numbers, from 1; none when there are none at all and the first is asked for.
-
-    Raises:
-        OperatorError: there is none of that number.
-    """
-    numbers = [part.strip() for part in chosen.split(",") if part.strip()]
-    if not suspects:
-        return []
-    wrong = [part for part in numbers if not part.isdigit() or not 1 <= int(part) <= len(suspects)]
-    if wrong or not numbers:
-        known = [str(number) for number in range(1, len(suspects) + 1)]
-        raise OperatorError(
-            f"There is no suspect '{', '.join(wrong)}'; {nearest(wrong[0] if wrong else '', known)}",
-            next="Give the numbers as the table of suspects has them: -p suspects 1,2",
-        )
-    return [suspects[int(part) - 1] for part in dict.fromkeys(numbers)]
-
-
-def suspect_rows(suspects: Sequence[Suspect]) -> list[dict[str, Any]]:
-    """For a table: the most suspicious first."""
-    return [
-        {
-            "number": number,
-            "what": one.sentence,
-            "committed": clock.stamp(one.commit.at),
-            "position": format_lsn(one.commit.lsn),
-            "score": round(one.score, 1),
-        }
-        for number, one in enumerate(suspects, 1)
-    ]

@@ -16,10 +16,12 @@ from runbook import clock
 from runbook.platforms.cluster.walstage import Stage
 from runbook.postgres.tools import Tools
 from runbook.postgres.wal import Commit, Timeline, format_lsn
+from runbook.recovery.catalogrows import NAMING
 from runbook.recovery.filechanges import classify
 from runbook.recovery.forensics import WalSearch, search_wal
-from runbook.recovery.relnames import NameBook, RelationName
+from runbook.recovery.relnames import NameBook, RelationName, quoted
 from runbook.recovery.transactions import RelFile, Rows, Transaction
+from runbook.recovery.walcatalog import Seed
 
 #: A column's fate: its values were rewritten to another definition of it.
 COLUMN_CHANGED = "rewritten with another definition"
@@ -180,15 +182,16 @@ def count_loss(
     end: int | None,
     names: NameBook,
     damage: frozenset[int] = frozenset(),
+    seed: Seed | None = None,
     progress: Callable[[int], None] = lambda position: None,
     timeout: float = 6 * 3600,
 ) -> Loss:
     """The transactions that committed at `gate` or later are counted, by table.
 
     Args:
-        source, lineage, tools, end, progress, timeout: as `search_wal`.
+        source, lineage, tools, end, seed, progress, timeout: as `search_wal`.
         start: a position at which no transaction ran that commits behind the gate: the base backup's start.
-        names: learns which files took which one's place.
+        names: those that WAL tells are added to it.
         damage: xids of the destructive transactions.
 
     Raises:
@@ -204,19 +207,23 @@ def count_loss(
         count_from=gate,
         apart=damage,
         keeps_xids=True,
+        catalogs=names.catalogs(NAMING),
+        seed=seed,
         timeout=timeout,
     )
     tables: dict[str, TableLoss] = {}
 
     def table_of(file: RelFile) -> TableLoss:
-        title = names.title(file)
+        title = names.table_title(file)
         return tables.setdefault(title, TableLoss(title, names.table(file)))
+
+    names.add_wal(search.names)
 
     apart = tuple(sorted(search.apart.values(), key=lambda one: one.commit.lsn))
     by_position = sorted([*search.file_changes, *apart], key=lambda one: one.commit.lsn)
     for one in {one.xid: one for one in by_position}.values():
         if one.files is not None:
-            _note_fates(one, names, table_of, tools.major, is_damage=one.xid in search.apart)
+            _note_fates(one, names, table_of, is_damage=one.xid in search.apart)
     for file, totals in search.relations.items():
         if totals.rows and names.holds_user_rows(file):
             table_of(file).others.add(totals.rows)
@@ -241,9 +248,9 @@ def count_loss(
 
 
 def _note_fates(
-    one: Transaction, names: NameBook, table_of: Callable[[RelFile], TableLoss], major: int, *, is_damage: bool
+    one: Transaction, names: NameBook, table_of: Callable[[RelFile], TableLoss], *, is_damage: bool
 ) -> None:
-    changed = classify(one, names, major)
+    changed = classify(one, names)
     whose = "damage" if is_damage else "another transaction"
     for verb, files in (
         ("dropped", changed.dropped),
@@ -251,7 +258,9 @@ def _note_fates(
         ("emptied or replaced", changed.unclear),
     ):
         for file in files:
-            said = f"{verb} by transaction {one.xid} ({whose})"
+            known = names.find(file)
+            part = f"its partition {quoted(known.name)} " if known is not None and known.root_oid is not None else ""
+            said = f"{part}{verb} by transaction {one.xid} ({whose})"
             fates = table_of(file).fates
             if said not in fates:
                 fates.append(said)

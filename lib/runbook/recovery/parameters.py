@@ -12,9 +12,9 @@ from runbook.platforms.cluster.window import parse_point
 from runbook.postgres.connect import SqlError, one
 from runbook.postgres.sqlfiles import load_sql
 from runbook.postgres.wal import format_lsn
-from runbook.recovery.identify import FIND
 from runbook.recovery.minimising import Minimiser
 from runbook.recovery.plans import FINAL, WAYS
+from runbook.recovery.suspectchoice import FIND, FIRST, parse_choice
 
 
 def check_parameters(params: Params, values: dict[str, Any]) -> None:
@@ -34,6 +34,14 @@ def check_parameters(params: Params, values: dict[str, Any]) -> None:
         ):  # another timeline may reach further than production's
             _refuse_unwritten(LiveServer(params.cluster, "preflight"), point)
     look_back_of(values["look_back"])
+    chosen = values.get("suspects", "").strip()
+    if chosen != FIRST:
+        parse_choice(chosen)
+    elif params.environment != "sandbox":
+        raise OperatorError(
+            f"On a {params.environment} target the suspects are chosen by who has seen them.",
+            next="Leave out -p suspects, the run asks; or name the transactions that a dry run has shown: -p suspects 812",
+        )
     if values["personal_data"] not in ("", "yes", "no"):
         raise OperatorError("personal_data is yes, no, or empty.", next="-p personal_data yes")
     way = values["way"].partition(":")[0].strip()

@@ -25,12 +25,14 @@ from runbook.platforms.cluster.window import RecoveryPoint, parse_point
 from runbook.postgres.osuser import service_user
 from runbook.recovery.course import Course, Memory, Seen
 from runbook.recovery.deletions import RowFates, find_deletions
-from runbook.recovery.identify import FIND, Evidence, Identification, suspect_rows
+from runbook.recovery.identify import Evidence, Identification
 from runbook.recovery.lockdown import LockDown
 from runbook.recovery.loss import Loss
 from runbook.recovery.parameters import look_back_of
 from runbook.recovery.plans import MOVES, plan_recovery
+from runbook.recovery.repairs import read_copy_backs
 from runbook.recovery.room import Room
+from runbook.recovery.suspectchoice import FIND, SuspectChoice, suspect_rows
 from runbook.recovery.suspects import RecoveryTarget, Suspect
 from runbook.texts import many
 
@@ -70,7 +72,7 @@ class PointInTimeRecovery:
         dry_run: bool,
         recovery_point: str = FIND,
         timeline: str = "auto",
-        suspects: str = "1",
+        suspects: str = "",
         look_back: str = "24 h",
     ) -> None:
         params = run.params
@@ -87,7 +89,8 @@ class PointInTimeRecovery:
         if not dry_run:
             self.room.mend()
         self.user = service_user(self.cluster.os_user, self._home(data))
-        self._asked, self._timeline, self._chosen = recovery_point, timeline, suspects
+        self._asked, self._timeline = recovery_point, timeline
+        self.suspects = SuspectChoice(self.course, suspects, dry_run=dry_run)
         self._timeout = params.verification.check_timeout
         self.lockdown = LockDown(
             params,
@@ -104,6 +107,7 @@ class PointInTimeRecovery:
             self.show,
             look_back=look_back_of(look_back),
             timeout=self._timeout,
+            earlier=lambda: read_copy_backs(run.dir.parent, run.id),
         )
         self.loss: Loss | None = None
         self.target: RecoveryTarget | None = None
@@ -208,6 +212,7 @@ class PointInTimeRecovery:
                 "from": f"base backup {found.backup.label}",
                 "names missed": found.missed,
             }
+            facts |= self.suspects.facts(found.suspects)
             return Seen(rows=suspect_rows(found.suspects), facts={**facts, "limits": self._not_searched(found)})
 
         return self.course.keep("search", look)
@@ -236,6 +241,13 @@ class PointInTimeRecovery:
         parse_point(value)
         self.course.note("moves", [*self.moves, value])
 
+    def suspects_question(self, seen: Seen) -> dict[str, Any]:
+        """Return the question which suspects are undone, from what the search has just shown."""
+        return self.suspects.question(seen.facts, self.moves[-1] if self.moves else self._asked)
+
+    def _chosen(self, asked: str) -> str:
+        return self.suspects.chosen() if asked.strip() == FIND and self.evidence and self.evidence.suspects else ""
+
     def propose(self) -> Seen:
         """The point: moved to, asked for, or found; as a position, written down.
 
@@ -248,7 +260,7 @@ class PointInTimeRecovery:
     def _propose(self) -> Seen:
         asked = self.moves[-1] if self.moves else self._asked
         try:
-            target, damage = self.identification.propose(asked, self._chosen)
+            target, damage = self.identification.propose(asked, self._chosen(asked))
             if target is None:
                 if not self.dry_run:
                     raise OperatorError(
@@ -273,6 +285,8 @@ class PointInTimeRecovery:
             "first_left_out": left_out.xid if left_out is not None else None,
             "xids": sorted({xid for one in damage for xid in one.xids})[:1000],
             "sentences": [one.sentence for one in damage],
+            # Words that stay the same while the search of a later attempt begins at another backup.
+            "chosen": [one.words for one in damage] if asked.strip() == FIND else [],
             "locked": target.is_locked,
             "returns prepared": sorted(xid for one in damage for xid in one.returning(target.gate)),
         }
@@ -355,9 +369,8 @@ class PointInTimeRecovery:
         """
         self.identification.look()
         self.identification.search()
-        self.target, self.damage = self.identification.propose(
-            self.moves[-1] if self.moves else self._asked, self._chosen
-        )
+        asked = self.moves[-1] if self.moves else self._asked
+        self.target, self.damage = self.identification.propose(asked, self._chosen(asked))
         if self.target is not None:
             self.loss = self.identification.count_loss(self.point, self.damage)
 
@@ -372,6 +385,7 @@ class PointInTimeRecovery:
             why,
             commander,
             moved_to=self.room.moved_to,
+            damage=Seen.load(self.run.recall("recovery/seen/point")).facts["damage"].get("chosen", ()),
         )
 
     def clean_up(self) -> None:

@@ -37,6 +37,7 @@ def plan_recovery(
     commander: str,
     *,
     moved_to: str | None,
+    damage: Sequence[str] = (),
 ) -> Plan:
     """Restore beside production and stop at the point; nothing of production is touched, but where space forces it.
 
@@ -45,6 +46,7 @@ def plan_recovery(
         sentence: the target in words. folder: where the copy will stand.
         why: the operator's rationale. commander: who leads the incident.
         moved_to: where production's files are moved first, since there is no room beside them.
+        damage: the suspects that were chosen, in words.
     """
     moves: tuple[Action, ...] = ()
     if moved_to is not None:
@@ -84,6 +86,7 @@ def plan_recovery(
             "timeline": point.timeline,
             "backup": point.backup,
             "rationale": why,
+            **({"damage that is undone": list(damage)} if damage else {}),
             "incident commander": commander,
         },
     )

@@ -1,22 +1,29 @@
 """Which table a file in WAL belongs to. Names come from catalogs: a living server's, a restored copy's, a backup's files.
 
-A TRUNCATE or a rewrite gives a table a new file, a DROP takes its name away: so names must come from before the damage too. Where no
-catalog has a file, the WAL tells which file took its place (`follow`), and the name goes along.
+A TRUNCATE or a rewrite gives a table a new file, a DROP takes its name away: so names come from before the damage too, from every base
+backup and from the catalogs' own rows in WAL. What none of them names is not known; it is never taken for another relation.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from runbook.errors import PlatformError
 from runbook.postgres.connect import Connection, SqlError, quote, rows, shared_rows
 from runbook.postgres.sqlfiles import load_sql
-from runbook.recovery.transactions import FIRST_NORMAL, USER_DATA, RelFile
+from runbook.recovery.transactions import FIRST_NORMAL, USER_DATA, ClassRow, RelFile
+from runbook.recovery.walnames import WalNames
 
 #: Kinds of relations that hold rows a user put there.
 TABLES = ("r", "p", "m")
+#: What stands where no catalog has the name.
+NOT_KNOWN = "name not known"
+#: So many partitions are named in a title.
+MOST_NAMED = 4
+WAL = "catalog rows in WAL"
+Oid = tuple[int, int]
 _PLAIN = re.compile(r"^[a-z_][a-z0-9_$]*$")
 _KINDS = {"t": "TOAST table", "i": "index", "I": "index", "S": "sequence", "m": "materialized view"}
 
@@ -88,15 +95,18 @@ class ColumnChange:
 
 
 class NameBook:
-    """Names by file and by oid. What was added first stands: add the oldest catalog first."""
+    """Names by file and by oid. Add the oldest catalog first: a relation's newest name stands, and the first size that was read of a file."""
 
     def __init__(self) -> None:
-        self._by_file: dict[RelFile, RelationName] = {}
-        self._by_oid: dict[tuple[int, int], RelationName] = {}
+        self._oids: dict[RelFile, Oid] = {}
+        self._sizes: dict[RelFile, float | None] = {}
+        self._by_oid: dict[Oid, RelationName] = {}
+        self._schemas: dict[Oid, str] = {}
         self._databases: dict[int, str] = {}
-        self._instead: dict[RelFile, RelFile] = {}
-        self._now: dict[tuple[int, int], RelFile | None] = {}
+        self._now: dict[Oid, RelFile | None] = {}
         self._columns: dict[tuple[int, int, int], list[ColumnChange]] = {}
+        self._found: dict[RelFile, RelationName | None] = {}
+        self._peopled: set[int] = set()
         self.knows_the_present = self.knows_columns = False
 
     def add(self, names: Iterable[RelationName], *, is_present: bool = False) -> None:
@@ -105,22 +115,118 @@ class NameBook:
         Args:
             is_present: this is the damaged server's own catalog as it is: what is not in it, is gone.
         """
+        seen: set[Oid] = set()  # one catalog holds older versions of a row too, behind the newest
         for name in names:
+            oid = (name.database, name.oid)
             if name.file is not None:
-                self._by_file.setdefault(name.file, name)
-            self._by_oid.setdefault((name.database, name.oid), name)
+                self._oids.setdefault(name.file, oid)
+                self._sizes.setdefault(name.file, name.estimated_rows)
+            if oid not in seen:
+                self._rename(name)
+            seen.add(oid)
             self.add_database(name.database, name.database_name)
             if is_present:
-                self._now[name.database, name.oid] = name.file
+                self._now[oid] = name.file
         self.knows_the_present = self.knows_the_present or is_present
+
+    def _rename(self, name: RelationName) -> None:
+        """The relation is called so now; what else was known of it stays."""
+        known = self._by_oid.get((name.database, name.oid))
+        if known is not None:
+            columns = known.columns if known.columns is not None else name.columns
+            owner = name.owner_oid if name.owner_oid is not None else known.owner_oid
+            name = replace(name, columns=columns, owner_oid=owner)
+        self._by_oid[name.database, name.oid] = name
+        self._found.clear()
+        if not name.is_catalog:
+            self._peopled.add(name.database)
+
+    def add_schemas(self, schemas: Mapping[Oid, str]) -> None:
+        """The schemas of these oids, by (database, oid), are called so."""
+        self._schemas |= schemas
+
+    def add_missing(self, names: Iterable[RelationName]) -> None:
+        """The names are known of relations and files that nothing else has named."""
+        for name in names:
+            oid = (name.database, name.oid)
+            if name.file is not None:
+                self._oids.setdefault(name.file, oid)
+                self._sizes.setdefault(name.file, name.estimated_rows)
+            if oid not in self._by_oid:
+                self._rename(name)
+            self.add_database(name.database, name.database_name)
+        self._found.clear()
+
+    def add_wal(self, found: WalNames) -> None:
+        """The names are known that catalogs in WAL tell."""
+        for number, name in {**found.images.databases, **found.databases}.items():
+            self.add_database(number, name)
+        self._schemas = {**found.images.schemas, **self._schemas, **found.schemas}
+        for file, catalog in found.mapped.items():
+            self._oids.setdefault(file, (file.database, catalog))
+        for facts in (found, found.images):
+            for file, row in facts.files.items():
+                self._oids.setdefault(file, (row.database, row.oid))
+                if file not in self._sizes or (facts is found and row.estimated_rows is not None):
+                    self._sizes[file] = row.estimated_rows
+        # A page image may be of an old version: it names only what nothing else does.
+        unknown = {oid: row for oid, row in found.images.classes.items() if oid not in self._by_oid}
+        above = {child: parent for child, parent in found.images.parents.items() if child not in found.detached}
+        self._add_rows({**unknown, **found.classes}, {**above, **dict.fromkeys(found.detached, 0), **found.parents})
+
+    def _add_rows(self, classes: Mapping[Oid, ClassRow], parents: Mapping[Oid, int]) -> None:
+        toasts = {(row.database, row.toast): row.oid for row in classes.values() if row.toast}
+        partitioned = {oid for oid, name in self._by_oid.items() if name.kind == "p"}
+        partitioned |= {oid for oid, row in classes.items() if row.kind == "p"}
+        for (database, oid), row in classes.items():
+            self._rename(
+                RelationName(
+                    database=database,
+                    database_name=self._databases.get(database, f"database {database}"),
+                    oid=oid,
+                    schema=self._schema_of(row, self._by_oid.get((database, oid))),
+                    name=row.name,
+                    kind=row.kind,
+                    file=row.file,
+                    estimated_rows=row.estimated_rows,
+                    owner_oid=toasts.get((database, oid)) if row.kind == "t" else None,
+                    root_oid=self._root_of(database, oid, parents, partitioned),
+                    source=WAL,
+                    columns=row.columns,
+                )
+            )
+        self._found.clear()
+
+    def _schema_of(self, row: ClassRow, known: RelationName | None) -> str:
+        fixed = {11: "pg_catalog", 99: "pg_toast", 2200: "public"}
+        name = self._schemas.get((row.database, row.schema)) or fixed.get(row.schema)
+        return name or (known.schema if known is not None else f"schema {row.schema}")
+
+    def _root_of(self, database: int, oid: int, parents: Mapping[Oid, int], partitioned: set[Oid]) -> int | None:
+        """The topmost partitioned table above a relation, by WAL and by the catalogs that were added before."""
+        root, at, seen = None, oid, {oid}
+        while True:
+            known = self._by_oid.get((database, at))
+            above = parents.get((database, at))
+            if above is None:
+                return known.root_oid if known is not None and known.root_oid is not None else root
+            if (database, above) not in partitioned or above in seen:
+                return root
+            seen.add(above)
+            root = at = above
 
     def add_database(self, number: int, name: str) -> None:
         """The database's name is known."""
         self._databases.setdefault(number, name)
 
     def files_of(self, oid: int) -> frozenset[int]:
-        """Numbers of the files of a relation that every database has, a catalog."""
-        return frozenset({oid, *(file.number for file, name in self._by_file.items() if name.oid == oid)})
+        """Return the numbers of the files of a relation that every database has, a catalog."""
+        return frozenset({oid, *(file.number for file, known in self._oids.items() if known[1] == oid)})
+
+    def catalogs(self, oids: Iterable[int]) -> dict[RelFile, int]:
+        """Return the files of catalogs, as far as catalogs were read, by what they are."""
+        wanted = frozenset(oids)
+        return {file: known[1] for file, known in self._oids.items() if known[1] in wanted}
 
     def add_column(self, database: int, oid: int, xid: int, change: ColumnChange) -> None:
         """The damaged server's catalog says which transaction has written this column's row."""
@@ -134,88 +240,95 @@ class NameBook:
         found = [one for xid in xids for one in self._columns.get((database, oid, xid & 0xFFFFFFFF), [])]
         return sorted((one for one in found if one.is_dropped or not one.is_new), key=lambda one: one.number)
 
-    def follow(self, pairs: Iterable[tuple[RelFile, RelFile]]) -> None:
-        """Old and new file of the same relation: whichever has a name gives it to the other."""
-        for old, new in pairs:
-            self._instead[new] = old
-            self._instead.setdefault(old, new)
-
-    def learn(self, file: RelFile, oid: tuple[int, int]) -> None:
-        """The WAL says that the file was this relation's."""
-        known = self._by_oid.get(oid)
-        if known is not None and file not in self._by_file:
-            self._by_file[file] = replace(known, file=file, source=known.source + ", followed through WAL")
-
     def find(self, file: RelFile) -> RelationName | None:
-        """The relation that has, had or got this file; None when nobody knows."""
-        known = self._by_file.get(file)
-        seen = {file}
-        at = file
-        while known is None:
-            following = self._instead.get(at)
-            if following is None or following in seen:
-                return None
-            seen.add(following)
-            at, known = following, self._by_file.get(following)
-        return known if at == file else replace(known, file=file, source=known.source + ", followed through WAL")
+        """Return the relation that has, had or got this file; None when nobody knows."""
+        if file not in self._found:
+            known = self._by_oid.get(self._oids.get(file, (0, 0)))
+            size = self._sizes.get(file)
+            self._found[file] = replace(known, file=file, estimated_rows=size) if known is not None else None
+        return self._found[file]
 
     def find_oid(self, database: int, oid: int) -> RelationName | None:
-        """The relation of that oid."""
+        """Return the relation of that oid."""
         return self._by_oid.get((database, oid))
 
+    def is_catalog_file(self, file: RelFile) -> bool:
+        """Return True for a file of a catalog, as far as is known."""
+        oid = self._oids.get(file)
+        return oid[1] < FIRST_NORMAL if oid is not None else file.number < FIRST_NORMAL
+
     def is_there_now(self, name: RelationName) -> bool | None:
-        """Whether the damaged server still has the relation; None when its catalog was not read."""
+        """Return whether the damaged server still has the relation; None when its catalog was not read."""
         return (name.database, name.oid) in self._now if self.knows_the_present else None
 
-    def table(self, file: RelFile) -> RelationName | None:
-        """The table whose rows are in this file, the topmost one of partitions; of a TOAST table or an index, its table."""
+    def titles_now(self) -> frozenset[str]:
+        """Return the titles of the tables that the damaged server has now; none where its catalog was not read."""
+        there = [self._by_oid[oid] for oid in self._now] if self.knows_the_present else []
+        return frozenset(self.title_of(name) for name in there if name.kind in TABLES and not name.is_catalog)
+
+    def owner(self, file: RelFile) -> RelationName | None:
+        """Return the relation whose rows are in this file: of a TOAST table or an index, its table; a partition is itself."""
         known = self.find(file)
-        if known is None:
-            return None
-        if known.owner_oid is not None:
-            known = self._by_oid.get((known.database, known.owner_oid), known)
-        if known.root_oid is not None:
-            known = self._by_oid.get((known.database, known.root_oid), known)
+        if known is None or known.owner_oid is None:
+            return known
+        return self._by_oid.get((known.database, known.owner_oid), known)
+
+    def table(self, file: RelFile) -> RelationName | None:
+        """Return the table whose rows are in this file, the topmost one of partitions; of a TOAST table or an index, its table."""
+        known = self.owner(file)
+        if known is not None and known.root_oid is not None:
+            return self._by_oid.get((known.database, known.root_oid), known)
         return known
 
     def holds_user_rows(self, file: RelFile) -> bool:
-        """False for catalogs, TOAST tables and indexes, as far as they are known."""
+        """Return False for catalogs, TOAST tables and indexes, as far as they are known."""
         known = self.find(file)
         if known is None:
-            return file.number >= FIRST_NORMAL or file.number in USER_DATA
+            return file.number in USER_DATA or not self.is_catalog_file(file)
         return known.kind in TABLES and (not known.is_catalog or known.is_user_data)
 
+    def table_title(self, file: RelFile) -> str:
+        """Return the name of `table` for people, with its database where several are known."""
+        return self._title(file, self.table(file))
+
     def title(self, file: RelFile) -> str:
-        """The table's name for people, with its database where several are known."""
-        known = self.table(file)
-        if known is None and file.number in USER_DATA:
+        """Return the relation's own name for people; a partition says whose it is."""
+        return self._title(file, self.owner(file))
+
+    def joint_title(self, files: Sequence[RelFile]) -> str:
+        """Return one title for files of one table: a partition's own where it is the only one, else the table's."""
+        titles = {self.title(file) for file in files}
+        return titles.pop() if len(titles) == 1 else self.table_title(files[0])
+
+    def partitions_in(self, files: Sequence[RelFile]) -> str:
+        """Return the names of the partitions whose files these are, for a text; empty where the title names the only one."""
+        named = list(dict.fromkeys(quoted(known.name) for file in files if (known := self.owner(file)) is not None))
+        if len(named) < 2:
+            return ""
+        more = f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
+        return f" (partitions {', '.join(named[:MOST_NAMED])}{more})"
+
+    def _title(self, file: RelFile, known: RelationName | None) -> str:
+        if known is not None:
+            return self.title_of(known)
+        if file.number in USER_DATA:
             return f"{USER_DATA[file.number]} in {self.database(file.database)}"
-        if known is None:
-            return f"relation {file} (name not known)"
-        return self.title_of(known)
+        return f"relation {file} ({NOT_KNOWN})"
 
     def title_of(self, known: RelationName) -> str:
         """As `title`, of a relation that is known."""
         kind = f"{_KINDS[known.kind]} " if known.kind in _KINDS else ""
-        several = len({name.database for name in self._by_oid.values() if not name.is_catalog} - {known.database}) > 0
+        several = len(self._peopled - {known.database}) > 0
         title = USER_DATA[known.oid] if known.is_user_data else f"{kind}{known.title}"
+        root = self._by_oid.get((known.database, known.root_oid or 0))
+        if root is not None and root.oid != known.oid:
+            title += f", a partition of {root.title}"
         return title + (f" in database {quoted(known.database_name)}" if several else "")
 
     def database(self, number: int) -> str:
-        """The database, for people: database shop."""
+        """Return the database, for people: database shop."""
         known = self._databases.get(number)
-        return f"database {quoted(known)}" if known is not None else f"database {number} (name not known)"
-
-    def leaves(self, root: RelationName) -> list[RelationName]:
-        """The relations with files that make up a table: itself, or its partitions."""
-        return [
-            name
-            for name in self._by_oid.values()
-            if name.database == root.database
-            and name.file is not None
-            and (name.oid == root.oid or name.root_oid == root.oid)
-            and name.kind in TABLES
-        ]
+        return f"database {quoted(known)}" if known is not None else f"database {number} ({NOT_KNOWN})"
 
 
 def read_names(

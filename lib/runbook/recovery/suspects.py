@@ -17,19 +17,14 @@ from runbook.postgres.wal import Commit, format_lsn
 from runbook.recovery.bursts import Burst, find_bursts
 from runbook.recovery.filechanges import FileChanges, classify
 from runbook.recovery.forensics import WalSearch
-from runbook.recovery.relnames import NameBook, counted
-from runbook.recovery.transactions import RelFile, Rows, Transaction
+from runbook.recovery.relnames import NOT_KNOWN, NameBook, counted
+from runbook.recovery.suspectparts import COLUMN_WEIGHTS, UNUSUAL, Lost, Part, file_parts, row_parts
+from runbook.recovery.transactions import Transaction
 
 #: Below it nobody is suspected: a single row deleted, as thousands are.
 LEAST_SCORE = 1.0
-#: What a table of unknown size counts as.
-_UNKNOWN_ROWS = 1000.0
-#: An UPDATE leaves the row; a TRUNCATE or DROP leaves nothing that a query could still save.
-_UPDATE_WEIGHT, _WHOLE_TABLE_WEIGHT, _DATABASE_WEIGHT = 0.5, 2.0, 1e6
-#: A dropped column takes one value of each row along; a rewrite to another type may have lost some; where nobody knows which, even less.
-_COLUMN_WEIGHTS = {"drop column": 0.5, "alter column": 0.25, "alter table": 0.05}
-#: So many times the usual number of rows is wholly unusual.
-_UNUSUAL = 10.0
+#: Kinds that take rows away, which may be inserted again.
+TAKING = ("delete", "truncate", "drop", "replace")
 
 
 @dataclass(frozen=True)
@@ -38,7 +33,8 @@ class Suspect:
 
     `kind` is delete, update, truncate, drop, drop database or many deletes. `rows` is None where nobody counted. `xids` are
     its transactions (`has_all_xids` False: more of them than were kept). `prepared` are those of them that were prepared first, with the
-    position of their PREPARE TRANSACTION (None: before the WAL that was read).
+    position of their PREPARE TRANSACTION (None: before the WAL that was read). `lost` are rows taken, by table.
+    `mark` says why it may be none, or none any more: it was repaired since, or is a copy-back of ours.
     """
 
     kind: str
@@ -56,6 +52,30 @@ class Suspect:
     is_whole: bool = True
     first_lock: int | None = None
     prepared: tuple[tuple[int, int | None], ...] = ()
+    lost: tuple[Lost, ...] = ()
+    mark: str = ""
+
+    @property
+    def number(self) -> int:
+        """The transaction by which it is chosen: its first."""
+        return self.commit.xid
+
+    @property
+    def words(self) -> str:
+        """Which transaction it is and what it touched, for a plan: the same whenever it is found."""
+        more = f" and {len(self.tables) - 5} more" if len(self.tables) > 5 else ""
+        how = self.kind if self.transactions == 1 else f"{self.kind}, {self.transactions:,} transactions"
+        return f"transaction {self.number}, committed {clock.stamp(self.commit.at)} ({how}): {', '.join(self.tables[:5])}{more}"
+
+    @property
+    def is_proposed(self) -> bool:
+        """True when it may be what a recovery undoes unless a person says otherwise."""
+        return not self.mark and not self.unnamed
+
+    @property
+    def unnamed(self) -> list[str]:
+        """Its relations whose names nobody knows."""
+        return [title for title in self.tables if title.endswith(f"({NOT_KNOWN})")]
 
     def returning(self, gate: int) -> list[int]:
         """Its transactions that a recovery to `gate` brings back as prepared ones."""
@@ -137,16 +157,15 @@ def target_of(point: RecoveryPoint) -> RecoveryTarget:
     return RecoveryTarget(point.gate, f"as asked for: {point.asked}", point.before, point.after)
 
 
-def rank_suspects(search: WalSearch, names: NameBook, *, most: int = 10, major: int = 17) -> list[Suspect]:
+def rank_suspects(search: WalSearch, names: NameBook, *, most: int = 10) -> list[Suspect]:
     """The suspects, most suspicious first.
 
     Args:
-        names: file changes that the search saw are followed in it too, so that a truncated or rewritten table keeps its name.
+        names: those that the search's WAL tells are added to it.
         most: how many to give.
-        major: PostgreSQL's major version.
     """
-    in_order = sorted(search.file_changes, key=lambda one: one.commit.lsn)
-    changes = {one.xid: classify(one, names, major) for one in in_order}
+    names.add_wal(search.names)
+    changes = {one.xid: classify(one, names) for one in search.file_changes}
     repeats = _count_repeats(changes.values(), names)
     both = {one.xid: one for one in (*search.transactions, *search.file_changes)}
     found = [_judge(one, changes.get(one.xid, FileChanges()), search, names, repeats) for one in both.values()]
@@ -163,28 +182,15 @@ def _count_repeats(changes: Iterable[FileChanges], names: NameBook) -> dict[str,
     """How often each table was truncated or dropped: a staging table is truncated every night."""
     found: dict[str, int] = {}
     for changed in changes:
-        for title in {names.title(file) for file in (*changed.truncated, *changed.dropped)}:
+        for title in {names.table_title(file) for file in (*changed.truncated, *changed.dropped)}:
             found[title] = found.get(title, 0) + 1
     return found
-
-
-@dataclass
-class _Part:
-    """One reason for suspicion: what was done to one table."""
-
-    kind: str
-    title: str
-    rows: int | None
-    score: float
-    usual: int = 0
-    refilled: int = 0
-    columns: tuple[str, ...] = ()
 
 
 def _judge(
     one: Transaction, changed: FileChanges, search: WalSearch, names: NameBook, repeats: dict[str, int]
 ) -> Suspect | None:
-    parts = [*_row_parts(one, search, names), *_file_parts(one, changed, names, repeats)]
+    parts = [*row_parts(one, search, names), *file_parts(one, changed, search, names, repeats)]
     if not parts:
         return None
     parts.sort(key=lambda part: -part.score)
@@ -204,83 +210,8 @@ def _judge(
         is_whole=one.is_whole,
         first_lock=one.files.first_lock if one.files else None,
         prepared=((one.xid, one.prepared_at),) if one.is_prepared else (),
+        lost=tuple(Lost(part.kind, part.table, part.rows, part.relations) for part in parts if part.kind in TAKING),
     )
-
-
-def _row_parts(one: Transaction, search: WalSearch, names: NameBook) -> list[_Part]:
-    by_table: dict[str, Rows] = {}
-    usual: dict[str, tuple[int, int]] = {}
-    for file, rows in one.rows.items():
-        if not names.holds_user_rows(file) or not (rows.deleted or rows.updated):
-            continue
-        title = names.title(file)
-        by_table.setdefault(title, Rows()).add(rows)
-        totals = search.relations.get(file)
-        if totals is not None:
-            high = totals.usual_deleted.high(rows.deleted), totals.usual_updated.high(rows.updated)
-            known = usual.get(title, (0, 0))
-            usual[title] = max(known[0], high[0]), max(known[1], high[1])
-    parts = []
-    for title, rows in by_table.items():
-        deletes, updates = usual.get(title, (0, 0))
-        if rows.deleted:
-            score = rows.deleted * _unusualness(rows.deleted, deletes)
-            parts.append(_Part("delete", title, rows.deleted, score, deletes))
-        if rows.updated:
-            score = _UPDATE_WEIGHT * rows.updated * _unusualness(rows.updated, updates)
-            parts.append(_Part("update", title, rows.updated, score, updates))
-    return parts
-
-
-def _unusualness(rows: int, usual: int) -> float:
-    """1 for ten times the usual number of rows or more, a tenth for the usual one.
-
-    >>> _unusualness(8312, 2), _unusualness(50000, 50000)
-    (1.0, 0.1)
-    """
-    return min(1.0, rows / max(1, usual) / _UNUSUAL)
-
-
-def _file_parts(one: Transaction, changed: FileChanges, names: NameBook, repeats: dict[str, int]) -> list[_Part]:
-    sizes: dict[tuple[str, str], list[float | None]] = {}
-    refilled: dict[tuple[str, str], int] = {}
-    new_of = dict(changed.replaced)
-    marked: list[tuple[str, RelFile]] = [("drop", file) for file in changed.dropped]
-    marked += [("truncate", file) for file in changed.truncated] + [("replace", file) for file in changed.unclear]
-    for kind, file in marked:
-        known = names.find(file)
-        key = (kind, names.title(file))
-        sizes.setdefault(key, []).append(known.estimated_rows if known else None)
-        into = new_of.get(file)
-        if into in one.rows:
-            refilled[key] = refilled.get(key, 0) + one.rows[into].inserted
-    parts = []
-    for (kind, title), listed in sizes.items():
-        rows = None if None in listed else int(sum(number or 0 for number in listed))
-        lost = _UNKNOWN_ROWS if rows is None else max(1, rows - refilled.get((kind, title), 0))
-        factor = 1 / _UNUSUAL if repeats.get(title, 0) > 2 else 1.0
-        weight = _WHOLE_TABLE_WEIGHT if kind != "replace" else 1.0
-        parts.append(_Part(kind, title, rows, lost * weight * factor, refilled=refilled.get((kind, title), 0)))
-    parts += _column_parts(changed, names)
-    for database in changed.databases:
-        parts.append(_Part("drop database", names.database(database), None, _DATABASE_WEIGHT))
-    return parts
-
-
-def _column_parts(changed: FileChanges, names: NameBook) -> list[_Part]:
-    found: dict[tuple[str, str], _Part] = {}
-    for known, columns in changed.columns:
-        title = names.title_of(names.find_oid(known.database, known.root_oid or known.oid) or known)
-        dropped = tuple(f"number {one.number}" for one in columns if one.is_dropped)
-        others = tuple(one.name for one in columns if not one.is_dropped)
-        kinds = {"drop column": dropped, "alter column": others} if columns else {"alter table": ()}
-        for kind, listed in kinds.items():
-            if listed or not columns:
-                part = found.setdefault((kind, title), _Part(kind, title, 0, 0.0, columns=listed))
-                rows = known.estimated_rows
-                part.rows = None if rows is None or part.rows is None else part.rows + int(rows)
-                part.score += max(1.0, _UNKNOWN_ROWS if rows is None else rows) * _COLUMN_WEIGHTS[kind]
-    return list(found.values())
 
 
 _VERBS = {
@@ -296,7 +227,7 @@ _VERBS = {
 }
 
 
-def _sentence(one: Transaction, parts: list[_Part]) -> str:
+def _sentence(one: Transaction, parts: list[Part]) -> str:
     """One line, the gravest first."""
     said = [_words(part, first=number == 0) for number, part in enumerate(parts[:3])]
     more = f", and {len(parts) - 3} further tables" if len(parts) > 3 else ""
@@ -313,22 +244,23 @@ def _sentence(one: Transaction, parts: list[_Part]) -> str:
     return text
 
 
-def _words(part: _Part, *, first: bool) -> str:
+def _words(part: Part, *, first: bool) -> str:
     if part.kind in ("delete", "update"):
-        return f"{_VERBS[part.kind]} {counted(part.rows or 0, part.title)}"
+        return f"{_VERBS[part.kind]} {counted(part.rows or 0, part.title)}{part.within}"
     if part.kind == "drop database":
         return f"{_VERBS[part.kind]} {part.title}"
-    size = "size not known" if part.rows is None else f"about {part.rows:,} rows"
-    if part.kind in _COLUMN_WEIGHTS:
+    about = "" if part.is_exact else "about "
+    size = "size not known" if part.rows is None else f"{about}{part.rows:,} row{'' if part.rows == 1 else 's'}"
+    if part.kind in COLUMN_WEIGHTS:
         word = "column" if len(part.columns) == 1 else "columns"
         verb = _VERBS[part.kind].format(f"{word} {', '.join(part.columns)}")
         return f"{verb} {part.title} ({size})"
     filled = f", filled again with {part.refilled:,}" if part.refilled else ""
-    return f"{_VERBS[part.kind]} {part.title} ({size}{filled})"
+    return f"{_VERBS[part.kind]} {part.title}{part.within} ({size}{filled})"
 
 
 def _judge_burst(burst: Burst) -> Suspect:
-    factor = min(1.0, burst.rows_a_minute / max(1.0, burst.usual_a_minute) / _UNUSUAL)
+    factor = min(1.0, burst.rows_a_minute / max(1.0, burst.usual_a_minute) / UNUSUAL)
     usual = f"{burst.usual_a_minute:,.0f}" if burst.usual_a_minute >= 1 else "fewer than 1"
     sentence = (
         f"{burst.transactions:,} transactions deleted {burst.rows:,} rows of {burst.title} between {clock.stamp(burst.first.at)} and "
@@ -344,6 +276,7 @@ def _judge_burst(burst: Burst) -> Suspect:
         transactions=burst.transactions,
         tables=(burst.title,),
         rows=burst.rows,
+        lost=(Lost("delete", burst.table, burst.rows),),
         xids=frozenset(burst.xids),
         has_all_xids=burst.has_all_xids,
     )
@@ -364,6 +297,7 @@ def _joined(bursts: list[Suspect]) -> list[Suspect]:
                     before=first.before,
                     last=max((other.last, burst.last), key=lambda commit: commit.lsn),
                     tables=(*other.tables, *burst.tables),
+                    lost=(*other.lost, *burst.lost),
                     xids=other.xids | burst.xids,
                     has_all_xids=other.has_all_xids and burst.has_all_xids,
                 )

@@ -78,6 +78,53 @@ class Rows:
         return bool(self.inserted or self.updated or self.deleted or self.moved)
 
 
+@dataclass(frozen=True)
+class ClassRow:
+    """A row of pg_class. `schema` and `toast` are oids; `file` is None where the relation has none, or one that pg_filenode.map names;
+    `estimated_rows` is None where nobody counted."""
+
+    database: int
+    oid: int
+    name: str
+    schema: int
+    kind: str
+    persistence: str
+    file: RelFile | None
+    estimated_rows: float | None
+    toast: int
+    columns: int
+    is_shared: bool = False
+
+
+class NamedRow(NamedTuple):
+    """A row of pg_namespace or pg_database."""
+
+    oid: int
+    name: str
+
+
+class ChildRow(NamedTuple):
+    """A row of pg_inherits."""
+
+    child: int
+    parent: int
+
+
+CatalogRow = ClassRow | NamedRow | ChildRow
+
+
+class CatalogStep(NamedTuple):
+    """A row of a catalog that was inserted ("i"), updated ("u") or deleted ("d") at a position of WAL. `catalog` is its oid, `database` the
+    one whose catalog it is. A row is None where there is none, or where WAL did not hold enough to read it."""
+
+    position: int
+    catalog: int
+    database: int
+    kind: str
+    old: CatalogRow | None
+    new: CatalogRow | None
+
+
 @dataclass
 class FileEvidence:
     """What a transaction did to whole files, as raw as WAL tells it. Oids are (database, oid).
@@ -86,7 +133,8 @@ class FileEvidence:
     `filled` those of them that got page images (an index being built, a table being rewritten); `dropped_oids` the relations whose
     statistics it dropped (PostgreSQL 15 and later); `locked` the relations it locked exclusively; `truncated_oids` those that
     a TRUNCATE record names (wal_level = logical); `databases` those it dropped; `first_lock` where the first exclusive lock stands in WAL;
-    `changed_columns` that it changed rows of pg_attribute, as its own parts `xids`.
+    `changed_columns` that it changed rows of pg_attribute, as its own parts `xids`; `emptied` files that were cut to no page in place;
+    `catalog` the rows of pg_class, pg_namespace, pg_inherits and pg_database that it wrote, in the order of WAL.
     """
 
     removed: list[RelFile] = field(default_factory=list)
@@ -99,6 +147,8 @@ class FileEvidence:
     first_lock: int | None = None
     changed_columns: bool = False
     xids: frozenset[int] = frozenset()
+    emptied: set[RelFile] = field(default_factory=set)
+    catalog: list[CatalogStep] = field(default_factory=list)
 
     def add(self, other: FileEvidence) -> None:
         """A subtransaction's evidence is its parent's."""
@@ -107,6 +157,8 @@ class FileEvidence:
         self.locked |= other.locked
         self.truncated_oids += other.truncated_oids
         self.databases += other.databases
+        self.emptied |= other.emptied
+        self.catalog = sorted([*self.catalog, *other.catalog], key=lambda step: step.position)
         self.note_lock(other.first_lock)
 
     def note_lock(self, position: int | None) -> None:

@@ -24,7 +24,7 @@ RECORD = re.compile(
     rb"tx: *(\d+), lsn: (?:"
     rb"\S+ prev \S+ desc: (?:(INS|UPD|HOT_U)|DEL[^#\n]*0x(..)|MULTI_INSERT\S* (?:ntuples: )?(\d+))[^#\n]*#0: rel (\S+)"
     rb"|(\S+), prev \S+ desc: "
-    rb"((?:COMMIT|ABORT|PREPARE |CREATE |LOCK xid|FPI [,b]|DROP|RUNNING_XACTS|TRUNCATE [^\n]*nrelids)[^\n]*))"
+    rb"((?:COMMIT|ABORT|PREPARE |CREATE |LOCK xid|FPI [,b]|DROP|RUNNING_XACTS|TRUNCATE [^\n]*(?:nrelids| to 0 blocks))[^\n]*))"
 )
 _IS_SUPER, _IS_MOVE = 0x08, 0x10
 _KINDS = (b"I", b"U", b"D", b"M", b"S")

@@ -23,6 +23,8 @@ MOST_SPANS = 1440
 MOST_RELATIONS_A_SPAN = 64
 MOST_RELATIONS = 20_000
 LARGEST_KEPT = 5
+#: Inserts tell whether rows were put back; a table may have had larger ones before.
+INSERTS_KEPT = 20
 MOST_FILE_CHANGES = 500
 MOST_DELETERS = 500_000
 _SECONDS_KEPT = 2000
@@ -223,6 +225,8 @@ class Summary:
             return
         activity = self._activity(second, file)
         activity.rows.add(changed, times)
+        if changed.inserted > 0:
+            self._keep_largest(file, "inserted", changed.inserted, ended, shape, INSERTS_KEPT)
         if changed.updated:
             totals.updating += times
             totals.usual_updated.add(changed.updated, times)
@@ -242,14 +246,16 @@ class Summary:
             self._deleters += len(ended)
             activity.deleters.extend(one.commit[0] for one in ended)
 
-    def _keep_largest(self, file: RelFile, kind: str, number: int, ended: list[Ended], shape: Shape) -> None:
+    def _keep_largest(
+        self, file: RelFile, kind: str, number: int, ended: list[Ended], shape: Shape, most: int = LARGEST_KEPT
+    ) -> None:
         largest = self._largest.setdefault((file, kind), [])
         for one in ended:
-            if len(largest) >= LARGEST_KEPT and number <= largest[0][0]:
+            if len(largest) >= most and number <= largest[0][0]:
                 return
             self._number += 1
             entry = (number, -self._number, self._transaction(one, shape))
-            (heapq.heappush if len(largest) < LARGEST_KEPT else heapq.heapreplace)(largest, entry)
+            (heapq.heappush if len(largest) < most else heapq.heapreplace)(largest, entry)
 
     def _keep_file_change(self, transaction: Transaction) -> None:
         assert transaction.files is not None
@@ -314,7 +320,14 @@ class Summary:
 
     def largest(self) -> list[Transaction]:
         """The transactions that stand out by rows deleted or updated, each once."""
-        found = {one.xid: one for kept in self._largest.values() for _, _, one in kept}
+        return self._kept(("updated", "deleted"))
+
+    def inserts(self) -> list[Transaction]:
+        """The transactions that inserted most into a table, each once."""
+        return self._kept(("inserted",))
+
+    def _kept(self, kinds: tuple[str, ...]) -> list[Transaction]:
+        found = {one.xid: one for (_, kind), kept in self._largest.items() if kind in kinds for _, _, one in kept}
         return list(found.values())
 
 

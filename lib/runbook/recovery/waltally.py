@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 from runbook.postgres.wal import parse_lsn
 from runbook.recovery.transactions import FIRST_NORMAL, PG_ATTRIBUTE, FileEvidence, parse_path, parse_relfile
+from runbook.recovery.walcatalog import WalCatalog
 from runbook.recovery.walcolumns import Key, parse_block
 
 #: What pg_waldump is asked for.
-RMGRS = ("Heap", "Heap2", "Transaction", "Storage", "Standby", "XLOG", "Database")
+RMGRS = ("Heap", "Heap2", "Transaction", "Storage", "Standby", "XLOG", "Database", "RelMap")
 
 _BLOCK = re.compile(rb"#\d+: rel (\d+/\d+/\d+) blk")
 _LOCK = re.compile(rb"xid (\d+) db (\d+) rel (\d+)")
@@ -48,6 +51,7 @@ class Tally:
         take: called for each block with (shape, second) → the transactions that ended so, then with commits by second.
         count_from: commits before this position are left out (their rows are forgotten); 0 counts all.
         columns: numbers of the files that hold pg_attribute.
+        catalog: reads what records did to rows of catalogs; None: nobody does.
     """
 
     def __init__(
@@ -55,8 +59,10 @@ class Tally:
         take: Callable[[dict[tuple[bytes, Shape], list[Ended]], Counter[bytes]], None],
         count_from: int = 0,
         columns: frozenset[int] = frozenset({PG_ATTRIBUTE}),
+        catalog: WalCatalog | None = None,
     ) -> None:
         self._take = take
+        self._catalog = catalog
         self._columns = tuple(f"/{number}".encode() for number in columns)
         self._prepared: dict[int, bytes] = {}
         self._count_from = count_from
@@ -82,6 +88,17 @@ class Tally:
         """Transactions, subtransactions counted apart, that have rows and have not ended."""
         return len(self._running)
 
+    @contextmanager
+    def reading(self, folder: Path, timeline: int) -> Iterator[None]:
+        """Meanwhile blocks are of this folder's segments, where records of catalogs are read."""
+        if self._catalog is not None:
+            self._catalog.open(folder, timeline)
+        try:
+            yield
+        finally:
+            if self._catalog is not None:
+                self._catalog.close()
+
     def feed(self, block: bytes) -> None:
         """The lines of the block, whole ones, are counted."""
         running = self._running
@@ -93,6 +110,9 @@ class Tally:
             else:
                 counts[key] = counts.get(key, 0) + number
         # A transaction's rows stand ahead of its end, so taking all rows of the block first changes nothing.
+        for xid, step in self._catalog.steps(block) if self._catalog is not None else ():
+            if xid:
+                self._evidence(xid).catalog.append(step)
         for xid, lsn, rest in parsed.others:
             if rest[:6] == b"COMMIT":
                 self._commit(xid, lsn, rest)
@@ -139,7 +159,15 @@ class Tally:
         return found
 
     def _note_truncate(self, xid: int, rest: bytes) -> None:
-        """A TRUNCATE record (wal_level = logical) names oids; the database is that of the locks, which came before it."""
+        """A TRUNCATE record (wal_level = logical) names oids; the database is that of the locks, which came before it.
+
+        Another one, of storage, says that a file was cut to no page: a table that the transaction had made or rewritten before.
+        """
+        if b" to 0 blocks" in rest:
+            file = parse_path(rest.split()[1]) if xid else None
+            if file is not None:
+                self._evidence(xid).emptied.add(file)
+            return
         oids = [int(word) for word in rest.partition(b"relids")[2].replace(b":", b" ").replace(b",", b" ").split()]
         evidence = self._evidence(xid)
         databases = {oid: database for database, oid in evidence.locked}
@@ -190,6 +218,8 @@ class Tally:
                 files = FileEvidence() if files is None else files
                 files.removed = [file for file in map(parse_path, removed) if file is not None]
                 files.dropped_oids = _relations(oids)
+        if files is not None and files.catalog and self._catalog is not None:
+            self._catalog.names.take(files.catalog, files.created, files.filled)
         if not self._counts_now:
             if parse_lsn(lsn.decode()) < self._count_from:
                 self.left_out += 1

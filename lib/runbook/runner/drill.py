@@ -137,6 +137,7 @@ def _parameters(seed: int) -> list[tuple[str, str]]:
         ("incident", f"drill {seed}"),
         ("commander", "the drill"),
         ("personal_data", "no"),
+        ("suspects", "first"),
         ("rationale", "a drill: the point that the search proposes"),
         ("way", "promote"),
         ("acceptance", "accept"),

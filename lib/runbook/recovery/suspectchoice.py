@@ -1,0 +1,193 @@
+"""Which suspects a recovery undoes: chosen by their transactions, out of those that the search has found and shown now."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from runbook import clock
+from runbook.errors import OperatorError
+from runbook.params.loading import nearest
+from runbook.postgres.wal import format_lsn
+from runbook.recovery.course import Course
+from runbook.recovery.suspects import Suspect
+
+#: The recovery point that the search finds.
+FIND = "find"
+#: The first suspect that is proposed, whatever it is: for practice on a sandbox alone.
+FIRST = "first"
+#: Answers to the question which suspects are undone.
+SEVERAL, NONE = "several", "none"
+_NUMBER = re.compile(r"(?:xid\s*)?(\d+)")
+
+
+def parse_choice(chosen: str) -> list[int]:
+    """Return the transactions that a parameter or an answer names; none where it names none.
+
+    >>> parse_choice("812"), parse_choice("xid 812, xid 830"), parse_choice(""), parse_choice("several: 812,830")
+    ([812], [812, 830], [], [812, 830])
+
+    Raises:
+        OperatorError: it is no list of transactions.
+    """
+    words = [word.strip() for word in chosen.removeprefix(f"{SEVERAL}:").split(",") if word.strip()]
+    matches = [_NUMBER.fullmatch(word) for word in words]
+    if None in matches:
+        raise OperatorError(
+            f"'{chosen}' names no transactions.",
+            next="Give the numbers of the suspects' transactions: -p suspects 812,830",
+        )
+    return list(dict.fromkeys(int(match[1]) for match in matches if match is not None))
+
+
+def proposed(suspects: Sequence[Suspect]) -> list[Suspect]:
+    """Return the most suspicious one that is not marked and whose relations are all known by name; none where there is none."""
+    return next(([one] for one in suspects if one.is_proposed), [])
+
+
+def pick(suspects: Sequence[Suspect], chosen: str) -> list[Suspect]:
+    """Return the suspects of these transactions; where none is named, the one that is proposed.
+
+    Raises:
+        OperatorError: one is not among those that the search has found now.
+    """
+    numbers = parse_choice(chosen)
+    if not numbers:
+        return proposed(suspects)
+    found = []
+    for number in numbers:
+        one = next((one for one in suspects if number == one.number or number in one.xids), None)
+        if one is None:
+            raise _not_found(number, suspects)
+        if one not in found:
+            found.append(one)
+    return found
+
+
+def _not_found(number: int, suspects: Sequence[Suspect]) -> OperatorError:
+    known = [str(one.number) for one in suspects]
+    if 1 <= number <= len(suspects):
+        return OperatorError(
+            f"Suspects are chosen by their transactions, since their order may change; suspect {number} is transaction {known[number - 1]} now.",
+            next=f"-p suspects {known[number - 1]}",
+        )
+    hint = nearest(str(number), known) if known else "the search has found none."
+    return OperatorError(
+        f"Transaction {number} is not among the suspects that the search has found; {hint}",
+        next="Choose one of the table of suspects, or give a time or a position as recovery_point.",
+    )
+
+
+def given_answer(suspects: Sequence[Suspect], chosen: str) -> tuple[str, str]:
+    """Return the answer that a parameter gives beforehand, and why it gives none: it counts only for suspects that the search has found
+    now and that are as they should be.
+
+    >>> given_answer([], "")
+    ('', '')
+    """
+    if not chosen.strip():
+        return "", ""
+    try:
+        found = proposed(suspects) if chosen.strip() == FIRST else pick(suspects, chosen)
+    except OperatorError as cause:
+        return "", cause.message
+    if not found:
+        return "", "No suspect is proposed: each is marked, or a name is not known."
+    for one in found:
+        if not one.is_proposed:
+            return "", f"Transaction {one.number} is not taken unseen: {note_of(one)}."
+    if len(found) == 1:
+        return str(found[0].number), ""
+    return f"{SEVERAL}: {','.join(str(one.number) for one in found)}", ""
+
+
+def note_of(one: Suspect) -> str:
+    """Return why a suspect is not proposed, and what would resolve it; empty where nothing speaks against it."""
+    if one.unnamed:
+        return (
+            f"{one.unnamed[0]}: a plain base backup from before it, or the running server, may name it "
+            "(pg_class.relfilenode); the restored copy is asked at the point"
+        )
+    return one.mark
+
+
+def option_words(suspects: Sequence[Suspect]) -> dict[str, str]:
+    """Return what may be answered: each suspect by its transaction."""
+    options = {}
+    for one in suspects:
+        note = note_of(one)
+        options[str(one.number)] = one.sentence + (f" [{note}]" if note else "")
+    if len(suspects) > 1:
+        options[SEVERAL] = "more than one: their transactions, separated by commas"
+    return options
+
+
+def suspect_rows(suspects: Sequence[Suspect]) -> list[dict[str, Any]]:
+    """Return a row a suspect, the most suspicious first, for a table."""
+    return [
+        {
+            "transaction": one.number,
+            "what": one.sentence,
+            "committed": clock.stamp(one.commit.at),
+            "position": format_lsn(one.commit.lsn),
+            "score": round(one.score, 1),
+            "note": note_of(one),
+        }
+        for one in suspects
+    ]
+
+
+class SuspectChoice:
+    """The choice of one recovery: asked for once the suspects were shown, and kept by their transactions.
+
+    Args:
+        course: remembers the answer over all attempts.
+        given: the notebook's parameter.
+    """
+
+    def __init__(self, course: Course, given: str, *, dry_run: bool) -> None:
+        self._course, self._given, self._dry_run = course, given, dry_run
+
+    def facts(self, suspects: Sequence[Suspect]) -> dict[str, Any]:
+        """Return what the question is made of, for the journal."""
+        given, refused = given_answer(suspects, self._given)
+        return {"options": option_words(suspects), "given": given, "refused": refused}
+
+    def question(self, facts: Mapping[str, Any], asked: str) -> dict[str, Any]:
+        """Return the question (text, options, given): a person answers it who has seen the suspects, or a parameter that names the
+        transactions that the search has found now.
+
+        Args:
+            facts: as `facts` gave them. asked: the recovery point that was asked for.
+        """
+        if asked.strip() != FIND:
+            return {"text": "No suspect is asked for.", "options": {NONE: f"the point is {asked}"}, "given": NONE}
+        if not facts["options"]:
+            return {"text": "No transaction is suspected.", "options": {NONE: "nothing is found"}, "given": NONE}
+        refused = f" What was given is not taken: {facts['refused']}" if facts["refused"] else ""
+        text = f"Which suspects does the recovery undo?{refused}"
+        return {"text": text, "options": facts["options"], "given": facts["given"]}
+
+    def choose(self, option: str, value: str) -> None:
+        """The suspects are undone that an answer to that question names.
+
+        Raises:
+            OperatorError: it names none.
+        """
+        if option == NONE or self._course.way is not None:
+            return
+        chosen = value if option == SEVERAL else option
+        parse_choice(chosen)
+        self._course.note("suspects", chosen)
+
+    def chosen(self) -> str:
+        """Return the transactions that were chosen; empty in a dry run, which goes on with what is proposed.
+
+        Raises:
+            OperatorError: nobody has chosen.
+        """
+        chosen = str(self._course.noted("suspects", ""))
+        if chosen or self._dry_run:
+            return chosen
+        raise OperatorError("No suspect was chosen.", next="Answer the question of the run: runbook status")

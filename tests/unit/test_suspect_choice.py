@@ -1,0 +1,166 @@
+"""A suspect is undone by its transaction, once it was shown; what was repaired since, or is a copy-back of ours, is never proposed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from runbook import clock
+from runbook.errors import OperatorError
+from runbook.recovery.course import Course
+from runbook.recovery.repairs import mark_repaired, read_copy_backs
+from runbook.recovery.suspectchoice import SuspectChoice, given_answer, pick, proposed
+from runbook.recovery.suspects import Suspect, rank_suspects
+from runbook.recovery.transactions import RelFile
+from test_suspects import QUEUE, VEHICLES, History, book, named, truncated
+
+
+class Memory:
+    def __init__(self) -> None:
+        self.kept: dict[str, Any] = {}
+
+    def remember(self, name: str, value: Any) -> None:
+        self.kept[name] = value
+
+    def recall(self, name: str, default: Any = None) -> Any:
+        return self.kept.get(name, default)
+
+
+def ranked(history: History, **more: Any) -> list[Suspect]:
+    names = more.pop("names", None) or book()
+    found = history.search()
+    return mark_repaired(rank_suspects(found, names), found, names, **more)
+
+
+def choice_of(suspects: list[Suspect], given: str, *, dry_run: bool = False) -> tuple[SuspectChoice, dict[str, Any]]:
+    choice = SuspectChoice(Course(Memory()), given, dry_run=dry_run)
+    return choice, choice.question(choice.facts(suspects), "find")
+
+
+def two() -> tuple[list[Suspect], int, int]:
+    history = History()
+    first, second = history.commit(VEHICLES, deleted=5000), history.commit(QUEUE, deleted=900)
+    return ranked(history), first, second
+
+
+def test_nothing_given_leaves_the_question_open_and_nothing_is_undone() -> None:
+    suspects, first, second = two()
+    choice, question = choice_of(suspects, "")
+    assert question["given"] == "" and list(question["options"]) == [str(first), str(second), "several"]
+    with pytest.raises(OperatorError, match="No suspect was chosen"):
+        choice.chosen()
+    choice.choose("several", f"{second}, {first}")
+    assert {one.number for one in pick(suspects, choice.chosen())} == {first, second}
+
+
+@pytest.mark.parametrize("given", ["1", "2", "1,2", "99999"])
+def test_place_in_the_list_or_a_transaction_that_was_not_found_answers_nothing(given: str) -> None:
+    suspects, first, _ = two()
+    _, question = choice_of(suspects, given)
+    assert question["given"] == "" and "What was given is not taken" in question["text"]
+    if given == "1":
+        assert f"suspect 1 is transaction {first} now" in question["text"]
+
+
+def test_transaction_that_is_found_now_is_taken_whatever_its_place() -> None:
+    suspects, first, second = two()
+    assert choice_of(suspects, f"xid {second}")[1]["given"] == str(second)
+    assert choice_of(suspects, f"{second},{first}")[1]["given"] == f"several: {second},{first}"
+    assert choice_of(suspects, "first")[1]["given"] == str(first)
+
+
+def test_point_that_was_given_needs_no_suspect() -> None:
+    choice = SuspectChoice(Course(Memory()), "", dry_run=False)
+    assert choice.question({}, "0/5000")["given"] == "none"
+
+
+def test_unnamed_relation_is_never_proposed_nor_taken_unseen() -> None:
+    history = History()
+    unnamed = history.commit(RelFile(1663, 5, 99999), deleted=9000)
+    known = history.commit(QUEUE, deleted=500)
+    suspects = ranked(history)
+    assert suspects[0].number == unnamed and [one.number for one in proposed(suspects)] == [known]
+    given, why = given_answer(suspects, str(unnamed))
+    assert given == "" and "a plain base backup from before it" in why
+
+
+def test_rows_that_were_inserted_again_mark_the_suspect() -> None:
+    history = History()
+    damage = history.commit(VEHICLES, deleted=5000)
+    other = history.commit(QUEUE, deleted=400)
+    history.commit(VEHICLES, inserted=3000)
+    assert ranked(history)[0].mark == ""
+    history.commit(VEHICLES, inserted=1900)
+    suspects = ranked(history)
+    assert suspects[0].number == damage
+    assert (
+        suspects[0].mark
+        == "may be repaired already: 2 transactions inserted 4,900 rows into public.vehicles afterwards"
+    )
+    assert [one.number for one in proposed(suspects)] == [other]
+    assert "not taken unseen" in given_answer(suspects, str(damage))[1]
+
+
+def test_rows_inserted_before_the_damage_or_by_it_are_no_repair() -> None:
+    history = History()
+    history.commit(VEHICLES, inserted=5000)
+    history.commit(VEHICLES, deleted=5000, inserted=5000)
+    assert [one.mark for one in ranked(history)] == [""]
+
+
+def test_table_that_is_there_again_under_another_oid_marks_its_drop() -> None:
+    history = History()
+    evidence = truncated(16390, QUEUE, QUEUE, "queue")
+    evidence.created.clear()
+    old = evidence.catalog[0].old
+    evidence.catalog[0] = evidence.catalog[0]._replace(kind="d", new=None)
+    assert old is not None
+    history.commit(files=evidence)
+    assert ranked(history)[0].mark == ""
+    names = book()
+    names.add([named(RelFile(1663, 5, 17000), 17000, "queue")], is_present=True)
+    assert ranked(history, names=names)[0].mark == "may be repaired already: public.queue is there again"
+
+
+def journal(
+    folder: Path, run: str, xid: int, at: str, *, system: str = "42", damage: int = 0, status: str = "PASS"
+) -> None:
+    remembered = {
+        "recovery/seen/window": {"facts": {"system": {"system_identifier": system}}},
+        "recovery/seen/point": {"facts": {"damage": {"xids": [damage]}}},
+        "recovery/copy-back transactions": {"shop": xid + (1 << 32)},
+        "recovery/copied back": {"checks": [{"status": status}]},
+    }
+    lines = [
+        json.dumps({"event": "remembered", "name": name, "value": value, "at": at})
+        for name, value in remembered.items()
+    ]
+    (folder / run).mkdir()
+    (folder / run / "journal.jsonl").write_text("\n".join([*lines, '{"torn']))
+
+
+def test_copy_back_of_an_earlier_run_is_marked_and_so_is_what_it_repaired(tmp_path: Path) -> None:
+    history = History()
+    damage, own = history.commit(VEHICLES, updated=8000), history.commit(VEHICLES, updated=8000)
+    at = next(one.commit.at for one in ranked(history) if one.number == own)
+    journal(tmp_path, "R1", own, clock.stamp(at - timedelta(seconds=2)), damage=damage)
+    marks = {one.number: one.mark for one in ranked(history, earlier=read_copy_backs(tmp_path, "R2"), system="42")}
+    assert marks == {
+        own: "the copy-back of run R1, no damage",
+        damage: "repaired already: run R1 has copied its rows back",
+    }
+    assert proposed([replace(one, mark=marks[one.number]) for one in ranked(history)]) == []
+    assert read_copy_backs(tmp_path, "R1") == []
+
+
+@pytest.mark.parametrize(("system", "hours"), [("43", 0), ("42", 5)])
+def test_number_of_another_system_or_time_is_no_copy_back(tmp_path: Path, system: str, hours: int) -> None:
+    history = History()
+    own = history.commit(VEHICLES, updated=8000)
+    at = ranked(history)[0].commit.at
+    journal(tmp_path, "R1", own, clock.stamp(at + timedelta(hours=hours)), system=system)
+    assert [one.mark for one in ranked(history, earlier=read_copy_backs(tmp_path, ""), system="42")] == [""]
