@@ -74,9 +74,9 @@ class Scene:
 
 
 @contextmanager
-def scene(*statements: str, settings: dict[str, str] | None = None) -> Iterator[Scene]:
+def scene(*statements: str, settings: dict[str, str] | None = None, major: int = 17) -> Iterator[Scene]:
     """A cluster whose database shop was made by the statements, backed up."""
-    with own_cluster(settings={"wal_keep_size": "2GB", **(settings or {})}) as cluster:
+    with own_cluster(major=major, settings={"wal_keep_size": "2GB", **(settings or {})}) as cluster:
         cluster.create_database("shop", *statements, "VACUUM ANALYZE")
         backup = cluster.backup("first")
         yield Scene(cluster, backup, parse_lsn(cluster.lsn()))

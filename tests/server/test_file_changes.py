@@ -255,6 +255,12 @@ def crime() -> Iterator[Scene]:
         yield found
 
 
+@pytest.mark.parametrize("major", [17, 15, 18])
+def test_random_file_changes_are_told_on_each_version(major: int) -> None:
+    with scene(*MADE, major=major) as crime:
+        assert check(crime, 100 + major, rounds=20) >= 4
+
+
 @pytest.mark.parametrize("seed", [1, 2, 3, 4])
 def test_random_file_changes_are_told_as_pg_class_has_them(crime: Scene, seed: int) -> None:
     assert check(crime, seed, rounds=25) >= 5

@@ -57,6 +57,7 @@ class CopyingBack:
     def _copyback(self) -> CopyBack:
         self.execution.stand_at_the_point()
         beside, loss = self.execution.beside, self._loss()
+        self.execution.name_from_copy(loss)
         assert beside.socket is not None
         env = {"PGHOST": str(beside.socket), "PGPORT": "5432", "PGUSER": beside.superuser}
         return CopyBack(

@@ -6,6 +6,7 @@ A copy that stands from an earlier attempt is gone on with, not restored again: 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from runbook import clock
@@ -22,11 +23,13 @@ from runbook.postgres.tools import find_tools
 from runbook.postgres.wal import format_lsn
 from runbook.recovery.course import Seen, not_done
 from runbook.recovery.keeping import KeptForCopy
+from runbook.recovery.loss import Loss
 from runbook.recovery.lossfiles import LossFiles
 from runbook.recovery.lossreport import tell
 from runbook.recovery.lossrows import write_loss_rows
 from runbook.recovery.minimising import Minimiser
 from runbook.recovery.pitr import PointInTimeRecovery
+from runbook.recovery.relnames import read_names
 from runbook.recovery.revenants import compare, read_inventory
 from runbook.recovery.sideeffects import read_side_effects
 
@@ -289,12 +292,30 @@ class Execution:
         Raises:
             PlatformError: a server was lost, or the files cannot be written.
         """
-        return self._show("loss files", self._write_losses)
+
+        def look() -> Seen:
+            seen = self._write_losses()
+            return replace(seen, checks=[*seen.checks, check_names(self.recovery.loss)])
+
+        return self._show("loss files", look)
+
+    def name_from_copy(self, loss: Loss) -> None:
+        """Relations that neither the backups, WAL nor production name have the names that the copy has at the point.
+
+        Raises:
+            PlatformError: the copy cannot be read.
+        """
+        evidence = self.recovery.evidence
+        if evidence is None or not loss.unnamed():
+            return
+        evidence.names.add_missing(read_names(self.beside.connect, "postgres", "the restored copy", []))
+        loss.name_again(evidence.names)
 
     def _write_losses(self) -> Seen:
         loss = self.recovery.loss
         if loss is None:
             raise OperatorError("The loss was not counted in this attempt.", next="Run that step first.")
+        self.name_from_copy(loss)
         rules, is_up = self.recovery.params.recovery.personal_data, self.live.is_up()
         files = LossFiles(self.run.dir / "loss", Minimiser(rules))
 
@@ -340,6 +361,26 @@ class Execution:
         if self._beside is not None and self._beside.data.exists():
             self._beside.stop()
         self.recovery.clean_up()
+
+
+def check_names(loss: Loss | None) -> Check:
+    """Return whether every relation that the damage touched is known by name: what nobody can name, nobody can account for."""
+    unnamed = [table.title for table in loss.unnamed() if table.is_damaged] if loss is not None else []
+    return Check(
+        id="recovery-names",
+        title="Every relation that the damage touched is known by name",
+        status=Status.UNKNOWN if unnamed else Status.PASS,
+        expected="all of them",
+        observed=f"{len(unnamed)} not known" if unnamed else "all of them",
+        severity=Severity.ERROR,
+        reason=f"{unnamed[0]}: no backup, no catalog row in WAL, neither production nor the restored copy names this file."
+        if unnamed
+        else None,
+        next="Look for its pg_class.relfilenode in a plain base backup from before the damage; keep it in backup_folder and run again."
+        if unnamed
+        else None,
+        source="pg_class of the base backups, of WAL, of production and of the restored copy",
+    )
 
 
 def limits_of(seen: Seen) -> list[Any]:

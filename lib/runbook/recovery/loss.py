@@ -32,13 +32,19 @@ COLUMNS = ("column ", "its columns ")
 @dataclass
 class TableLoss:
     """One table: rows that the others' transactions changed, and those of the damage. `fates` are whole-table changes in words,
-    such as "truncated by transaction 812 (damage)". `name` is None where nobody knows the file."""
+    such as "truncated by transaction 812 (damage)". `name` is None where nobody knows whose `file` it was."""
 
     title: str
     name: RelationName | None
     others: Rows = field(default_factory=Rows)
     damage: Rows = field(default_factory=Rows)
     fates: list[str] = field(default_factory=list)
+    file: RelFile | None = None
+
+    @property
+    def is_damaged(self) -> bool:
+        """True when the damage changed its rows or its whole."""
+        return bool(self.damage) or any("(damage)" in said for said in self.fates)
 
     @property
     def may_lack_rows(self) -> bool:
@@ -91,6 +97,24 @@ class Loss:
     def lines(self) -> tuple[Loss, ...]:
         """Itself, and what was counted on other lines."""
         return (self, *self.elsewhere)
+
+    def unnamed(self) -> list[TableLoss]:
+        """The relations whose names nobody knows."""
+        return [table for line in self.lines for table in line.tables.values() if table.name is None]
+
+    def name_again(self, names: NameBook) -> None:
+        """What had no name has the one that is known by now."""
+        for line in self.lines:
+            for title, table in list(line.tables.items()):
+                known = names.table(table.file) if table.name is None and table.file is not None else None
+                if known is None:
+                    continue
+                del line.tables[title]
+                title = names.title_of(known)
+                into = line.tables.setdefault(title, TableLoss(title, known, file=table.file))
+                into.others.add(table.others)
+                into.damage.add(table.damage)
+                into.fates += [said for said in table.fates if said not in into.fates]
 
     @property
     def removed_by_damage(self) -> frozenset[RelFile]:
@@ -215,7 +239,7 @@ def count_loss(
 
     def table_of(file: RelFile) -> TableLoss:
         title = names.table_title(file)
-        return tables.setdefault(title, TableLoss(title, names.table(file)))
+        return tables.setdefault(title, TableLoss(title, names.table(file), file=file))
 
     names.add_wal(search.names)
 
