@@ -16,6 +16,7 @@ from runbook.recovery.catalogrows import (
     PG_DATABASE,
     PG_INHERITS,
     PG_NAMESPACE,
+    TRANSIENT,
     Version,
     class_row,
     inherits_row,
@@ -126,7 +127,11 @@ def _read_database(found: BackupNames, folder: Path, database: int, database_nam
             columns=row.columns if is_live else None,
         )
         for row, is_live in classes
-        if row.kind in NAMED and row.persistence != "t" and not row.is_shared
+        if row.kind in NAMED
+        and row.persistence != "t"
+        and not row.is_shared
+        # A rewrite under way: its transient relation's row has the table's old file.
+        and (is_live or not row.name.startswith(TRANSIENT))
     ]
 
 

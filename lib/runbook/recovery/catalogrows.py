@@ -18,6 +18,8 @@ PG_CLASS, PG_NAMESPACE, PG_INHERITS, PG_DATABASE = 1259, 2615, 2611, 1262
 NAMING = (PG_CLASS, PG_NAMESPACE, PG_INHERITS, PG_DATABASE)
 #: Kinds of relations that have files; an index and a partitioned table may be parents.
 STORED, NAMED = "rmtiS", "rmtiSpI"
+#: How PostgreSQL names the relation that holds a table's new file while the table is rewritten.
+TRANSIENT = "pg_temp_"
 TUPLE_HEADER = 23
 _XMIN_COMMITTED, _XMIN_INVALID, _XMAX_INVALID = 0x0100, 0x0200, 0x0800
 _MAP_MAGIC, _MOST_MAPPED = 0x592717, 64

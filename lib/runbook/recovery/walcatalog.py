@@ -12,6 +12,8 @@ import struct
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
+
 from runbook.errors import CommandFailed, CommandTimedOut
 from runbook.postgres.tools import Tools
 from runbook.postgres.wal import parse_lsn
@@ -43,7 +45,8 @@ _INIT_PAGE, _OPERATION = 0x80, 0x70
 _PREFIX, _SUFFIX = 0x20, 0x40
 _XL_INSERT, _XL_DELETE, _XL_UPDATE = struct.Struct("=HB"), struct.Struct("=IHBB"), struct.Struct("=IHBBIH")
 _LSN = re.compile(rb"lsn: ([0-9A-F]+/[0-9A-F]+), ")
-_MAPPED = b"rmgr: RelMap "
+_MAPPED = b"rmgr: RelMap"
+_NUMBERS = frozenset(f"{number}".encode() for number in NAMING)
 #: t_infomask2, t_infomask and t_hoff, as records carry them; what stands before them in a row is not needed.
 _ROW_HEADER, _BEFORE = 5, b"\0" * 18
 
@@ -101,8 +104,11 @@ class WalCatalog:
 
     def _lines(self, block: bytes) -> set[int]:
         """Where lines begin whose records are of a catalog's main fork, or of the map of catalogs."""
-        found: set[int] = set()
-        for word in (*(f"/{number} blk ".encode() for number in {*NAMING, *(f.number for f in self._files)}), _MAPPED):
+        letters = np.frombuffer(block, np.uint8)
+        # "/1259 blk": looked for at all places at once, which costs less than a search for each number.
+        places = np.flatnonzero((letters[:-6] == 47) & (letters[5:-1] == 32) & (letters[6:] == 98)).tolist()
+        found = {block.rfind(b"\n", 0, at) + 1 for at in places if block[at + 1 : at + 5] in _NUMBERS}
+        for word in (*(f"/{file.number} blk ".encode() for file in self._files), _MAPPED):
             at = block.find(word)
             while at >= 0:
                 found.add(block.rfind(b"\n", 0, at) + 1)

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from runbook.recovery.catalogrows import NAMED, PG_CLASS, PG_NAMESPACE
+from runbook.recovery.catalogrows import NAMED, PG_CLASS, PG_NAMESPACE, TRANSIENT
 from runbook.recovery.transactions import CatalogRow, CatalogStep, ChildRow, ClassRow, NamedRow, RelFile
 
 #: More files are not remembered: a year of them would fill the memory. `is_full` says so.
 MOST = 300_000
-#: What PostgreSQL calls the relation that holds a table's new file while the table is rewritten.
-_TRANSIENT = "pg_temp_"
 Oid = tuple[int, int]
 
 
@@ -93,7 +91,7 @@ class WalNames(Facts):
         """A page image holds the row."""
         seen = self.images
         if isinstance(row, ClassRow):
-            if _is_kept(row) and not row.name.startswith(_TRANSIENT) and self._has_room():
+            if _is_kept(row) and not row.name.startswith(TRANSIENT) and self._has_room():
                 seen.classes.setdefault((database, row.oid), row)
                 if row.file is not None:
                     seen.files.setdefault(row.file, row)
