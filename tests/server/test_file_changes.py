@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import psycopg
 import pytest
 from crime import Scene, scene
+from runbook.postgres.osuser import give
 from runbook.recovery.filechanges import FileChanges, classify
 from runbook.recovery.relnames import NameBook
 from runbook.recovery.transactions import RelFile
@@ -270,6 +271,67 @@ def test_random_file_changes_are_told_as_pg_class_has_them(crime: Scene, seed: i
 def test_compressed_page_images_are_read(compression: str) -> None:
     with scene(*MADE, settings={"wal_compression": compression}) as crime:
         assert check(crime, 11, rounds=12) >= 2
+
+
+def test_truncate_records_of_logical_wal_are_read_beside_the_rows_of_pg_class() -> None:
+    with scene(*MADE, settings={"wal_level": "logical"}) as crime:
+        assert check(crime, 15, rounds=12) >= 2
+
+
+ORDERS = (
+    "CREATE TABLE orders (id int, y int, PRIMARY KEY (id, y)) PARTITION BY LIST (y)",
+    "CREATE TABLE orders_2023 PARTITION OF orders FOR VALUES IN (2023)",
+    "CREATE TABLE orders_2024 PARTITION OF orders FOR VALUES IN (2024) PARTITION BY RANGE (id)",
+    "CREATE TABLE orders_2024_a PARTITION OF orders_2024 FOR VALUES FROM (0) TO (100000)",
+    "INSERT INTO orders SELECT i, 2023 + i % 2 FROM generate_series(1, 2000) AS i",
+    "CREATE TABLE plain (id int PRIMARY KEY, v text)",
+    "INSERT INTO plain SELECT i, 'v' FROM generate_series(1, 800) AS i",
+    "CREATE SCHEMA app",
+    "CREATE TABLE app.t (id int)",
+    "INSERT INTO app.t SELECT generate_series(1, 300)",
+)
+
+
+def test_awkward_changes_are_told_as_they_were() -> None:
+    with scene(*ORDERS) as crime:
+        place = crime.cluster.home / "tablespaces" / "other"
+        place.mkdir()
+        give(place, crime.cluster.user)
+        crime.cluster.sql(f"CREATE TABLESPACE other LOCATION '{place}'")
+
+        def told(*statements: str, database: str = "shop") -> list[str]:
+            found = crime.accuse(*statements, database=database)
+            return [one.sentence.partition(" ")[2].partition(" ")[2] for one in found if one.kind != "alter table"]
+
+        fill = "INSERT INTO plain SELECT i, 'v' FROM generate_series(1, 800) AS i"
+        assert told("ALTER TABLE plain SET TABLESPACE other") == []
+        assert told("TRUNCATE plain") == ["truncated public.plain (about 800 rows)"]
+        crime.run(fill)
+        both = "BEGIN; ALTER TABLE plain SET TABLESPACE pg_default; TRUNCATE plain; COMMIT"
+        assert told(both) == ["truncated public.plain (800 rows)"]
+        crime.run(fill)
+        assert told(
+            "BEGIN; CREATE TABLE p AS SELECT * FROM plain; DROP TABLE plain; ALTER TABLE p RENAME TO plain; COMMIT"
+        ) == ["dropped public.plain (size not known)"], (
+            "its file was copied, then cut to nothing: its rows were not all counted"
+        )
+        # A permanent table that was unlogged in between may have been emptied there: WAL does not say.
+        crime.run("ANALYZE plain")
+        assert told("BEGIN; ALTER TABLE plain SET UNLOGGED; TRUNCATE plain; ALTER TABLE plain SET LOGGED; COMMIT") == [
+            "emptied or replaced public.plain (800 rows)"
+        ]
+        assert told("DROP TABLE orders_2024") == [
+            "dropped public.orders_2024_a, a partition of public.orders (about 1,000 rows)"
+        ]
+        assert told("ALTER TABLE orders DETACH PARTITION orders_2023", "DROP TABLE orders_2023") == [
+            "dropped public.orders_2023 (about 1,000 rows)"
+        ]
+        swap = "BEGIN; ALTER TABLE app.t RENAME TO t_old; CREATE TABLE app.t (id int); COMMIT"
+        assert told(swap, "TRUNCATE app.t_old") == ["truncated app.t_old (about 300 rows)"]
+        assert told("BEGIN; CREATE TABLE x (id int); INSERT INTO x VALUES (1); DROP TABLE x; COMMIT") == []
+        crime.cluster.sql("CREATE DATABASE copied TEMPLATE shop STRATEGY FILE_COPY")
+        crime.run("CREATE TABLE its (id int)", "INSERT INTO its VALUES (1), (2)", database="copied")
+        assert told("DROP TABLE its", database="copied") == ["dropped public.its in database copied (2 rows)"]
 
 
 def test_without_page_images_rows_come_from_the_backup() -> None:

@@ -183,6 +183,18 @@ def test_evidence_on_files_is_the_transactions_own_and_temporary_tables_are_none
     assert (files.filled, files.locked, files.dropped_oids) == ({RelFile(1663, 5, 16410)}, {(5, 16384)}, [(5, 16391)])
 
 
+def test_truncate_records_name_relations_and_files_that_were_cut_to_nothing() -> None:
+    wal = Wal().add("Standby", 7, "desc: LOCK xid 7 db 5 rel 16384 ")
+    wal.add("Heap", 7, "desc: TRUNCATE flags: [CASCADE], nrelids: 2, relids: [16384, 16390]")
+    wal.add("Heap", 7, "desc: TRUNCATE nrelids 1 relids 16391")
+    wal.add("Storage", 7, "desc: TRUNCATE base/5/16410 to 0 blocks flags 7")
+    wal.add("Storage", 7, "desc: TRUNCATE base/5/16411 to 3 blocks flags 7")
+    wal.add("Storage", 0, "desc: TRUNCATE base/5/16412 to 0 blocks flags 7").add("Transaction", 7, COMMIT)
+    files = take(wal)[0].file_changes[0].files
+    assert files is not None and files.emptied == {RelFile(1663, 5, 16410)}
+    assert files.truncated_oids == [(5, 16384), (0, 16390), (0, 16391)]
+
+
 def test_position_with_more_digits_than_the_one_before() -> None:
     wal = Wal(0xFFFFFFFF0).add("Heap", 7, DELETE).add("Transaction", 7, COMMIT)
     assert take(wal)[1].position == parse_lsn(f"{wal.at >> 32:X}/{wal.at & 0xFFFFFFFF:08X}")

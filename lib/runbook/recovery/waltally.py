@@ -168,7 +168,7 @@ class Tally:
             if file is not None:
                 self._evidence(xid).emptied.add(file)
             return
-        oids = [int(word) for word in rest.partition(b"relids")[2].replace(b":", b" ").replace(b",", b" ").split()]
+        oids = [int(word) for word in re.findall(rb"\d+", rest.rpartition(b"relids")[2])]
         evidence = self._evidence(xid)
         databases = {oid: database for database, oid in evidence.locked}
         evidence.truncated_oids += [(databases.get(oid, 0), oid) for oid in oids]
