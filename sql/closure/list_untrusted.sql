@@ -5,71 +5,72 @@
 -- columns: oid bigint; schema text; name text; reason text, the first such function
 -- privilege: none
 -- source: PostgreSQL 17, pg_depend; tried on 15, 17 and 18. Functions of initdb are pinned and stand in no pg_depend row
-WITH RECURSIVE reached (classid, objid, root) AS (
+WITH RECURSIVE edges (refclassid, refobjid, classid, objid) AS MATERIALIZED (
+    -- Computed once, and joined: in a session without index scans a lookup for each object that was reached would read whole catalogs.
+    -- What depends on it. Triggers and rules of writing do not run when a relation is read, and a foreign key runs nothing of the
+    -- other table's; stored values of generated columns and defaults are not computed again.
+    SELECT d.refclassid, d.refobjid, d.classid, d.objid
+    FROM pg_catalog.pg_depend AS d
+    LEFT JOIN pg_catalog.pg_constraint AS k
+      ON d.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass AND k.oid = d.objid AND k.contype = 'f'
+    LEFT JOIN (SELECT f.oid FROM pg_catalog.pg_attrdef AS f
+               JOIN pg_catalog.pg_attribute AS a ON a.attrelid = f.adrelid AND a.attnum = f.adnum
+               WHERE a.attgenerated = 'v') AS v ON d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND v.oid = d.objid
+    -- A base type is a superuser's, with the functions that read and print it.
+    LEFT JOIN pg_catalog.pg_type AS t
+      ON d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass
+     AND t.oid = d.objid AND t.typtype = 'b'
+    WHERE d.deptype IN ('n', 'a', 'i', 'P', 'S')
+      AND d.classid NOT IN ('pg_catalog.pg_trigger'::pg_catalog.regclass, 'pg_catalog.pg_event_trigger'::pg_catalog.regclass)
+      AND k.oid IS NULL
+      AND (d.classid <> 'pg_catalog.pg_attrdef'::pg_catalog.regclass OR v.oid IS NOT NULL)
+      AND t.oid IS NULL
+    UNION ALL
+    -- What it is a part of.
+    SELECT 'pg_catalog.pg_class'::pg_catalog.regclass::oid, x.indexrelid, 'pg_catalog.pg_class'::pg_catalog.regclass::oid, x.indrelid
+    FROM pg_catalog.pg_index AS x
+    UNION ALL
+    SELECT 'pg_catalog.pg_constraint'::pg_catalog.regclass::oid, k.oid, 'pg_catalog.pg_class'::pg_catalog.regclass::oid, k.conrelid
+    FROM pg_catalog.pg_constraint AS k
+    WHERE k.conrelid <> 0
+    UNION ALL
+    SELECT 'pg_catalog.pg_constraint'::pg_catalog.regclass::oid, k.oid, 'pg_catalog.pg_type'::pg_catalog.regclass::oid, k.contypid
+    FROM pg_catalog.pg_constraint AS k
+    WHERE k.contypid <> 0
+    UNION ALL
+    SELECT 'pg_catalog.pg_statistic_ext'::pg_catalog.regclass::oid, s.oid, 'pg_catalog.pg_class'::pg_catalog.regclass::oid, s.stxrelid
+    FROM pg_catalog.pg_statistic_ext AS s
+    UNION ALL
+    SELECT 'pg_catalog.pg_policy'::pg_catalog.regclass::oid, p.oid, 'pg_catalog.pg_class'::pg_catalog.regclass::oid, p.polrelid
+    FROM pg_catalog.pg_policy AS p
+    UNION ALL
+    SELECT 'pg_catalog.pg_attrdef'::pg_catalog.regclass::oid, f.oid, 'pg_catalog.pg_class'::pg_catalog.regclass::oid, f.adrelid
+    FROM pg_catalog.pg_attrdef AS f
+    UNION ALL
+    -- A materialized view is read as a table; what fills it does not run.
+    SELECT 'pg_catalog.pg_rewrite'::pg_catalog.regclass::oid, w.oid, 'pg_catalog.pg_class'::pg_catalog.regclass::oid, w.ev_class
+    FROM pg_catalog.pg_rewrite AS w
+    JOIN pg_catalog.pg_class AS v ON v.oid = w.ev_class AND v.relkind <> 'm'
+    UNION ALL
+    SELECT 'pg_catalog.pg_class'::pg_catalog.regclass::oid, c.oid, 'pg_catalog.pg_type'::pg_catalog.regclass::oid, c.reltype
+    FROM pg_catalog.pg_class AS c
+    WHERE c.reltype <> 0
+    UNION ALL
+    -- A type that depends on somebody's function is somebody's own.
+    SELECT 'pg_catalog.pg_type'::pg_catalog.regclass::oid, a.atttypid, 'pg_catalog.pg_class'::pg_catalog.regclass::oid, a.attrelid
+    FROM pg_catalog.pg_attribute AS a
+    WHERE a.atttypid >= 16384 AND a.attnum > 0 AND NOT a.attisdropped
+),
+reached (classid, objid, root) AS (
     SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass::oid, p.oid, p.oid
     FROM pg_catalog.pg_proc AS p
     LEFT JOIN pg_catalog.pg_roles AS o ON o.oid = p.proowner
     -- 12 and 13 are the languages internal and c of initdb; both are for superusers alone.
     WHERE p.oid >= 16384 AND NOT (p.prolang IN (12, 13) AND p.provolatile = 'i' AND coalesce(o.rolsuper, false))
     UNION
-    SELECT n.classid, n.objid, r.root
+    SELECT e.classid, e.objid, r.root
     FROM reached AS r
-    CROSS JOIN LATERAL (
-        -- What depends on it. Triggers and rules of writing do not run when a relation is read, and a foreign key runs nothing of the
-        -- other table's; stored values of generated columns and defaults are not computed again.
-        SELECT d.classid, d.objid
-        FROM pg_catalog.pg_depend AS d
-        WHERE d.refclassid = r.classid AND d.refobjid = r.objid AND d.deptype IN ('n', 'a', 'i', 'P', 'S')
-          AND d.classid NOT IN ('pg_catalog.pg_trigger'::pg_catalog.regclass, 'pg_catalog.pg_event_trigger'::pg_catalog.regclass)
-          AND NOT (d.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass
-                   AND EXISTS (SELECT FROM pg_catalog.pg_constraint AS k WHERE k.oid = d.objid AND k.contype = 'f'))
-          AND NOT (d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass
-                   AND NOT EXISTS (SELECT FROM pg_catalog.pg_attrdef AS f
-                                   JOIN pg_catalog.pg_attribute AS a ON a.attrelid = f.adrelid AND a.attnum = f.adnum
-                                   WHERE f.oid = d.objid AND a.attgenerated = 'v'))
-          -- A base type is a superuser's, with the functions that read and print it.
-          AND NOT (r.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass
-                   AND EXISTS (SELECT FROM pg_catalog.pg_type AS t WHERE t.oid = d.objid AND t.typtype = 'b'))
-        UNION ALL
-        -- What it is a part of.
-        SELECT 'pg_catalog.pg_class'::pg_catalog.regclass::oid, x.indrelid
-        FROM pg_catalog.pg_index AS x
-        WHERE r.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND x.indexrelid = r.objid
-        UNION ALL
-        SELECT 'pg_catalog.pg_class'::pg_catalog.regclass::oid, k.conrelid
-        FROM pg_catalog.pg_constraint AS k
-        WHERE r.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass AND k.oid = r.objid AND k.conrelid <> 0
-        UNION ALL
-        SELECT 'pg_catalog.pg_type'::pg_catalog.regclass::oid, k.contypid
-        FROM pg_catalog.pg_constraint AS k
-        WHERE r.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass AND k.oid = r.objid AND k.contypid <> 0
-        UNION ALL
-        SELECT 'pg_catalog.pg_class'::pg_catalog.regclass::oid, s.stxrelid
-        FROM pg_catalog.pg_statistic_ext AS s
-        WHERE r.classid = 'pg_catalog.pg_statistic_ext'::pg_catalog.regclass AND s.oid = r.objid
-        UNION ALL
-        SELECT 'pg_catalog.pg_class'::pg_catalog.regclass::oid, p.polrelid
-        FROM pg_catalog.pg_policy AS p
-        WHERE r.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass AND p.oid = r.objid
-        UNION ALL
-        SELECT 'pg_catalog.pg_class'::pg_catalog.regclass::oid, f.adrelid
-        FROM pg_catalog.pg_attrdef AS f
-        WHERE r.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND f.oid = r.objid
-        UNION ALL
-        -- A materialized view is read as a table; what fills it does not run.
-        SELECT 'pg_catalog.pg_class'::pg_catalog.regclass::oid, w.ev_class
-        FROM pg_catalog.pg_rewrite AS w
-        JOIN pg_catalog.pg_class AS v ON v.oid = w.ev_class AND v.relkind <> 'm'
-        WHERE r.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND w.oid = r.objid
-        UNION ALL
-        SELECT 'pg_catalog.pg_type'::pg_catalog.regclass::oid, c.reltype
-        FROM pg_catalog.pg_class AS c
-        WHERE r.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND c.oid = r.objid AND c.reltype <> 0
-        UNION ALL
-        SELECT 'pg_catalog.pg_class'::pg_catalog.regclass::oid, a.attrelid
-        FROM pg_catalog.pg_attribute AS a
-        WHERE r.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND a.atttypid = r.objid AND a.attnum > 0 AND NOT a.attisdropped
-    ) AS n
+    JOIN edges AS e ON e.refclassid = r.classid AND e.refobjid = r.objid
 )
 SELECT c.oid::bigint AS oid, n.nspname::text AS schema, c.relname::text AS name,
        min(pg_catalog.format('%I.%I', fn.nspname, f.proname)) AS reason

@@ -11,6 +11,21 @@ WITH held AS MATERIALIZED (
     FROM pg_catalog.pg_locks AS l
     WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock' AND l.granted
       AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database())
+),
+-- Read once for all relations: in a session without index scans a subquery for each relation would read the whole catalog each time.
+columns AS MATERIALIZED (
+    SELECT a.attrelid,
+           pg_catalog.array_agg(pg_catalog.format('r.%I', a.attname)
+                                || CASE WHEN a.atttypid IN ('text'::pg_catalog.regtype, 'varchar'::pg_catalog.regtype)
+                                        THEN ' COLLATE pg_catalog."C"' ELSE '' END
+                                ORDER BY a.attnum) FILTER (WHERE a.atttypid = ANY (e.hashable)) AS hashed,
+           pg_catalog.array_agg(pg_catalog.format('r.%I', a.attname) ORDER BY a.attnum) FILTER (WHERE a.atttypid <> ALL (e.hashable)) AS printed,
+           pg_catalog.array_agg(a.attname::text ORDER BY a.attnum) FILTER (WHERE a.attgenerated = 's') AS generated
+    FROM pg_catalog.pg_attribute AS a
+    CROSS JOIN (SELECT ARRAY['bool', 'int2', 'int4', 'int8', 'oid', 'date', 'time', 'timestamp', 'timestamptz', 'uuid',
+                             'bytea', 'text', 'varchar']::pg_catalog.regtype[]::oid[] AS hashable) AS e
+    WHERE a.attnum > 0 AND NOT a.attisdropped
+    GROUP BY a.attrelid
 )
 SELECT c.oid::bigint AS oid,
        n.nspname AS schema,
@@ -23,23 +38,11 @@ SELECT c.oid::bigint AS oid,
             WHEN c.oid IN (SELECT h.relation FROM held AS h)
             THEN GREATEST(c.relpages, 0)::bigint * pg_catalog.current_setting('block_size')::bigint
             ELSE pg_catalog.pg_relation_size(c.oid) END AS size_bytes,
-       ARRAY(SELECT pg_catalog.format('r.%I', a.attname)
-                 || CASE WHEN a.atttypid IN ('text'::pg_catalog.regtype, 'varchar'::pg_catalog.regtype)
-                         THEN ' COLLATE pg_catalog."C"' ELSE '' END
-             FROM pg_catalog.pg_attribute AS a
-             WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND e.hashable @> ARRAY[a.atttypid]
-             ORDER BY a.attnum) AS hashed,
-       ARRAY(SELECT pg_catalog.format('r.%I', a.attname)
-             FROM pg_catalog.pg_attribute AS a
-             WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND NOT e.hashable @> ARRAY[a.atttypid]
-             ORDER BY a.attnum) AS printed,
-       ARRAY(SELECT a.attname::text
-             FROM pg_catalog.pg_attribute AS a
-             WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = 's'
-             ORDER BY a.attnum) AS generated
+       coalesce(k.hashed, '{}') AS hashed,
+       coalesce(k.printed, '{}') AS printed,
+       coalesce(k.generated, '{}') AS generated
 FROM pg_catalog.pg_class AS c
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-CROSS JOIN (SELECT ARRAY['bool', 'int2', 'int4', 'int8', 'oid', 'date', 'time', 'timestamp', 'timestamptz', 'uuid',
-                         'bytea', 'text', 'varchar']::pg_catalog.regtype[]::oid[] AS hashable) AS e
+LEFT JOIN columns AS k ON k.attrelid = c.oid
 WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't'
 ORDER BY n.nspname, c.relname;

@@ -1,6 +1,7 @@
 -- purpose: every sequence is ahead of the column that it feeds
 -- expect: rows = 0
 -- unit: sequences
+-- about: rows
 -- severity: error
 -- why: a sequence behind its column hands out keys that exist; the next INSERT fails
 -- next: SELECT setval(…) to the column's maximum before writes are allowed
