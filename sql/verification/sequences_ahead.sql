@@ -23,8 +23,10 @@ JOIN pg_catalog.pg_class AS t ON t.oid = d.refobjid
 JOIN pg_catalog.pg_namespace AS tn ON tn.oid = t.relnamespace
 JOIN pg_catalog.pg_attribute AS a ON a.attrelid = t.oid AND a.attnum = d.refobjsubid
 WHERE q.seqincrement > 0 AND NOT q.seqcycle AND sc.relpersistence <> 't'
-  -- A foreign partition would be read from where it is; an unlogged one cannot be read in recovery.
-  AND NOT EXISTS (SELECT FROM pg_catalog.pg_class AS p
-                  WHERE (p.oid = t.oid OR p.oid IN (SELECT relid FROM pg_catalog.pg_partition_tree(t.oid)))
-                    AND (p.relkind = 'f' OR p.relpersistence = 'u' AND pg_catalog.pg_is_in_recovery()))
+  -- A foreign table or partition would be read from where it is; an unlogged one cannot be read in recovery.
+  AND t.relkind <> 'f' AND NOT (t.relpersistence = 'u' AND pg_catalog.pg_is_in_recovery())
+  AND t.oid NOT IN (SELECT h.relid
+                    FROM pg_catalog.pg_class AS p
+                    CROSS JOIN LATERAL pg_catalog.pg_partition_ancestors(p.oid) AS h (relid)
+                    WHERE p.relispartition AND (p.relkind = 'f' OR p.relpersistence = 'u' AND pg_catalog.pg_is_in_recovery()))
 ORDER BY 1, 2;

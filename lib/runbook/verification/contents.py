@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from runbook import texts
 from runbook.errors import NotMeasured, PlatformError, RecoveryFailed, RunbookError
-from runbook.model import Check, Status
+from runbook.model import Check
 from runbook.platforms.cluster.scratch import Scratch
 from runbook.postgres import causes
 from runbook.postgres.allowlist import Runner
@@ -18,6 +18,7 @@ from runbook.postgres.checksession import Way
 from runbook.postgres.connect import Connection, SqlError, rows
 from runbook.postgres.sqlfiles import load_sql
 from runbook.verification import catalogs, content, integrity, otherindexes
+from runbook.verification.ownstate import OwnState
 from runbook.verification.sqlchecks import CheckFile, check_id, run_check
 
 Progress = Callable[[str, float, float, str], None]
@@ -30,7 +31,7 @@ class Contents:
     """The databases of a scratch.
 
     `again`: the command that verifies once more on a promoted scratch. `unread` names what a server in recovery cannot read, `left_out` columns
-    that COPY left out. `computed_indexes` names indexes whose expression calls a function of the application, `same_catalogs` the databases whose catalogs were found to be those of the fence.
+    that COPY left out. `computed_indexes` names indexes whose expression calls a function of the application, `own` what is known to be production's own state.
     """
 
     scratch: Scratch
@@ -44,7 +45,7 @@ class Contents:
     not_compared: list[str] = field(default_factory=list)
     unchecked_indexes: set[str] = field(default_factory=set)
     computed_indexes: set[str] = field(default_factory=set)
-    same_catalogs: set[str] = field(default_factory=set)
+    own: OwnState = field(default_factory=OwnState)
     seconds: dict[str, float] = field(default_factory=dict)
 
     def databases(self) -> list[str]:
@@ -285,15 +286,11 @@ class Contents:
         ways = {database: self.way_to(database) for database in names}
         # Each check has a session of its own, so that no two share anything.
         with ThreadPoolExecutor(_READERS) as pool:
-            found = list(pool.map(lambda one: run_check(one[0], ways[one[1]], one[1], given), asked))
-        return [self._as_in_production(check, *one) for check, one in zip(found, asked, strict=True)]
+            return list(pool.map(lambda one: self._run(one[0], one[1], ways[one[1]], given), asked))
 
-    def _as_in_production(self, check: Check, file: CheckFile, database: str) -> Check:
-        """What a database's catalogs say is production's own state where they are those of its fence: health reports it, a restore keeps it."""
-        if check.status is not Status.FAIL or file.sql.get("about") != "catalogs" or database not in self.same_catalogs:
-            return check
-        said = f"{check.observed}, as production has it ({check.reason}); runbook run daily-health reports it"
-        return check.model_copy(update={"status": Status.PASS, "observed": said, "reason": None, "findings": ()})
+    def _run(self, file: CheckFile, database: str, way: Way, given: dict[str, object]) -> Check:
+        found: list[dict[str, object]] = []
+        return self.own.judge(run_check(file, way, database, given, found), file, database, found)
 
     def way_to(self, database: str) -> Way:
         """How check files come to their sessions: as the reader, or as the superuser of a copy that has none."""

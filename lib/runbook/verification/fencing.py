@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable
 
 from runbook.errors import RunbookError
-from runbook.model import Check, Status
+from runbook.model import Check
 from runbook.params.schema import Cluster
 from runbook.platforms.cluster.replay import Replay, SnapshotMissing
 from runbook.platforms.cluster.window import Resolved
 from runbook.verification import backup_checks, catalogcheck, comparison
 from runbook.verification.contents import Contents
 from runbook.verification.fencefile import DatabaseFence, Fence, list_fences
+from runbook.verification.ownstate import CATALOGS, ROWS
 
 
 def compare_with_fence(
@@ -54,6 +55,7 @@ def compare_with_fence(
             checks.append(comparison.database_not_read_check(item, problem))
             continue
         check = comparison.compare_database(item, found, sequences, time.monotonic() - began)
+        contents.own.note(ROWS, item.database, check.status)
         if item.catalogs is None:
             check = check.model_copy(
                 update={"observed": f"{check.observed}; catalogs not compared, the fence has none"}
@@ -81,8 +83,7 @@ def _compare_catalogs(item: DatabaseFence, contents: Contents) -> list[Check]:
         check = comparison.database_not_read_check(item, problem)
         return [check.model_copy(update={"id": f"catalogs@{item.database}"})]
     check = catalogcheck.compare_catalogs(item, now, time.monotonic() - began)
-    if check.status is Status.PASS:
-        contents.same_catalogs.add(item.database)
+    contents.own.note(CATALOGS, item.database, check.status)
     return [check]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from runbook import clock
 from runbook.errors import CommandFailed
-from runbook.model import Check
+from runbook.model import Check, Status
 from runbook.params.schema import Params
 from runbook.platforms.cluster.backups import Backup
 from runbook.platforms.cluster.replay import Replay
@@ -67,6 +67,7 @@ class RestoredChecks:
             self.scratch.tools, backup, self.scratch.data, self.scratch.user, self.verification.check_timeout
         )
         self.add_seconds("manifest", began)
+        self.scratch.note_manifest(check.status is Status.PASS)
         return [check]
 
     def check_unpacked_system(self, backup: Backup, live: str | None) -> list[Check]:
@@ -134,6 +135,7 @@ class RestoredChecks:
             suites: other suites than the target's own (spot checks).
         """
         began = time.monotonic()
+        self.contents.own.files_are_proven = self.scratch.files_are_proven
         files = self.files if suites is None else [file for file in self._files_of(suites) if file.suite in suites]
         checks = self.contents.check_sql(files, self.verification.database, self.variables(point))
         self.add_seconds("SQL checks", began)
@@ -148,6 +150,7 @@ class RestoredChecks:
         """
         files = {file.name: file for file in [*self.files, *self._files_of(spots)]}
         only = {check.id for check in checks}
+        self.contents.own.files_are_proven = self.scratch.files_are_proven
         found = self.contents.check_again(checks)
         main, given = self.verification.database, self.variables(point)
         return found + self.contents.check_sql(files.values(), main, given, only)

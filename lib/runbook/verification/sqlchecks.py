@@ -10,7 +10,7 @@ from __future__ import annotations
 import operator
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -220,8 +220,14 @@ def ask_check(check: CheckFile, way: Way, given: dict[str, Any]) -> list[dict[st
         return maxima.above(session, found, check.sql) if check.sql.get("maximum") else found
 
 
-def run_check(check: CheckFile, way: Way, database: str, given: dict[str, Any]) -> Check:
-    """The check's expectation against what the database holds."""
+def run_check(
+    check: CheckFile, way: Way, database: str, given: dict[str, Any], kept: list[dict[str, Any]] | None = None
+) -> Check:
+    """The check's expectation against what the database holds.
+
+    Args:
+        kept: gets the rows of the check's statement.
+    """
     began = time.monotonic()
     where = layout.short(check.sql.path)
     expectations: list[Expectation] = []
@@ -251,6 +257,8 @@ def run_check(check: CheckFile, way: Way, database: str, given: dict[str, Any]) 
     try:
         expectations = [item.resolved(given, where) for item in check.expectations]
         found = ask_check(check, way, given)
+        if kept is not None:
+            kept += found
     except (SqlError, ParamsError, PlatformError) as problem:
         words = causes.words_of(problem)
         cause = causes.cause_of(words)
@@ -272,7 +280,7 @@ def _judge(
         if expectation.column == "rows":
             if not _holds(expectation, len(found)):
                 broken.append(_finding(check, expectation, database, str(len(found)), found[:3]))
-                broken += [_finding(check, expectation, database, _show(row), [row]) for row in found[:_MOST_FINDINGS]]
+                broken += [_finding(check, expectation, database, show_row(row), [row]) for row in found[:_MOST_FINDINGS]]
             continue
         if not found:
             if any(item.column == "rows" for item in expectations):
@@ -286,19 +294,19 @@ def _judge(
             if expectation.column not in row:
                 return result(
                     Status.UNKNOWN,
-                    _show(row),
+                    show_row(row),
                     f"{where} returns no column '{expectation.column}'; {nearest(expectation.column, row)}",
                 )
             if row[expectation.column] is None:
                 return result(
-                    Status.UNKNOWN, _show(row), f"{where} returned NULL for {expectation.column} in {database}."
+                    Status.UNKNOWN, show_row(row), f"{where} returned NULL for {expectation.column} in {database}."
                 )
             try:
                 holds = _holds(expectation, row[expectation.column])
             except (TypeError, ArithmeticError):
                 return result(
                     Status.UNKNOWN,
-                    _show(row),
+                    show_row(row),
                     f"{where}: {row[expectation.column]!r} cannot be compared with {expectation.value}.",
                 )
             if not holds and len(broken) < _MOST_FINDINGS:
@@ -331,12 +339,13 @@ def _finding(
         observed=observed,
         expected=str(expectation),
         unit=check.sql.get("unit") or None,
-        message="; ".join(_show(row) for row in some) or f"{expectation.column} is {observed}",
+        message="; ".join(show_row(row) for row in some) or f"{expectation.column} is {observed}",
         next=check.sql.get("next") or None,
     )
 
 
-def _show(row: dict[str, Any]) -> str:
+def show_row(row: Mapping[str, Any]) -> str:
+    """Return a row of a check's statement in words."""
     return ", ".join(f"{name} = {value}" for name, value in row.items())
 
 

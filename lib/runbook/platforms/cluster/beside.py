@@ -83,6 +83,7 @@ class Beside(Scratch):
                     f"{folder} belongs to the run {known['run']}.", next=f"runbook status {known['run']}"
                 )
             found.promoted = bool(known.get("promoted"))
+            found.files_are_proven = bool(known.get("proven"))
             found.note(run=run_id)
         except OSError as cause:
             raise ScratchFull(
@@ -145,6 +146,12 @@ class Beside(Scratch):
             shutil.rmtree(self.folder / name, ignore_errors=True)
         self.make_folders()
         self.note(backup=backup.label, copied=False, started=False)
+        self.note_manifest(False)
+
+    def note_manifest(self, is_whole: bool) -> None:
+        """Also for later attempts, which do not verify the files again."""
+        super().note_manifest(is_whole)
+        self.note(proven=is_whole)
 
     def forget_wal(self) -> None:
         """WAL is laid anew: a tail that was secured from a dead server is older than the archive once that server ran again."""

@@ -56,7 +56,7 @@ class Scratch:
 
     The folder itself and the stage belong to us: the server's user, `user`, owns only what the server writes to, and cannot put a
     link in the place of what we read or write. `owns_nothing`: the user owns nothing of production. `hidden`: production's folders.
-    `limitation`: what is to be said of the user. `lender`: production's user, whose WAL the server sees as its own where it is linked.
+    `limitation`: what is to be said of the user. `files_are_proven`: by the manifest, before a server started. `lender`: production's user, whose WAL the server sees as its own where it is linked.
     """
 
     folder: Path
@@ -73,6 +73,7 @@ class Scratch:
     limitation: str | None = None
     lender: OsUser | None = None
     not_isolated: str | None = None
+    files_are_proven: bool = False
 
     @property
     def data(self) -> Path:
@@ -135,6 +136,10 @@ class Scratch:
         socket = str(self.socket) if self.socket else None
         facts = {"path": str(self.folder), "data": str(self.data), "bin": str(self.tools.bin), "socket": socket}
         write_label(self.folder, run=self.run_id, **facts)
+
+    def note_manifest(self, is_whole: bool) -> None:
+        """Every file that was restored had the checksum of its manifest, or not, before a server touched it."""
+        self.files_are_proven = is_whole
 
     def configure(self, timeline: int, raised: Mapping[str, int]) -> dict[str, str]:
         """Own configuration files replace the restored ones; the settings written.
