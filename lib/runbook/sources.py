@@ -23,7 +23,8 @@ class Asked:
     """A statement that returned rows, with all its repetitions within one step.
 
     `at` is the snapshot of the first answer and `last` that of the last, by this machine's clock; `rows` is the number of rows of
-    the last, None where the driver could not count them (COPY).
+    the last, None where the driver could not count them (COPY). `made`: of a pattern (`postgres.batch`), the parts of each statement that
+    was made of it.
     """
 
     server: str
@@ -35,6 +36,7 @@ class Asked:
     last: datetime
     rows: int | None
     times: int = 1
+    made: tuple[tuple[str, ...], ...] = ()
 
     @property
     def _key(self) -> tuple[str, ...]:
@@ -76,6 +78,7 @@ def note(asked: Asked) -> None:
         if known is not asked:
             known.times += 1
             known.last, known.rows = asked.last, asked.rows
+            known.made += asked.made
 
 
 def end() -> None:

@@ -3,7 +3,8 @@
 -- params: $1 the role's name
 -- columns: position int; statement text; holds bool; is_shared bool, of the whole server and not of this database
 -- privilege: none
--- source: PostgreSQL 17, CREATE ROLE, GRANT, "Predefined Roles"; SET ON PARAMETER is known since 15, the setting event_triggers since 17
+-- source: PostgreSQL 17, CREATE ROLE, GRANT, "Predefined Roles"; SET ON PARAMETER is known since 15, the setting event_triggers since 17,
+--   pg_stat_statements.track where the library is loaded: by it the reader's statements displace none of the application's
 WITH facts AS (
     SELECT pg_catalog.quote_ident($1) AS reader,
            pg_catalog.quote_ident(pg_catalog.current_database()) AS database,
@@ -32,10 +33,10 @@ CROSS JOIN LATERAL (
     WHERE p.pronamespace = 'pg_catalog'::pg_catalog.regnamespace
       AND p.proname IN ('pg_switch_wal', 'pg_hba_file_rules', 'pg_show_all_file_settings')
     UNION ALL
-    SELECT 5, 'GRANT SET ON PARAMETER event_triggers TO ' || f.reader,
+    SELECT 5, 'GRANT SET ON PARAMETER ' || t.name || ' TO ' || f.reader,
            pg_catalog.has_parameter_privilege(f.role, t.name, 'SET')
     FROM pg_catalog.pg_settings AS t
-    WHERE t.name = 'event_triggers'
+    WHERE t.name IN ('event_triggers', 'pg_stat_statements.track')
     UNION ALL
     SELECT 6, 'GRANT EXECUTE ON FUNCTION ' || p.oid::pg_catalog.regprocedure::text || ' TO ' || f.reader,
            pg_catalog.has_function_privilege(f.role, p.oid, 'EXECUTE')

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hostile import READER, make_reader
 from largeschema import application
 from own_cluster import OwnCluster, own_cluster
 from runbook import layout
@@ -128,3 +129,54 @@ def test_no_catalog_query_grows_with_the_square_of_the_relations(cluster: OwnClu
         "verification/sequences_ahead",
     } <= growth.keys()
     assert {name: (grown, seen[name]) for name, grown in growth.items() if grown > MOST_GROWTH} == {}
+
+
+def entries(cluster: OwnCluster, role: str) -> list[str]:
+    """The texts that pg_stat_statements holds of a role's statements."""
+    query = (
+        "SELECT s.query FROM pg_stat_statements AS s JOIN pg_roles AS r ON r.oid = s.userid "
+        f"WHERE r.rolname = '{role}' ORDER BY 1"
+    )
+    return [row[0] for row in cluster.sql(query, database="big")]
+
+
+@pytest.mark.parametrize("role", ["postgres", "granted", "plain"])
+def test_fence_displaces_no_statement_of_the_application(role: str) -> None:
+    """With the right to set pg_stat_statements.track nothing of ours is counted; without it there are few texts, however many tables."""
+    settings = {
+        "shared_preload_libraries": "pg_stat_statements", "pg_stat_statements.max": "200", "max_locks_per_transaction": "256",
+    }  # fmt: skip
+    with own_cluster(settings=settings) as made:
+        made.create_database(
+            "big",
+            "CREATE EXTENSION pg_stat_statements",
+            "CREATE ROLE application LOGIN",
+            "GRANT pg_monitor TO application",
+        )
+        with made.connect("big") as connection:
+            for number in range(4):
+                for statement in application(f"app_{number}", 2):
+                    connection.execute(statement)
+        if role != "postgres":
+            make_reader(made, "big")
+            right = "SET ON PARAMETER pg_stat_statements.track"
+            made.sql(
+                f"{'GRANT' if role == 'granted' else 'REVOKE'} {right} {'TO' if role == 'granted' else 'FROM'} {READER}"
+            )
+        made.sql("SELECT pg_stat_statements_reset()", database="big")
+        own = 60 if role != "plain" else 20
+        with made.connect("big") as connection:
+            connection.execute("SET SESSION AUTHORIZATION application")
+            for number in range(1, own + 1):
+                connection.execute(f"SELECT {', '.join('1' for _ in range(number))}")
+        before = entries(made, "application")
+        assert len([text for text in before if text.startswith("SELECT $1")]) == own
+        made.backup("first")
+        made.fence()
+        assert entries(made, "application") == before, "none of the application's was displaced"
+        reads = [
+            text
+            for text in entries(made, READER if role != "postgres" else "postgres")
+            if "hash_record_extended" in text
+        ]
+        assert len(reads) <= (10 if role == "plain" else 0), "208 tables were read"

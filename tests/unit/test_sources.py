@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from runbook import sources
 from runbook.model import Check, Severity, Status
+from runbook.postgres.batch import Batch
 from runbook.redact import scrubber
 from runbook.report import checks_table, table
 from runbook.report.view import statements_by_step
@@ -240,3 +241,37 @@ def test_hash_is_that_of_what_is_shown() -> None:
     assert table([{"a": "hunter3-hunter3"}], caption="Before it is scrubbed").sha256 == marked.sha256
     tricky = Check(id="a", title="a\u202eb", status=Status.PASS, expected="", observed="", severity=Severity.INFO)
     assert checks_table(tricky).rows[0][1].text == "a[U+202E]b"
+
+
+def made(book: StatementBook, step: str, *names: str) -> None:
+    """A step has asked a statement of one pattern for each name."""
+    book.begin_step()
+    batch = Batch("SELECT {0} AS n, count(*) AS rows FROM {1}", tuple((name,) for name in names))
+    sources.note(Asked("10.0.0.1:5432", "shop", "reader", batch.as_string(), (), AT, AT, len(names), made=batch.parts))
+    book.end_step(step)
+
+
+def test_statements_of_one_pattern_are_one_line_that_lists_their_parts_once(tmp_path: Path) -> None:
+    book = StatementBook(tmp_path, 1)
+    names = [f"app.t{number}" for number in range(100)]
+    made(book, "Fence", *names)
+    made(book, "Read", *names, "pg_catalog.pg_class")
+    made(book, "Read some", *names[:50])
+    first, second, third = read_statements(tmp_path)
+    assert first["made"] == [[name] for name in names] and first["made_in"] == []
+    assert (second["made"], second["made_in"]) == ([["pg_catalog.pg_class"]], [1])
+    assert (third["made"], third["made_in"]) == ([[name] for name in names[:50]], [])
+    assert Batch(first["sql"], tuple(map(tuple, first["made"]))).text.endswith(
+        "SELECT 99 AS n, count(*) AS rows FROM app.t99"
+    )
+    shown = [line["made"] for step in statements_by_step([first, second, third]) for line in step.lines]
+    assert shown[0].startswith("made for app.t0, app.t1") and shown[0].endswith("and 80 more, all in statements.jsonl")
+    assert shown[1] == "made for pg_catalog.pg_class; made again for all of statement 1"
+
+
+def test_record_of_an_attempt_holds_its_own_statements_and_each_record_can_be_read_alone(tmp_path: Path) -> None:
+    made(StatementBook(tmp_path, 1), "Read", "app.a", "app.b")
+    made(StatementBook(tmp_path, 2), "Read again", "app.a", "app.b")
+    one, two = read_statements(tmp_path, 1), read_statements(tmp_path, 2)
+    assert [(line["n"], line["step"]) for line in (*one, *two)] == [(1, "Read"), (2, "Read again")]
+    assert two[0]["made"] == [["app.a"], ["app.b"]], "it refers to no line of another record"

@@ -2,7 +2,7 @@
 
     reports/records/000005-20261123T021338Z-backup-verification-sandbox/
         report.html executed.ipynb source.ipynb run.json
-        statements.jsonl  what the run asked of servers, by step
+        statements.jsonl  what the attempt asked of servers, by step
         archived.txt    which archive, when, by whom, what RUNS held by then, and the folder's name
         SHA256SUMS      those files, and the previous record's SHA256SUMS (the chain)
         SHA256SUMS.sig  by the runner's key, for `ssh-keygen -Y verify -n runbook-evidence`

@@ -17,6 +17,7 @@ from typing import Any
 
 from runbook.errors import NotMeasured, PlatformError
 from runbook.postgres.allowlist import Judge, Runner
+from runbook.postgres.batch import Batch
 from runbook.postgres.connect import Connection, SqlError, rows
 from runbook.postgres.parse import Statement
 
@@ -54,7 +55,7 @@ class CheckSession:
     way: Way
     judge: Judge
 
-    def ask(self, text: str, statement: Statement, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
+    def ask(self, text: str | Batch, statement: Statement, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """Return the statement's rows, from a READ ONLY transaction of its own.
 
         Args:

@@ -22,6 +22,7 @@ from psycopg import sql
 from runbook import clock, environment, redact, sources, texts
 from runbook.errors import NotMeasured, PlatformError
 from runbook.postgres import guard, rawtext
+from runbook.postgres.batch import Batch
 from runbook.postgres.guard import GUARDED, OPTIONAL, PINNED, REFUSED, TABLES_ONLY, session_options
 
 SqlError = psycopg.Error
@@ -83,7 +84,8 @@ class _Noting:
     def execute(self, query: Any, params: Any = None, **options: Any) -> Any:
         began = clock.now()
         cursor: Any = self
-        sent = rawtext.encode(cursor.connection.pgconn, query) if isinstance(query, str) else query
+        text = query.text if isinstance(query, Batch) else query
+        sent = rawtext.encode(cursor.connection.pgconn, text) if isinstance(text, str) else text
         result = super().execute(sent, params, **options)  # type: ignore[misc]  # a cursor's
         _follow(cursor.connection, query, began)
         if rawtext.column_count(cursor):
@@ -128,6 +130,7 @@ def note_statement(connection: Connection, query: Any, values: Any, began: datet
             at=at,
             last=at,
             rows=count if count is None or count >= 0 else None,
+            made=tuple(tuple(map(texts.visible, part)) for part in query.parts) if isinstance(query, Batch) else (),
         )
     )
 
@@ -328,7 +331,7 @@ def conninfo_parts(conninfo: str) -> dict[str, str]:
 
 
 def rows(
-    connection: Connection, query: str, values: Sequence[Any] = (), *, alone: bool = False
+    connection: Connection, query: str | Batch, values: Sequence[Any] = (), *, alone: bool = False
 ) -> list[dict[str, Any]]:
     """All rows of a query; values are bound as $1, $2 … by the server, which refuses a second statement always where this is `alone`.
 
@@ -346,7 +349,7 @@ def shared_rows(connection: Connection, query: str, values: Sequence[Any] = (), 
     return [row | {name: rawtext.shared(connection.pgconn, row[name]) for name in columns} for row in found]
 
 
-def one(connection: Connection, query: str, values: Sequence[Any] = ()) -> dict[str, Any]:
+def one(connection: Connection, query: str | Batch, values: Sequence[Any] = ()) -> dict[str, Any]:
     """The single row of a query.
 
     Raises:
@@ -354,7 +357,8 @@ def one(connection: Connection, query: str, values: Sequence[Any] = ()) -> dict[
     """
     found = rows(connection, query, values)
     if len(found) != 1:
-        raise NotMeasured(f"The query returned {len(found)} rows where one was due: {query.strip()[:120]}")
+        text = query if isinstance(query, str) else query.text
+        raise NotMeasured(f"The query returned {len(found)} rows where one was due: {text.strip()[:120]}")
     return found[0]
 
 
@@ -383,7 +387,8 @@ def copy_rows(connection: Connection, schema: str, name: str) -> Iterator[bytes]
         for row in copy:
             count += 1
             yield bytes(row)
-    note_statement(connection, query, (), began, count)
+    pattern = f"COPY {{1}} TO STDOUT{rawtext.copy_options(connection.pgconn)}"
+    note_statement(connection, Batch(pattern, ((f"{quote(schema)}.{quote(name)}",),)), (), began, count)
 
 
 def quote(name: str) -> str:

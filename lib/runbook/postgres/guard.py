@@ -56,12 +56,16 @@ TABLES_ONLY = {"restrict_nonsystem_relation_kind": "view, foreign-table"}
 #: Pinned where the server takes it from the role. A server refuses a startup packet with a setting that it does not know (below 17 there
 #: are no login event triggers, and neither of the first two), and a role without superuser one of the others, unless it was granted.
 SUPERUSERS = {"zero_damaged_pages": "off", "ignore_checksum_failure": "off", "lc_messages": "C"}
-OPTIONAL = {"transaction_timeout": "0", "event_triggers": "off", **SUPERUSERS}
+#: Our statements would displace the application's from pg_stat_statements, whose table has room for so many. Where the library is not loaded
+#: the setting is a placeholder, which changes nothing; a role without superuser needs GRANT SET ON PARAMETER (15).
+UNTRACKED = {"pg_stat_statements.track": "none"}
+OPTIONAL = {"transaction_timeout": "0", "event_triggers": "off", **SUPERUSERS, **UNTRACKED}
 #: What is not sent again when one is refused.
 REFUSED = {
     "transaction_timeout": frozenset({"transaction_timeout", "event_triggers"}),
     "event_triggers": frozenset({"event_triggers"}),
     **dict.fromkeys(SUPERUSERS, frozenset(SUPERUSERS)),
+    **{name: frozenset({name}) for name in UNTRACKED},
 }
 
 

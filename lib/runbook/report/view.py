@@ -236,7 +236,7 @@ def provenance(record: RunRecord, cells_not_run: int) -> list[Pair]:
 
 
 #: Statements of one step, and characters of one statement, that a report shows; statements.jsonl has all of them.
-_MOST_STATEMENTS, _LONGEST_SQL = 60, 4_000
+_MOST_STATEMENTS, _LONGEST_SQL, _MOST_PARTS = 60, 4_000, 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -257,11 +257,21 @@ def statements_by_step(lines: Sequence[Mapping[str, Any]]) -> list[StepStatement
     return [
         StepStatements(
             step if attempt == lines[-1]["attempt"] else f"{step} (attempt {attempt})",
-            [{**line, "sql": _cut(line["sql"])} for line in own[:_MOST_STATEMENTS]],
+            [{**line, "sql": _cut(line["sql"]), "made": _made(line)} for line in own[:_MOST_STATEMENTS]],
             max(0, len(own) - _MOST_STATEMENTS),
         )
         for attempt, step, own in steps
     ]
+
+
+def _made(line: Mapping[str, Any]) -> str:
+    """Of a pattern what stood in it, as far as a report shows it."""
+    parts, again = line.get("made") or [], line.get("made_in") or []
+    named = [str(part[-1]) for part in parts[:_MOST_PARTS]]
+    more = f" and {len(parts) - len(named)} more, all in statements.jsonl" if len(parts) > len(named) else ""
+    said = [f"made for {', '.join(named)}{more}"] if named else []
+    said += [f"made again for all of statement {number}" for number in again]
+    return "; ".join(said)
 
 
 def _cut(sql: str) -> str:

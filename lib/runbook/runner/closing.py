@@ -214,7 +214,7 @@ def _archive(folder: Path, state: RunState, executed: Path | None, upto: int) ->
     record = _without_secrets(
         record_of(state, (*changed, *limitations), operators=_people(state), journal=journal_facts(folder, upto))
     )
-    statements = scrubber.value([line for line in read_statements(folder) if line["attempt"] <= state.attempt])
+    statements = scrubber.value(read_statements(folder, state.attempt))
     lines = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in statements)
     (page,) = scrubber.texts([scrubber.text(render_report(record, notebook, statements))], is_html=True)
     path = commit_record(

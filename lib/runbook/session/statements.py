@@ -16,12 +16,17 @@ from runbook.sources import Asked, Origin
 STATEMENTS = "statements.jsonl"
 
 
-def read_statements(folder: Path) -> list[dict[str, Any]]:
-    """All lines of a run's file that can be read; one that was being written when its process or the power went is left out."""
+def read_statements(folder: Path, attempt: int | None = None) -> list[dict[str, Any]]:
+    """All lines of a run's file that can be read; one that was being written when its process or the power went is left out.
+
+    Args:
+        attempt: only its lines, as its record holds them; those of earlier attempts stand in their own records.
+    """
     file = folder / STATEMENTS
     if not file.is_file():
         return []
-    return [line for text in file.read_bytes().split(b"\n")[:-1] if (line := _parse(text)) is not None]
+    found = [line for text in file.read_bytes().split(b"\n")[:-1] if (line := _parse(text)) is not None]
+    return [line for line in found if attempt is None or line["attempt"] == attempt]
 
 
 def _parse(text: bytes) -> dict[str, Any] | None:
@@ -40,6 +45,8 @@ class StatementBook:
         self._step = ""
         self._is_in_step = False
         self._has_recalled = False
+        #: Of each pattern the lines of this attempt, with the parts that they list.
+        self._made: dict[str, list[tuple[int, frozenset[tuple[str, ...]]]]] = {}
         before = read_statements(folder)
         self._count = before[-1]["n"] if before else 0
         earlier = _origins(before)
@@ -101,9 +108,22 @@ class StatementBook:
             {
                 "n": number, "attempt": self._attempt, "step": step, "server": one.server, "database": one.database,
                 "role": one.role, "snapshot": clock.stamp(one.at), "last_snapshot": clock.stamp(one.last), "times": one.times,
-                "rows": one.rows, "sql": one.sql, "values": [sources.kept(value) for value in one.values],
+                "rows": one.rows, "sql": one.sql, "values": [sources.kept(value) for value in one.values], **self._parts(number, one),
             }
         )  # fmt: skip
+
+    def _parts(self, number: int, one: Asked) -> dict[str, Any]:
+        """Of a pattern what stood in it, statement by statement; parts that earlier lines of this attempt list, all of them, by their numbers."""
+        if not one.made:
+            return {}
+        left, again = dict.fromkeys(one.made), []
+        known = self._made.setdefault(one.sql, [])
+        for line, parts in known:
+            if parts and parts <= left.keys():
+                again.append(line)
+                left = {part: None for part in left if part not in parts}
+        known.append((number, frozenset(left)))
+        return {"made": [list(part) for part in left], "made_in": again}
 
 
 def _origins(lines: Iterable[dict[str, Any]]) -> list[Origin]:

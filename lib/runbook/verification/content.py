@@ -18,6 +18,7 @@ from typing import Any
 
 from runbook import texts
 from runbook.postgres import causes, closure
+from runbook.postgres.batch import Batch, chunks
 from runbook.postgres.causes import Cause
 from runbook.postgres.connect import Connection, SqlError, copy_rows, one, quote, rows, shared_rows
 from runbook.postgres.sqlfiles import load_sql
@@ -37,8 +38,13 @@ Connect = Callable[[str], Connection]
 QUERY, BY_COLUMN, COPY = "query", "query by column", "copy"
 #: Read tables from end to end; nothing else shows what is in the heap.
 _HEAP_ONLY = (
-    "SET enable_indexscan = off; SET enable_indexonlyscan = off; SET enable_bitmapscan = off; SET enable_tidscan = off"
+    "SET enable_indexscan = off; SET enable_indexonlyscan = off; SET enable_bitmapscan = off; SET enable_tidscan = off; SET jit = off"
 )
+#: Relations of at most so many bytes are read many at once: with a statement each, of thousands of small ones, most of the time is overhead.
+_SMALL_BYTES, _BATCH_BYTES = 1 << 20, 8 << 20
+_BATCH_RELATIONS, _BATCH_SEQUENCES = 64, 200
+_CONTENT = "SELECT {0} AS n, count(*) AS rows, coalesce(sum({1}), 0)::text AS hash FROM ONLY {2} AS r"
+_SEQUENCE = "SELECT {0} AS n, last_value, is_called FROM {1}"
 
 
 @dataclass(frozen=True)
@@ -154,14 +160,11 @@ def read_content(connection: Connection, relation: Relation) -> Content:
 
 
 def _read_by_query(connection: Connection, relation: Relation, row_hash: str, method: str) -> Content:
-    query = (
-        f"SELECT count(*) AS rows, coalesce(sum({row_hash}), 0)::text AS hash "
-        f"FROM ONLY {quote(relation.schema)}.{quote(relation.name)} AS r"
-    )
     name = (relation.schema, relation.name)
+    batch = Batch(_CONTENT, ((row_hash, f"{quote(relation.schema)}.{quote(relation.name)}"),))
     try:
         with connection.transaction():  # a savepoint inside a fence's snapshot: one failure must not end it
-            found = one(connection, query)
+            found = one(connection, batch)
     except SqlError as problem:
         if connection.closed:
             raise
@@ -197,28 +200,74 @@ def read_contents(
     Args:
         progress: called with bytes read and in total.
     """
-    todo: SimpleQueue[Relation] = SimpleQueue()
-    for relation in sorted(relations, key=lambda relation: -relation.size_bytes):
-        todo.put(relation)
+    todo: SimpleQueue[list[Relation]] = SimpleQueue()
+    for group in sorted(_groups(relations), key=lambda group: -sum(item.size_bytes for item in group)):
+        todo.put(group)
     total = sum(relation.size_bytes for relation in relations)
     done: list[Content] = []
-    lock = threading.Lock()
+    seen, lock = 0, threading.Lock()
 
     def work(connection: Connection) -> None:
+        nonlocal seen
         while True:
             try:
-                relation = todo.get_nowait()
+                group = todo.get_nowait()
             except Empty:
                 return
-            content = read_content(connection, relation)
+            contents = _read_group(connection, group)
             with lock:
-                done.append(content)
-                progress(sum(item.size_bytes for item in done), total)
+                done.extend(contents)
+                seen += sum(item.size_bytes for item in contents)
+                progress(seen, total)
 
     with ThreadPoolExecutor(len(connections)) as pool:
         for _ in pool.map(work, connections):
             continue
     return sorted(done, key=lambda content: (content.schema, content.name))
+
+
+def _groups(relations: list[Relation]) -> list[list[Relation]]:
+    """The relations as they are read: small ones together, in the order of their names, so that the same ones meet each time."""
+    alone: list[list[Relation]] = []
+    groups: list[list[Relation]] = []
+    for relation in sorted(relations, key=lambda item: (item.is_catalog, item.schema, item.name)):
+        if relation.size_bytes > _SMALL_BYTES or relation.untrusted is not None or relation.by_column:
+            alone.append([relation])
+            continue
+        last = groups[-1] if groups else []
+        is_full = len(last) == _BATCH_RELATIONS or sum(item.size_bytes for item in last) > _BATCH_BYTES
+        if not last or is_full or last[0].is_catalog != relation.is_catalog:
+            groups.append(last := [])
+        last.append(relation)
+    return [*alone, *groups]
+
+
+def _read_group(connection: Connection, group: list[Relation]) -> list[Content]:
+    """Return what the relations hold, asked in one statement; one by one where that fails, so that each has its own words."""
+    if len(group) > 1:
+        batch = Batch(_CONTENT, tuple((item.row_hash, f"{quote(item.schema)}.{quote(item.name)}") for item in group))
+        found = _ask(connection, batch)
+        if found is not None:
+            return [
+                Content(item.schema, item.name, row["rows"], row["hash"], item.size_bytes)
+                for item, row in zip(group, found, strict=True)
+            ]
+    return [read_content(connection, relation) for relation in group]
+
+
+def _ask(connection: Connection, batch: Batch) -> list[dict[str, Any]] | None:
+    """Return one row for each part; None where the statement failed, or did not answer for each.
+
+    Raises:
+        SqlError: the connection was lost.
+    """
+    try:
+        with connection.transaction():
+            return batch.answers(rows(connection, batch))
+    except SqlError:
+        if connection.closed:
+            raise
+        return None
 
 
 @dataclass(frozen=True)
@@ -248,18 +297,31 @@ class SequencePosition:
 def read_sequences(connection: Connection, in_recovery: bool) -> list[SequencePosition]:
     """Every sequence's position; a failure is kept with the server's words."""
     found: list[SequencePosition] = []
-    for row in rows(connection, load_sql("fence/list_sequences").text):
-        if in_recovery and row["persistence"] == "u":
+    listed = rows(connection, load_sql("fence/list_sequences").text)
+    open_to_us = [row for row in listed if not (in_recovery and row["persistence"] == "u")]
+    for some in chunks(open_to_us, _BATCH_SEQUENCES):
+        names = tuple((f"{quote(row['schema'])}.{quote(row['name'])}",) for row in some)
+        values = _ask(connection, Batch(_SEQUENCE, names))
+        if values is None:
+            found += [_read_sequence(connection, row) for row in some]
             continue
-        fixed = (row["increment"], row["cycles"])
-        try:
-            name = f"{quote(row['schema'])}.{quote(row['name'])}"
-            with connection.transaction():
-                value = one(connection, f"SELECT last_value, is_called FROM {name}")
-            found.append(SequencePosition(row["schema"], row["name"], value["last_value"], value["is_called"], *fixed))
-        except SqlError as problem:
-            if connection.closed:
-                raise
-            words = causes.words_of(problem)
-            found.append(SequencePosition(row["schema"], row["name"], None, False, *fixed, words))
+        found += [
+            SequencePosition(
+                row["schema"], row["name"], value["last_value"], value["is_called"], row["increment"], row["cycles"]
+            )
+            for row, value in zip(some, values, strict=True)
+        ]
     return found
+
+
+def _read_sequence(connection: Connection, row: dict[str, Any]) -> SequencePosition:
+    fixed = (row["increment"], row["cycles"])
+    try:
+        with connection.transaction():
+            query = f"SELECT last_value, is_called FROM {quote(row['schema'])}.{quote(row['name'])}"
+            value = one(connection, query)
+    except SqlError as problem:
+        if connection.closed:
+            raise
+        return SequencePosition(row["schema"], row["name"], None, False, *fixed, causes.words_of(problem))
+    return SequencePosition(row["schema"], row["name"], value["last_value"], value["is_called"], *fixed)

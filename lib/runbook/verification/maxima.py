@@ -1,4 +1,4 @@
-"""The largest value of a column, for checks that compare one with what another row says: a statement of its own for each column.
+"""The largest value of a column, for checks that compare one with what another row says: many columns in one statement.
 
 A check file with `-- maximum: name` returns `schema_name`, `table_name`, `attribute_name`, `is_only` (without what inherits from the table) and
 `last_value`. Of its rows those are kept whose column holds a number above `last_value`, which becomes the column `name`.
@@ -11,13 +11,17 @@ from decimal import Decimal
 from typing import Any
 
 from runbook import layout
-from runbook.errors import ParamsError
+from runbook.errors import NotMeasured, ParamsError
 from runbook.postgres import parse
+from runbook.postgres.batch import Batch, chunks
 from runbook.postgres.checksession import CheckSession
 from runbook.postgres.connect import quote
 from runbook.postgres.sqlfiles import SqlFile
 
 _ASKED = ("schema_name", "table_name", "attribute_name", "is_only", "last_value")
+#: Printed by the type's output function, so that columns of all types stand in one statement; '' where there is no row.
+_MAXIMUM = "SELECT {0} AS n, pg_catalog.format('%s', pg_catalog.max({1})) AS highest FROM {2}"
+_AT_ONCE = 50
 _NUMBER = re.compile(r"-?[0-9]{1,40}")
 
 
@@ -29,6 +33,15 @@ def above(session: CheckSession, found: list[dict[str, Any]], sql: SqlFile) -> l
         ParamsError: the file returns other columns.
     """
     name, kept = sql.get("maximum"), []
+    for row, highest in zip(found, _maxima(session, found, sql), strict=True):
+        if highest is not None and row["last_value"] is not None and highest > row["last_value"]:
+            shown = {column: value for column, value in row.items() if column not in _ASKED or column == "last_value"}
+            kept.append({**shown, name: highest})
+    return kept
+
+
+def _maxima(session: CheckSession, found: list[dict[str, Any]], sql: SqlFile) -> list[Decimal | None]:
+    """Of each row's column the maximum; None where it is empty, or its maximum is no whole number: a text that a sequence is a part of."""
     for row in found:
         missing = [column for column in _ASKED if column not in row]
         if missing:
@@ -36,16 +49,16 @@ def above(session: CheckSession, found: list[dict[str, Any]], sql: SqlFile) -> l
                 f"{layout.short(sql.path)} has a maximum, and returns no column '{missing[0]}'.",
                 next="Correct the file.",
             )
-        highest = _maximum(session, row)
-        if highest is not None and row["last_value"] is not None and highest > row["last_value"]:
-            shown = {column: value for column, value in row.items() if column not in _ASKED or column == "last_value"}
-            kept.append({**shown, name: highest})
-    return kept
+    maxima: list[Decimal | None] = []
+    for some in chunks(found, _AT_ONCE):
+        batch = Batch(_MAXIMUM, tuple(_parts(row) for row in some))
+        answers = batch.answers(session.ask(batch, parse.parse(batch.text)[0]))
+        if answers is None:
+            raise NotMeasured("The maxima of columns were not answered one by one.")
+        maxima += [Decimal(row["highest"]) if _NUMBER.fullmatch(row["highest"]) else None for row in answers]
+    return maxima
 
 
-def _maximum(session: CheckSession, row: dict[str, Any]) -> Decimal | None:
-    """None where the column is empty, or its maximum is no whole number: a text that a sequence is a part of."""
+def _parts(row: dict[str, Any]) -> tuple[str, str]:
     table = f"{quote(row['schema_name'])}.{quote(row['table_name'])}"
-    text = f"SELECT pg_catalog.max({quote(row['attribute_name'])}) AS highest FROM {'ONLY ' if row['is_only'] else ''}{table}"
-    highest = session.ask(text, parse.parse(text)[0])[0]["highest"]
-    return Decimal(str(highest)) if highest is not None and _NUMBER.fullmatch(str(highest)) else None
+    return quote(row["attribute_name"]), f"{'ONLY ' if row['is_only'] else ''}{table}"

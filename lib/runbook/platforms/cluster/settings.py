@@ -94,6 +94,8 @@ def scratch_settings(
         "lc_messages": "C",
         **{name: str(value) for name, value in floors.items()},
     }
+    if "pg_stat_statements" in preload_libraries:
+        settings["pg_stat_statements.track"] = "none"  # a copy that becomes production brings no statement of ours along
     if major >= 17:
         settings |= {"event_triggers": "off", "summarize_wal": "off"}
     return settings
