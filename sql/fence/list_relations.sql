@@ -17,7 +17,7 @@ columns AS MATERIALIZED (
     SELECT a.attrelid,
            pg_catalog.array_agg(pg_catalog.format('r.%I', a.attname)
                                 || CASE WHEN a.atttypid IN ('text'::pg_catalog.regtype, 'varchar'::pg_catalog.regtype)
-                                        THEN ' COLLATE pg_catalog."C"' ELSE '' END
+                                        THEN ' COLLATE "C"' ELSE '' END
                                 ORDER BY a.attnum) FILTER (WHERE a.atttypid = ANY (e.hashable)) AS hashed,
            pg_catalog.array_agg(pg_catalog.format('r.%I', a.attname) ORDER BY a.attnum) FILTER (WHERE a.atttypid <> ALL (e.hashable)) AS printed,
            pg_catalog.array_agg(a.attname::text ORDER BY a.attnum) FILTER (WHERE a.attgenerated = 's') AS generated

@@ -43,6 +43,12 @@ _HEAP_ONLY = (
 #: Relations of at most so many bytes are read many at once: with a statement each, of thousands of small ones, most of the time is overhead.
 _SMALL_BYTES, _BATCH_BYTES = 1 << 20, 8 << 20
 _BATCH_RELATIONS, _BATCH_SEQUENCES = 64, 200
+#: Of PostgreSQL's own hashes, of the text of the whole row, and of any expression: the first two say little about each relation.
+_HASHED = "SELECT {0} AS n, count(*) AS rows, coalesce(sum(pg_catalog.hash_record_extended(ROW({1}), 0)), 0)::text AS hash FROM ONLY {2} AS r"
+_PRINTED = (
+    "SELECT {0} AS n, count(*) AS rows, coalesce(sum(pg_catalog.hashtextextended(pg_catalog.format('%s', r) COLLATE \"C\", 0)), 0)::text AS hash "
+    "FROM ONLY {1} AS r"
+)
 _CONTENT = "SELECT {0} AS n, count(*) AS rows, coalesce(sum({1}), 0)::text AS hash FROM ONLY {2} AS r"
 _SEQUENCE = "SELECT {0} AS n, last_value, is_called FROM {1}"
 
@@ -83,15 +89,18 @@ class Relation:
         return f"pg_catalog.hash_record_extended(ROW({', '.join(parts)}), 0)"
 
     @property
-    def row_hash(self) -> str:
-        """An expression for a row r's content in 64 bits: by PostgreSQL's own hashes where they lose nothing, else by its text.
+    def is_printed(self) -> bool:
+        """True when its rows are hashed by their text: printing costs three times as much, but catalogs have types that can only be printed."""
+        return self.is_catalog or not self.hashed
 
-        Printing a row costs three times as much as hashing it. Catalogs have types that can only be printed.
-        """
-        if self.is_catalog or not self.hashed:
-            return """pg_catalog.hashtextextended(pg_catalog.format('%s', r) COLLATE "C", 0)"""
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What stands in the pattern that hashes a row r in 64 bits: by PostgreSQL's own hashes where they lose nothing, else by its text."""
+        name = f"{quote(self.schema)}.{quote(self.name)}"
+        if self.is_printed:
+            return (name,)
         text = [f"""pg_catalog.format('%s', ROW({", ".join(self.printed)})) COLLATE "C\""""] if self.printed else []
-        return f"pg_catalog.hash_record_extended(ROW({', '.join([*self.hashed, *text])}), 0)"
+        return ", ".join([*self.hashed, *text]), name
 
 
 @dataclass(frozen=True)
@@ -151,17 +160,22 @@ def read_content(connection: Connection, relation: Relation) -> Content:
     """Return rows and hash of one relation, read from end to end; a failure is kept with the server's words."""
     if relation.untrusted is not None:
         return _read_by_copy(connection, relation)
+    by_column = Batch(_CONTENT, ((relation.column_hash, relation.parts[-1]),))
     if relation.by_column:
-        return _read_by_query(connection, relation, relation.column_hash, BY_COLUMN)
-    found = _read_by_query(connection, relation, relation.row_hash, QUERY)
+        return _read_by_query(connection, relation, by_column, BY_COLUMN)
+    found = _read_by_query(connection, relation, _batch([relation]), QUERY)
     if causes.cause_of(found.problem) is Cause.LIMIT and not relation.is_catalog:
-        return _read_by_query(connection, relation, relation.column_hash, BY_COLUMN)
+        return _read_by_query(connection, relation, by_column, BY_COLUMN)
     return found
 
 
-def _read_by_query(connection: Connection, relation: Relation, row_hash: str, method: str) -> Content:
+def _batch(relations: list[Relation]) -> Batch:
+    """One statement for relations whose rows are hashed alike."""
+    return Batch(_PRINTED if relations[0].is_printed else _HASHED, tuple(item.parts for item in relations))
+
+
+def _read_by_query(connection: Connection, relation: Relation, batch: Batch, method: str) -> Content:
     name = (relation.schema, relation.name)
-    batch = Batch(_CONTENT, ((row_hash, f"{quote(relation.schema)}.{quote(relation.name)}"),))
     try:
         with connection.transaction():  # a savepoint inside a fence's snapshot: one failure must not end it
             found = one(connection, batch)
@@ -230,13 +244,13 @@ def _groups(relations: list[Relation]) -> list[list[Relation]]:
     """The relations as they are read: small ones together, in the order of their names, so that the same ones meet each time."""
     alone: list[list[Relation]] = []
     groups: list[list[Relation]] = []
-    for relation in sorted(relations, key=lambda item: (item.is_catalog, item.schema, item.name)):
+    for relation in sorted(relations, key=lambda item: (item.is_catalog, item.is_printed, item.schema, item.name)):
         if relation.size_bytes > _SMALL_BYTES or relation.untrusted is not None or relation.by_column:
             alone.append([relation])
             continue
         last = groups[-1] if groups else []
         is_full = len(last) == _BATCH_RELATIONS or sum(item.size_bytes for item in last) > _BATCH_BYTES
-        if not last or is_full or last[0].is_catalog != relation.is_catalog:
+        if not last or is_full or last[0].is_printed != relation.is_printed:
             groups.append(last := [])
         last.append(relation)
     return [*alone, *groups]
@@ -245,8 +259,7 @@ def _groups(relations: list[Relation]) -> list[list[Relation]]:
 def _read_group(connection: Connection, group: list[Relation]) -> list[Content]:
     """Return what the relations hold, asked in one statement; one by one where that fails, so that each has its own words."""
     if len(group) > 1:
-        batch = Batch(_CONTENT, tuple((item.row_hash, f"{quote(item.schema)}.{quote(item.name)}") for item in group))
-        found = _ask(connection, batch)
+        found = _ask(connection, _batch(group))
         if found is not None:
             return [
                 Content(item.schema, item.name, row["rows"], row["hash"], item.size_bytes)

@@ -22,6 +22,7 @@ from runbook.errors import NotMeasured
 from runbook.model import Check, Finding, Severity, Status
 from runbook.platforms.cluster.scratch import Scratch
 from runbook.postgres import causes, closure
+from runbook.postgres.batch import Batch
 from runbook.postgres.connect import Connection, SqlError, one, quote, rows
 from runbook.postgres.sqlfiles import load_sql
 from runbook.verification.content import is_no_evidence
@@ -270,9 +271,10 @@ def _ask(connection: Connection, index: Mapping[str, Any]) -> Judged:
         f"SELECT {lost} AS lost FROM ({asked}) AS d CROSS JOIN LATERAL (SELECT count(*) AS rows {found}) AS n "
         f"WHERE d.key {index['operator']} d.key"
     )
-    if index["name"] not in _indexes_in(one(connection, f"EXPLAIN (FORMAT JSON) {query}")["QUERY PLAN"]):
+    # As patterns: one line of evidence for all indexes.
+    if index["name"] not in _indexes_in(one(connection, Batch("EXPLAIN (FORMAT JSON) {1}", ((query,),)))["QUERY PLAN"]):
         raise NotMeasured("the planner takes another way to the rows")
-    count = one(connection, query)["lost"]
+    count = one(connection, Batch("{1}", ((query,),)))["lost"]
     if count < 0:
         raise NotMeasured("its equality is not that of its type")
     return Wrong(f"{count} rows of {index['schema']}.{index['relation']} are not found by it") if count else None
