@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from own_cluster import OwnCluster, own_cluster
 from proof import prove
+from psycopg.errors import UniqueViolation
 from runbook import layout
 from runbook.model import Check
 from runbook.postgres.allowlist import Runner
@@ -138,3 +139,36 @@ def test_a_check_of_ones_own_is_run_on_the_restore_and_can_fail() -> None:
     assert (outcome.verdict, check.status, check.next) == ("FAIL", "FAIL", "leave one")
     found = {item.id: item.status for item in outcome.checks if item.id.startswith("sql/")}
     assert found == {"sql/marks@shop": "FAIL", "sql/who@shop": "PASS"}
+
+
+@pytest.mark.parametrize("has_fence", [True, False])
+def test_what_production_had_before_is_named_and_is_no_failure(has_fence: bool) -> None:
+    """A constraint NOT VALID, an invalid index, a sequence behind its column: the copy has them because production has them."""
+    with own_cluster("--data-checksums") as made:
+        fill(made)
+        made.create_database(
+            "other",
+            "CREATE TABLE nv (id serial PRIMARY KEY, v int)",
+            "INSERT INTO nv (id, v) VALUES (99, -1), (100, -1)",
+            "ALTER TABLE nv ADD CONSTRAINT positive CHECK (v > 0) NOT VALID",
+        )
+        with pytest.raises(UniqueViolation):
+            made.sql("CREATE UNIQUE INDEX CONCURRENTLY half ON nv (v)", database="other")
+        made.backup("first")
+        if has_fence:
+            made.fence()
+        made.switch()
+        outcome = prove(made)
+    found = {
+        name: outcome.check(f"sql/{name}@other")
+        for name in ("constraints_validated", "indexes_valid", "sequences_ahead")
+    }
+    assert {name: str(check.status) for name, check in found.items()} == dict.fromkeys(found, "PASS"), outcome.alarms
+    for name, word in (
+        ("constraints_validated", "positive"),
+        ("indexes_valid", "half"),
+        ("sequences_ahead", "column_maximum = 100"),
+    ):
+        assert word in found[name].observed and "as production has it" in found[name].observed
+    assert outcome.verdict == ("PASS" if has_fence else "INCOMPLETE"), outcome.alarms
+    assert has_fence or all("fence" in said for said in outcome.alarms), outcome.alarms
