@@ -58,6 +58,7 @@ bench: $(READY)  ## ratios against the same work by hand, in one run
 	@$(BIN)/python -m tests.bench.walsearch
 	@PYTHONPATH=tests $(BIN)/python -m tests.bench.archive
 	@PYTHONPATH=tests:tests/server $(BIN)/python -m tests.bench.health
+	@PYTHONPATH=tests:tests/server $(BIN)/python -m tests.bench.largeschema
 
 clean:  ## the sandbox is removed, then everything that was built; reports stay, and the key that signs them
 	@if [ -x $(BIN)/runbook ]; then $(BIN)/runbook sandbox down --remove; fi

@@ -16,6 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from hostile import make_reader
 from largeschema import applications
 from own_cluster import OwnCluster, own_cluster
 from runbook.postgres import server
@@ -32,12 +33,14 @@ SETTINGS = {
 
 def fill(cluster: OwnCluster) -> None:
     """The database is there, backed up in the middle of its life, with a fence and WAL after it."""
+    cluster.sql("CREATE EXTENSION amcheck")
     cluster.create_database("big")
     for statements in applications(RELATIONS, ROWS):
         with cluster.connect("big") as connection, connection.transaction():
             for statement in statements:
                 connection.execute(statement)
     cluster.sql("VACUUM ANALYZE", database="big")
+    make_reader(cluster, "big")
     cluster.backup("first")
     cluster.sql("UPDATE app_0.t0 SET note = 'after the backup'", database="big")
     cluster.fence()
