@@ -39,6 +39,7 @@ class CopyBack:
         fates: what became of each row, from `deletions.find_deletions` with `Loss.damage_xids`; None: not known.
         dump: pg_dump on the restored copy.
         open_large_objects: a superuser's connection to the restored copy: nobody else may read all large objects.
+        leave_out: tables (`TableCopy.key`) and triggers (`copystints.trigger_key`) that do not fire while rows are written.
         progress: called with a table's title, tables done and in total.
     """
 
@@ -53,10 +54,13 @@ class CopyBack:
         open_reader: Open,
         writers: Writers,
         open_large_objects: Open | None = None,
+        leave_out: Collection[str] = (),
         progress: Callable[[str, int, int], None] = lambda label, done, total: None,
     ) -> None:
         self._open_large_objects = open_large_objects or open_restored
-        self._sides = Sides(loss, fates, open_production, open_reader, open_restored, writers, dump, progress)
+        self._sides = Sides(
+            loss, fates, open_production, open_reader, open_restored, writers, dump, progress, frozenset(leave_out)
+        )
 
     def plan(self) -> CopyBackPlan:
         """What would be copied back now. Production's tables are as before: rows are compared in a transaction that is rolled back.

@@ -11,6 +11,7 @@ from typing import Any
 
 from runbook.errors import OperatorError
 from runbook.recovery.loss import TableLoss, rows_facts
+from runbook.recovery.tabletriggers import Trigger, trigger_lines
 
 #: So many conflicts of a table are listed one by one; all of them are counted.
 LISTED = 100_000
@@ -60,6 +61,27 @@ class TableCopy:
     warnings: list[str] = field(default_factory=list)
     problem: str | None = None
     shape: str = ""
+    #: What an INSERT or UPDATE may fire; the names of those that are left out; why none can be.
+    triggers: tuple[Trigger, ...] = ()
+    left_out: frozenset[str] = frozenset()
+    must_fire: str | None = None
+    #: Rows that were written and say something else than the copy, by column.
+    altered: dict[str, int] = field(default_factory=dict)
+    #: Its own sequences, by schema and name, that are set forward with its rows.
+    sequences: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def key(self) -> str:
+        """The table with its database, as plans and answers name it."""
+        return f"{self.database}: {self.table}"
+
+    def trigger_lines(self) -> list[str]:
+        """What fires, is left out, or does not fire when its rows are written; a line a trigger."""
+        insert, update = bool(self.insert), bool(self.set_back)
+        found = trigger_lines(self.triggers, self.left_out, insert=insert, update=update)
+        if self.must_fire and any(line.startswith("fires") for line in found):
+            found.append(f"none can be left out: {self.must_fire}")
+        return found
 
     def warn(self, said: str) -> None:
         """A note that must not stand in a table alone: what is not as it was."""
@@ -164,7 +186,7 @@ class CopyBackPlan:
                 "rows set back": table.set_back,
                 "there already": table.present,
                 "conflicts": table.conflicting,
-                "notes": "; ".join([*([table.problem] if table.problem else []), *table.notes]),
+                "notes": "; ".join([*([table.problem] if table.problem else []), *table.trigger_lines(), *table.notes]),
             }
             for table in self.tables
         ]
@@ -207,7 +229,8 @@ def refuse_another(planned: dict[str, TableCopy], now: dict[str, TableCopy]) -> 
             continue
         if plan is None or plan.shape != table.shape or plan.is_made_again != table.is_made_again:
             raise OperatorError(
-                f"{title} is another one than when this was planned: its columns or keys were changed, or it was dropped or made again.",
+                f"{title} is another one than when this was planned: its columns, keys or triggers were changed, or it was dropped or "
+                "made again.",
                 next=next_,
             )
         if table.insert > plan.insert or table.set_back > plan.set_back:

@@ -19,8 +19,8 @@ from runbook.postgres.connect import SqlError, one, rows
 from runbook.postgres.sqlfiles import load_sql
 from runbook.recovery.copybackplan import KEPT_OUT, NOT_SET_BACK, CopyBackPlan, TableCopy
 from runbook.recovery.copystage import Staged
-from runbook.recovery.copystints import Stint, find_stints, note_rights, task_of
-from runbook.recovery.copywrite import Writing
+from runbook.recovery.copystints import Stint, find_stints, note_rights, note_sequences, note_triggers, task_of
+from runbook.recovery.copywrite import Writing, context_words
 from runbook.recovery.deletions import RowFates
 from runbook.recovery.ledger import Ledger
 from runbook.recovery.loss import COLUMNS, Loss, TableLoss
@@ -47,6 +47,8 @@ class Sides:
     writers: Writers
     dump: SchemaDump
     progress: Callable[[str, int, int], None]
+    #: Tables (`TableCopy.key`) and triggers (`copystints.trigger_key`) that do not fire while rows are written.
+    leave_out: frozenset[str] = frozenset()
 
 
 class Sitting:
@@ -102,6 +104,7 @@ class Sitting:
         """In the server's words but for its details, which hold the rows' values."""
         said = (problem.diag.message_primary or str(problem)).strip()
         where = f" ({problem.diag.constraint_name})" if problem.diag.constraint_name else ""
+        where += context_words(problem.diag.context)
         notes = "".join(f", {note}" for note in getattr(problem, "__notes__", ()))
         before = f" Copied back before it: {', '.join(self._finished)}." if self._finished else ""
         if self._is_committing:
@@ -242,12 +245,12 @@ class Sitting:
             return
         if not report.is_made_again:
             self._rights[staged.number] = note_rights(staged, self.reader, self._database)
-        acting = load_sql("recovery/list_row_triggers")
+            note_triggers(staged, self.reader, self._rights[staged.number], self._of.leave_out)
+            note_sequences(staged, self.restored, self.reader)
+        acting = load_sql("recovery/list_write_rules")
         for row in rows(self.production, acting.text, acting.values({"oid": staged.now.oid})):
-            if row["is_rule"]:
-                report.problem = f"rule {row['name']} rewrites what is written to it; disable it, then plan again"
-                return
-            report.notes.append(f"trigger {row['name']} fires on {row['events']}")
+            report.problem = f"rule {row['name']} rewrites what is written to it; disable it, then plan again"
+            return
         emptied = any(is_emptied(relation, loss) for relation in relations)
         damage = report.loss.damage
         columns = [said for said in report.loss.fates if said.startswith(COLUMNS) and "(damage)" in said]

@@ -302,16 +302,21 @@ class Staged:
         for page in self._pages("what <> 'o' AND reason IS NULL AND found = 0"):
             self.ledger.speak(self.number, [(row.n, kept if row.what == "i" else not_set_back) for row in page])
         if altered:
-            self.report.warn(f"{many(altered, 'row')} not quite as before: a trigger changed what was written")
+            altered_columns = ", ".join(f"{name} in {number:,}" for name, number in sorted(self.report.altered.items()))
+            self.report.warn(
+                f"{many(altered, 'row')} not quite as before, changed by triggers while written: {altered_columns}"
+            )
 
     def _see(self, met: list[tuple[Laid, Row]], ours: set[str]) -> int:
         """Rows that are in are noted as found; how many of them say something else."""
         altered, found = 0, []
         for laid, row in met:
-            differs = bool(self.differing(laid, row))
-            if (row[0] in ours) if row[0] is not None else not differs:
+            differing = self.differing(laid, row)
+            if (row[0] in ours) if row[0] is not None else not differing:
                 found.append((self.number, laid.n))
-                altered += differs
+                altered += bool(differing)
+                for name in differing:
+                    self.report.altered[name] = self.report.altered.get(name, 0) + 1
         self.ledger.do("UPDATE row SET found = 1 WHERE t = ? AND n = ?", found)
         return altered
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,8 @@ from runbook.postgres.connect import Connection, one, quote
 from runbook.postgres.sqlfiles import load_sql
 from runbook.recovery.copystage import Staged
 from runbook.recovery.copywrite import insert_order
-from runbook.recovery.tablelinks import read_sequences
+from runbook.recovery.tablelinks import behind, read_sequences
+from runbook.recovery.tabletriggers import read_triggers, why_not_left_out
 from runbook.recovery.writers import Task, quoted
 
 #: With whose rights, as find_writing_rights.sql says.
@@ -58,6 +60,42 @@ def note_rights(staged: Staged, reader: Connection, database: str) -> Rights:
     if report.problem is None and not rights["can_stage"]:
         report.problem = f"its owner {owner} may not enter its schema, or make temporary tables in {database}"
     return rights
+
+
+def note_triggers(staged: Staged, reader: Connection, rights: Rights, leave_out: Collection[str]) -> None:
+    """Note what fires when the table's rows are written, and what of it is left out.
+
+    Args:
+        leave_out: tables (`TableCopy.key`) and single triggers (`trigger_key`) whose triggers are not to fire.
+    """
+    report = staged.report
+    report.triggers = read_triggers(reader, staged.now.oid)
+    report.must_fire = why_not_left_out(report.triggers, rights["owner"], rights["is_powerful"])
+    wanted = {
+        one.name
+        for one in report.triggers
+        if one.fires and (report.key in leave_out or trigger_key(report.key, one.name) in leave_out)
+    }
+    if wanted and report.must_fire:
+        report.problem = f"its triggers were to be left out, and cannot be: {report.must_fire}"
+    report.left_out = frozenset(wanted)
+    # An approved plan is for these triggers, as they are.
+    report.shape = hashlib.sha256(f"{report.shape} {report.triggers} {sorted(wanted)}".encode()).hexdigest()[:16]
+
+
+def trigger_key(table: str, name: str) -> str:
+    """Return how an answer names one trigger of a table."""
+    return f"{table} trigger {name}"
+
+
+def note_sequences(staged: Staged, restored: Connection, production: Connection) -> None:
+    """Note which of the table's own sequences are behind the restored copy: they are set forward with its rows."""
+    for now, then in behind(read_sequences(production, staged.now.oid), read_sequences(restored, staged.then.oid)):
+        last = "never used" if now.last_value is None else f"at {now.last_value:,}"
+        staged.report.sequences.append((now.schema, now.name))
+        staged.report.notes.append(
+            f"sequence {now.name} is {last} in production and at {then.last_value:,} in the copy: it is set forward to that with the rows"
+        )
 
 
 def find_stints(

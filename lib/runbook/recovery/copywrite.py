@@ -6,15 +6,18 @@ row, which is listed. The session's role is set before every statement, and cons
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from runbook.errors import PlatformError
 from runbook.postgres.connect import Connection, SqlError, one, quote
 from runbook.recovery.copystage import Staged
 from runbook.recovery.loss import Xids
-from runbook.recovery.tablelinks import Sequence as OwnedSequence
-from runbook.recovery.tablelinks import in_order, read_sequences
+from runbook.recovery.tablelinks import behind, in_order, read_sequences
+from runbook.recovery.tabletriggers import read_triggers
 from runbook.recovery.writers import Writer
+from runbook.texts import visible_line
 
 #: Classes of errors that are not the row's: the server or the session cannot go on, or somebody holds a lock.
 _NOT_THE_ROWS = ("08", "40", "53", "55", "57", "58", "XX")
@@ -65,13 +68,20 @@ class Writing:
                 self._lay(table)
         # Only now: what was laid ready was read with our own settings.
         self.writer.take_settings()
+        tables = [table for group in groups for table in group]
+        for table in tables:
+            self._leave_out_triggers(table)
         self._execute("SET CONSTRAINTS ALL IMMEDIATE")
         for group in groups:
             self._insert(group)
-        for table in (table for group in groups for table in group):
+        for table in tables:
             self._set_back(table)
             self._raise_sequences(table)
             table.report.notes += [note for note in self.writer.notes if note not in table.report.notes]
+        # What a trigger has deferred meanwhile happens now: a table with such events cannot be altered.
+        self._execute("SET CONSTRAINTS ALL IMMEDIATE")
+        for table in tables:
+            self._put_triggers_back(table)
 
     def _execute(self, statement: str) -> int:
         self.writer.work_as()
@@ -101,6 +111,37 @@ class Writing:
                     copy.write_row((row.n, row.what, row.writer or None, *(row.cells[place] for place in places)))
         self._execute(f"ANALYZE {self._name(table)}")
 
+    # -- triggers
+
+    def _leave_out_triggers(self, table: Staged) -> None:
+        """Those that were decided on do not fire in this transaction; nobody else sees that."""
+        for trigger in table.report.triggers:
+            if trigger.fires and trigger.name in table.report.left_out:
+                self._alter(trigger.set_to("D"), f"while trigger {trigger.name} of {trigger.relation} was left out")
+
+    def _put_triggers_back(self, table: Staged) -> None:
+        """They are as they were before, which is read again ahead of the COMMIT."""
+        if not table.report.left_out:
+            return
+        for trigger in table.report.triggers:
+            if trigger.fires and trigger.name in table.report.left_out:
+                self._alter(
+                    trigger.set_to(trigger.state), f"while trigger {trigger.name} of {trigger.relation} was put back"
+                )
+        self._execute("SET LOCAL search_path = pg_catalog, pg_temp")  # the application's may have operators of its own
+        if read_triggers(self._connection, table.now.oid) != table.report.triggers:
+            raise PlatformError(
+                f"The triggers of {table.report.table} are not as they were after its rows were written: nothing of this transaction was kept.",
+                next="See who changes triggers (an event trigger, a trigger's own function), then plan again.",
+            )
+
+    def _alter(self, statement: str, doing: str) -> None:
+        try:
+            self._execute(statement)
+        except SqlError as problem:
+            problem.add_note(doing)
+            raise
+
     # -- trying
 
     def _try(self, statement: str) -> str | None:
@@ -117,7 +158,7 @@ class Writing:
                 raise
             self._connection.execute("ROLLBACK TO part")
             self._connection.execute("RELEASE part")
-            return _words(problem)
+            return words_of(problem)
         return None
 
     def _try_rows(self, table: Staged, what: str, statement: str) -> int:
@@ -216,27 +257,48 @@ class Writing:
 
     def _raise_sequences(self, table: Staged) -> None:
         """The table's sequences are not behind those of the restored copy. Like every use of a sequence it is not rolled back."""
-        then = {sequence.column: sequence for sequence in read_sequences(self.restored, table.then.oid)}
         source = self._connection if table.report.is_made_again else self.reader
-        for now in read_sequences(source, table.now.oid):
-            was = then.get(now.column)
-            if was is None or was.last_value is None or not _is_behind(now, was.last_value):
-                continue
+        found = behind(read_sequences(source, table.now.oid), read_sequences(self.restored, table.then.oid))
+        for now, then in found:
             name = f"{quote(now.schema)}.{quote(now.name)}".replace("'", "''")
-            said = self._try(f"SELECT pg_catalog.setval('{name}'::pg_catalog.regclass, {was.last_value})")
+            said = self._try(f"SELECT pg_catalog.setval('{name}'::pg_catalog.regclass, {then.last_value})")
             table.report.notes.append(
-                f"sequence {now.name} set to {was.last_value:,}, as it was"
+                f"sequence {now.name} set to {then.last_value:,}, as it was"
                 if said is None
-                else f"sequence {now.name} is behind, and was not set to {was.last_value:,}: {said}"
+                else f"sequence {now.name} is behind, and was not set to {then.last_value:,}: {said}"
             )
 
 
-def _is_behind(now: OwnedSequence, last_value: int) -> bool:
-    return now.last_value is None or (last_value - now.last_value) * now.increment > 0
+#: Lines of an error's CONTEXT that name code and its place, in English or without any quote, in which a value would stand.
+_PLACES = re.compile(
+    r'PL/\w+ function .+ (line \d+ at [\w /]+|during [\w ]+)|PL/\w+ function "?[\w.]+"?|SQL function ".+" (statement \d+|during \w+)'
+    r"|[^\"']*PL/\w+[^\"']*"
+)
+_MOST_PLACES = 5
 
 
-def _words(problem: SqlError) -> str:
-    """In the server's words but for its details, which hold the row's values."""
+def words_of(problem: SqlError) -> str:
+    r"""Return the server's words but for its details, which hold the row's values; with the places of its CONTEXT.
+
+    CONTEXT tells which trigger's function refused, and where. Its other lines (`SQL statement "…"`, parameters, JSON data) may hold values
+    that a function has put into them: they are left out, and their number is said.
+    """
     said = (problem.diag.message_primary or str(problem)).strip().splitlines()
     name = f" ({problem.diag.constraint_name})" if problem.diag.constraint_name else ""
-    return (said[0] if said else "refused") + name
+    return (said[0] if said else "refused") + name + context_words(problem.diag.context)
+
+
+def context_words(context: str | None) -> str:
+    r"""Return the places of an error's CONTEXT in one line.
+
+    >>> context_words('PL/pgSQL function audit() line 3 at SQL statement\nSQL statement "INSERT INTO t VALUES (\'secret\')"\nPL/pgSQL function f() line 1 at PERFORM')
+    ', in PL/pgSQL function audit() line 3 at SQL statement, PL/pgSQL function f() line 1 at PERFORM'
+    >>> context_words(None), context_words('unnamed portal parameter $1 = \'secret\'')
+    ('', '')
+    """
+    lines = [line.strip() for line in (context or "").splitlines()]
+    places = [visible_line(line) for line in lines if _PLACES.fullmatch(line)]
+    more = len(places) - _MOST_PLACES
+    return "".join(f"{',' if number else ', in'} {place}" for number, place in enumerate(places[:_MOST_PLACES])) + (
+        f" and {more:,} more" if more > 0 else ""
+    )

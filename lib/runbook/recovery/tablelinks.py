@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from typing import Any
@@ -87,6 +87,30 @@ def read_sequences(connection: Connection, oid: int) -> tuple[Sequence, ...]:
         Sequence(row["schema"], row["name"], row["column_name"], row["increment"], row["last_value"])
         for row in rows(connection, file.text, file.values({"oid": oid}))
     )
+
+
+def behind(now: Iterable[Sequence], then: Iterable[Sequence]) -> list[tuple[Sequence, Sequence]]:
+    """Return the sequences that are behind what they were, each with what it was; matched by their columns.
+
+    >>> one, two = Sequence("s", "q", "id", 1, 5), Sequence("s", "q", "id", 1, 7)
+    >>> behind([one], [two]) == [(one, two)], behind([two], [one]), behind([Sequence("s", "q", "id", -1, -9)], [Sequence("s", "q", "id", -1, -7)])
+    (True, [], [])
+    """
+    was = {one.column: one for one in then}
+    return [
+        (one, was[one.column])
+        for one in now
+        if one.column in was and is_behind(one.last_value, was[one.column].last_value, one.increment)
+    ]
+
+
+def is_behind(now: int | None, then: int | None, increment: int) -> bool:
+    """Return True when a sequence that stands at `now` would give out numbers that were given out up to `then`. None: never used.
+
+    >>> is_behind(5, 7, 1), is_behind(None, 7, 1), is_behind(7, None, 1), is_behind(-5, -7, -1), is_behind(7, 7, 1)
+    (True, True, False, True, False)
+    """
+    return then is not None and (now is None or (then - now) * increment > 0)
 
 
 def in_order(parents: Mapping[int, Set[int]]) -> list[tuple[int, ...]]:
