@@ -183,7 +183,9 @@ def test_key_of_the_applications_own_type_is_compared_outside(done: Done) -> Non
 
 
 def test_refused_row_is_listed_and_the_others_are_in(done: Done) -> None:
-    assert reasons(done.result, "public.raising") == {("3",): "the table refuses it: no, not this one"}
+    assert reasons(done.result, "public.raising") == {
+        ("3",): "the table refuses it: no, not this one, in PL/pgSQL function raising_trap() line 1 at RAISE"
+    }
     assert done.at.values("SELECT count(*) FROM raising") == [49]
 
 

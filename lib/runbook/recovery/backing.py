@@ -69,6 +69,7 @@ class CopyingBack:
             writers=self.writers,
             dump=SchemaDump(beside.tools, env, beside.user),
             open_large_objects=beside.connect,
+            leave_out=self.course.noted("triggers left out", []),
             progress=lambda label, done, total: self.recovery.show(label, done, total, "tables"),
         )
 
@@ -77,6 +78,14 @@ class CopyingBack:
         if self._plan is None:
             self._plan = self._copyback().plan()
         return self._plan
+
+    def forget_plan(self) -> None:
+        """The next plan is made again: something was decided that changes it."""
+        self._plan = None
+
+    def plan_triggers(self) -> dict[str, list[str]]:
+        """For the gate's plan: by table, the triggers that fire, are left out, or do not fire."""
+        return {table.key: table.trigger_lines() for table in self.plan().tables if table.trigger_lines()}
 
     def plan_facts(self) -> dict[str, Any]:
         """For the gate's plan: by table, what comes back, and how many conflicts stay."""

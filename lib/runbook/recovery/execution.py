@@ -6,7 +6,9 @@ A copy that stands from an earlier attempt is gone on with, not restored again: 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from runbook import clock
@@ -31,7 +33,7 @@ from runbook.recovery.minimising import Minimiser
 from runbook.recovery.pitr import PointInTimeRecovery
 from runbook.recovery.relnames import read_names
 from runbook.recovery.revenants import compare, read_inventory
-from runbook.recovery.sideeffects import read_side_effects
+from runbook.recovery.sideeffects import lost_with_server, read_side_effects
 
 
 class Execution:
@@ -343,9 +345,12 @@ class Execution:
         """What would come back from the past, or be lost, beside the rows: with what to do."""
 
         def look() -> Seen:
-            emptied, unread = read_side_effects(self.beside.connect)
-            facts = {"promotion": emptied.emptied_words(), "limits": emptied.collation_words()}
-            if not self.live.is_up():
+            is_up = self.live.is_up()
+            emptied, unread = read_side_effects(self.beside.connect, self.open_damaged if is_up else None)
+            with self.live.connect() if is_up else nullcontext() as connection:
+                lost = [*emptied.emptied_words(), *lost_with_server(connection, *self._beside_the_point())]
+            facts = {"promotion": lost, "limits": emptied.collation_words()}
+            if not is_up:
                 lacking = "the damaged server does not answer: nothing to compare with"
                 return Seen(rows=emptied.rows(), facts={"missed": [*unread, lacking], **facts})
             self.course.reach("checked", self.recovery.point.key)
@@ -355,6 +360,13 @@ class Execution:
             return Seen(rows=found, facts={"missed": sorted({*missed, *also, *unread}), **facts})
 
         return self._show("revenants", look)
+
+    def _beside_the_point(self) -> tuple[datetime | None, datetime | None]:
+        """When the last commit that is kept, and the first that is discarded, happened."""
+        point, loss = self.recovery.point, self.recovery.loss
+        after = [point.after] + ([loss.first, *(one.commit for one in loss.damage)] if loss is not None else [])
+        kept = point.before.at if point.before is not None else None
+        return kept, min((commit.at for commit in after if commit is not None), default=None)
 
     def stop(self) -> None:
         """The copy's server is down, its files stay: the clean-up of an attempt. Safe twice."""

@@ -13,7 +13,7 @@ from runbook.postgres.connect import SqlError, one
 from runbook.postgres.sqlfiles import load_sql
 from runbook.postgres.wal import format_lsn
 from runbook.recovery.minimising import Minimiser
-from runbook.recovery.plans import FINAL, WAYS
+from runbook.recovery.plans import FINAL, NUMBERS, WAYS
 from runbook.recovery.suspectchoice import FIND, FIRST, parse_choice
 
 
@@ -49,6 +49,8 @@ def check_parameters(params: Params, values: dict[str, Any]) -> None:
         raise OperatorError(f"There is no way '{way}'.", next="-p way " + "|".join(FINAL))
     if values["acceptance"] not in ("", "accept", "back"):
         raise OperatorError("acceptance is accept, back, or empty.", next="-p acceptance accept")
+    if values["sequences"] not in ("", *NUMBERS):
+        raise OperatorError("sequences is forward, keep, or empty.", next="-p sequences forward")
     if params.environment == "production" and (way in FINAL or values["acceptance"]):
         raise OperatorError(
             "On a production target the way on and its acceptance are decided when there is something to see.",

@@ -22,6 +22,16 @@ SWAPS = {
     "swap": "swap it in all the same: read-only at first, and it can be taken back until it is accepted",
     "back": "go back to the damaged cluster as it is: it starts again, the lock-down is lifted, the copy is kept",
 }
+#: What may be done about triggers, with what each means.
+FIRING = {
+    "fire": "all of them fire, as for any write of the application: they may change the rows, write elsewhere, or refuse",
+    "leave-out": "some do not fire for these rows (value: tables or triggers as the table names them, separated by ';', or all)",
+}
+#: What may be done about sequences that a promotion rewinds.
+NUMBERS = {
+    "forward": "set them to the damaged cluster's last values before anybody is let in: no number is given out twice",
+    "keep": "keep the copy's values: numbers that were given out since the point are given out again, to other rows",
+}
 #: Ways on that end the recovery: a plan for them is approved and carried out.
 FINAL = ("promote", "copy-back", "back")
 MOVES = ("later", "earlier")
@@ -105,6 +115,9 @@ def plan_way(
     left: Sequence[str] = (),
     also_lost: Sequence[str] = (),
     prepared: Sequence[int] = (),
+    triggers: Mapping[str, Sequence[str]] | None = None,
+    sequences: Mapping[str, str] | None = None,
+    forward: Sequence[str] = (),
 ) -> Plan:
     """The plan of a way that ends the recovery.
 
@@ -116,9 +129,13 @@ def plan_way(
         left: damage that a copy-back does not repair, and rows in conflict.
         also_lost: what a promotion empties or changes besides the transactions.
         prepared: transactions of the damage that come back as prepared ones.
+        triggers: by table, the triggers that fire or are left out when rows are copied back.
+        sequences: those that stand elsewhere in the damaged cluster, with both values and what becomes of them.
+        forward: those that are set forward in the promoted copy.
     """
     common: dict[str, Any] = {"target": target}
-    facts = {"instance": instance, "position": format_lsn(point.reached), "reason": why}
+    facts: dict[str, Any] = {"instance": instance, "position": format_lsn(point.reached), "reason": why}
+    facts |= {"sequences": dict(sequences)} if sequences else {}
     if way == "promote":
         return Plan(
             **common,
@@ -135,6 +152,10 @@ def plan_way(
                         "committed after it"
                     )
                     for xid in prepared
+                ),
+                *(
+                    Action(what=f"Set sequence {name} of the promoted copy forward to the damaged cluster's last value")
+                    for name in forward
                 ),
                 *(Action(what=f"Rename {old} to {new}", undo=f"Rename {new} to {old}") for old, new in moves),
                 Action(what="Start production read-only by its service manager, closed to all but the operator"),
@@ -155,17 +176,34 @@ def plan_way(
             **common,
             title="Copy the rows that the damage took back into production",
             actions=(
+                *(
+                    Action(
+                        what=f"Leave out triggers of {table}: disabled by ALTER TABLE in the transaction that writes its rows, and set back "
+                        "before its COMMIT",
+                        undo="A transaction that does not commit has not happened; nobody else sees them disabled.",
+                    )
+                    for table, said in sorted((triggers or {}).items())
+                    if any(line.startswith("left out") for line in said)
+                ),
                 Action(what="Insert or set back these rows in one transaction a database, conflicts left as they are"),
                 Action(what="Lift the lock-down and remove the restored copy"),
             ),
             blast_radius=(
                 *(f"{table}: {said}" for table, said in sorted(copied.items())),
                 *(f"Not repaired: {said}" for said in left),
-                "Triggers and constraints of production fire as for any other write",
+                *(f"{table}: {line}" for table, said in sorted((triggers or {}).items()) for line in said),
+                "Triggers that are not left out fire as for any other write: they may change the rows, write elsewhere, or refuse; what one "
+                "that is left out does for the application does not happen for these rows",
+                "Constraints, foreign keys and row-level security of production hold as for any other write",
             ),
             reversible=False,
             undo="The rows are committed; a further recovery to just before that commit takes them back.",
-            facts={**facts, "rows": dict(copied), **({"not repaired": list(left)} if left else {})},
+            facts={
+                **facts,
+                "rows": dict(copied),
+                **({"triggers": {table: list(said) for table, said in triggers.items()}} if triggers else {}),
+                **({"not repaired": list(left)} if left else {}),
+            },
         )
     if way == "back":
         return Plan(

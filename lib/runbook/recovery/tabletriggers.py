@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from runbook.postgres.connect import Connection, quote, rows
 from runbook.postgres.sqlfiles import load_sql
+from runbook.texts import visible_line
 
 #: pg_trigger.tgenabled, for a session that is no replica: whether it fires, in words, and the statement's words that set it.
 _STATES = {
@@ -23,6 +24,8 @@ _STATES = {
     "D": ("disabled", "DISABLE TRIGGER"),
 }
 _FIRING = "OA"
+#: So many partitions are named in a line.
+_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -116,9 +119,13 @@ def trigger_lines(triggers: Sequence[Trigger], left_out: Collection[str], *, ins
             verb = "does not fire" if not one.fires else "does not fire for what is written"
         said.setdefault(f"{verb}: {one.words}", []).append(one.table_name if one.is_part else "")
     return [
-        line + (f" (on its partitions {', '.join(sorted(parts))})" if "" not in parts else "")
-        for line, parts in said.items()
+        visible_line(line + ("" if "" in parts else _partition_words(sorted(parts)))) for line, parts in said.items()
     ]
+
+
+def _partition_words(names: list[str]) -> str:
+    more = len(names) - _SHOWN
+    return f" (on its partitions {', '.join(names[:_SHOWN])}{f' and {more:,} more' if more > 0 else ''})"
 
 
 def why_not_left_out(triggers: Iterable[Trigger], owner: str, is_powerful: bool) -> str | None:

@@ -20,11 +20,13 @@ from runbook.postgres.wal import format_lsn
 from runbook.recovery.backing import CopyingBack
 from runbook.recovery.closing import DOORS
 from runbook.recovery.course import Seen, not_done
+from runbook.recovery.decisions import SequenceDecision, TriggerDecision
 from runbook.recovery.done import judge
 from runbook.recovery.execution import Execution
 from runbook.recovery.lockdown import LIFTED
 from runbook.recovery.plans import plan_way
 from runbook.recovery.room import MOVED_FIRST
+from runbook.recovery.sideeffects import discarded_lines
 from runbook.recovery.telling import Telling
 from runbook.texts import many
 
@@ -44,6 +46,8 @@ class WayOn:
         self.run, self.course, self.cluster = execution.run, execution.course, execution.cluster
         self.live, self.lockdown = execution.live, execution.recovery.lockdown
         self.copying = CopyingBack(execution)
+        self.triggers = TriggerDecision(self.copying)
+        self.sequences = SequenceDecision(execution, self.copying)
         self.telling = Telling(execution.recovery)
 
     @property
@@ -79,9 +83,12 @@ class WayOn:
             moves=[move.words() for move in self.swap().moves()] if way == "promote" else [],
             discarded=_discarded(loss),
             copied=self.copying.plan_facts() if way == "copy-back" else {},
-            left=self.copying.plan_left() if way == "copy-back" else (),
-            also_lost=self._also_lost() if way == "promote" else (),
+            left=[*self.copying.plan_left(), *self.sequences.note_left()] if way == "copy-back" else (),
+            also_lost=[*discarded_lines(loss), *self._also_lost()] if way == "promote" else (),
             prepared=damage.get("returns prepared", []),
+            triggers=self.copying.plan_triggers() if way == "copy-back" else {},
+            sequences=self.sequences.plan_facts(way),
+            forward=[gap.title for gap in self.sequences.forward] if way == "promote" else (),
             why=why,
         )
         self.course.note("way plan", plan.model_dump(mode="json"))
@@ -90,7 +97,7 @@ class WayOn:
     def _also_lost(self) -> list[str]:
         """What a promotion empties or changes besides, as it was seen of the paused copy."""
         kept = self.run.recall("recovery/seen/revenants") or Seen().dump()
-        return list(Seen.load(kept).facts.get("promotion", []))
+        return [*Seen.load(kept).facts.get("promotion", []), *self.sequences.left_by_promotion()]
 
     def preview(self) -> Plan:
         """What a dry run shows: the plan to promote, without a copy."""
@@ -152,10 +159,12 @@ class WayOn:
                 beside.promote(self.execution.replay, self.recovery.point.reached)
             damage = Seen.load(self.run.recall("recovery/seen/point")).facts["damage"]
             beside.roll_back_prepared(damage.get("returns prepared", []))
+            checks, rows = self.sequences.carry_out()
+            sequences = {"checks": [check.model_dump(mode="json") for check in checks], "rows": rows}
             self.execution.check_put_off(prove)
             beside.stop("fast")
             removed = beside.free_of_archive()
-            beside.note(ready=True, freed=len(removed), planted=self.swap().find_planted())
+            beside.note(ready=True, freed=len(removed), planted=self.swap().find_planted(), sequences=sequences)
         timeline = int(beside.noted("timeline"))
         point = self.recovery.point
         check = Check(
@@ -187,6 +196,9 @@ class WayOn:
         ]
         limits += [f"Prepared transaction {gid} was the damage itself; it was rolled back." for gid in rolled_back]
         made_up_for = self.execution.check_put_off(prove)
+        sequences = beside.noted("sequences", {"checks": [], "rows": []})
+        rows += sequences["rows"]
+        made_up_for += [Check.model_validate(one) for one in sequences["checks"]]
         return Seen(
             [check, _check_planted(beside.noted("planted", [])), *made_up_for],
             rows,
@@ -298,8 +310,10 @@ class WayOn:
 
         def act() -> Seen:
             found = self.copying.carry_out()
+            behind = [f"{said}." for said in self.sequences.noted_left]
             lifted = self._leave()
-            return Seen([*found.checks, *lifted.checks], [*found.rows, *lifted.rows], found.facts)
+            facts = {**found.facts, "limits": [*found.facts.get("limits", []), *behind]}
+            return Seen([*found.checks, *lifted.checks], [*found.rows, *lifted.rows], facts)
 
         return self.act("copy the lost rows back", "copy-back", act)
 
