@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import psycopg
 import pytest
 from runbook.errors import OperatorError, PlatformError
 from runbook.recovery.copybackplan import CopyBackPlan
@@ -210,3 +214,34 @@ def test_lock_that_somebody_holds_leaves_nothing_done_and_says_what_was_being_do
             copyback.apply(plan, lambda name, xid: None)
         at.sql("DROP EVENT TRIGGER refusing")
         assert (at.values("SELECT count(*) FROM tasks"), at.sql(STATES)) == ([0], before)
+
+
+def wait_until_up(at: Undoing) -> None:
+    """A server whose backend was killed recovers by itself."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            at.sql("SELECT 1")
+            return
+        except psycopg.OperationalError:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+
+
+def test_nobody_else_sees_a_trigger_disabled_and_a_run_that_dies_before_its_commit_leaves_nothing() -> None:
+    with deleted("tasks") as at:
+        at.leave_out = ["shop: public.tasks"]
+        before, seen = at.sql(STATES), []
+
+        def die(name: str, xid: int) -> None:
+            seen.append(at.sql(STATES))
+            (pid,) = at.values("SELECT pid FROM pg_stat_activity WHERE usename LIKE 'runbook_copyback_%'")
+            os.kill(pid, signal.SIGKILL)
+            raise RuntimeError("the run is gone")
+
+        with pytest.raises(Exception, match=r"the run is gone|terminat|connection"):
+            at.copyback().apply(at.copyback().plan(), die)
+        wait_until_up(at)
+        assert seen == [before]
+        assert (at.values("SELECT count(*) FROM tasks"), at.sql(STATES)) == ([0], before)
+        assert table(at.apply(), "public.tasks").altered == {}
