@@ -1,6 +1,6 @@
 -- purpose: every sequence of this database, owned by a column or not, with how far it went
 -- columns: oid bigint; schema text; name text; owner text; feeds text (the column that owns it, null: none does); increment bigint;
---   minimum bigint; maximum bigint; cache bigint; cycles bool; last_value bigint (null: never used)
+--   minimum bigint; maximum bigint; cache bigint; cycles bool; last_value bigint (null: never used); file text (below the data directory)
 -- privilege: SELECT or USAGE on the sequences
 -- source: PostgreSQL 17, pg_sequence, pg_depend, pg_sequence_last_value; unlogged ones stay out: a recovery resets them
 SELECT c.oid::bigint AS oid,
@@ -20,7 +20,8 @@ SELECT c.oid::bigint AS oid,
        s.seqmax AS maximum,
        s.seqcache AS cache,
        s.seqcycle AS cycles,
-       pg_catalog.pg_sequence_last_value(c.oid) AS last_value
+       pg_catalog.pg_sequence_last_value(c.oid) AS last_value,
+       pg_catalog.pg_relation_filepath(c.oid) AS file
 FROM pg_catalog.pg_sequence AS s
 JOIN pg_catalog.pg_class AS c ON c.oid = s.seqrelid
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 from runbook.errors import OperatorError, PlatformError
-from runbook.recovery.copybackplan import CopyBackPlan
+from runbook.recovery.copybackplan import KEPT_OUT, CopyBackPlan
 from undoing import Undoing, damaged, reasons, table
 
 pytestmark = [pytest.mark.server, pytest.mark.faults]
@@ -153,6 +153,29 @@ def test_what_triggers_altered_is_counted_by_column_and_an_error_shows_its_place
             for number in ("7", "107", "207")
         }
         assert table(done, "public.guarded").insert == 297
+
+
+def test_rows_without_a_key_that_a_trigger_altered_are_in_and_counted_by_column() -> None:
+    made = (
+        "CREATE TABLE bag (a int, b text, at timestamptz)",
+        "CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN IF NEW.a = 3 THEN RETURN NULL; END IF; "
+        "NEW.at := clock_timestamp(); RETURN NEW; END$$",
+        "INSERT INTO bag SELECT i % 5, 'b' || i % 7, '2020-01-01' FROM generate_series(1, 100) AS i",
+        "CREATE TRIGGER stamp BEFORE INSERT ON bag FOR EACH ROW EXECUTE FUNCTION stamp()",
+        "CREATE TABLE sack (a int, b int)",
+        "CREATE FUNCTION mix() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN NEW.a := NEW.a + 1000; NEW.b := NEW.b + 1000; RETURN NEW; END$$",
+        "INSERT INTO sack SELECT i, i FROM generate_series(1, 10) AS i",
+        "CREATE TRIGGER mix BEFORE INSERT ON sack FOR EACH ROW EXECUTE FUNCTION mix()",
+    )
+    with damaged(*made, damage=["DELETE FROM bag", "DELETE FROM sack"]) as at:
+        done = at.apply()
+        bag = table(done, "public.bag")
+        assert (bag.insert, bag.altered, bag.reasons) == (80, {"at": 80}, {KEPT_OUT: 20}), "20 were kept out"
+        assert bag.warnings == ["public.bag: 80 rows not quite as before, changed by triggers while written: at in 80"]
+        sack = table(done, "public.sack")
+        assert (sack.insert, sack.altered, sack.reasons) == (0, {}, {KEPT_OUT: 10})
+        assert "10 rows were written with other values than before, by triggers" in sack.warnings[0]
+        assert at.values("SELECT count(*) FROM sack") == [10]
 
 
 def test_trigger_that_another_changes_meanwhile_leaves_nothing_behind() -> None:

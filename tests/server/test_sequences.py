@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from crime import Scene, scene
 from runbook.postgres.connect import Connection, connect
+from runbook.postgres.tools import read_control
+from runbook.recovery.sequencefiles import read_from_files
 from runbook.recovery.sequences import SequenceGap, compare_sequences, read_all_sequences, set_forward
 
 pytestmark = [pytest.mark.server, pytest.mark.faults]
@@ -88,6 +90,31 @@ def test_what_was_given_out_since_is_found_and_not_given_out_again() -> None:
         assert [(one.value, one.problem) for one in again] == [(120, None)], "safe again"
         crime.run("SELECT setval('tickets_id_seq', 400)")
         assert set_forward(lambda database: open_writing(crime, database), [gaps["tickets_id_seq"]])[0].value == 400
+
+
+def test_values_of_a_stopped_server_are_read_from_its_files_and_those_of_a_crashed_one_are_not() -> None:
+    with scene(*MADE) as crime:
+        then, _ = read_all_sequences(crime.open)
+        crime.run(
+            "INSERT INTO tickets SELECT FROM generate_series(1, 20)",
+            "SELECT nextval('never')",
+            "ALTER SEQUENCE small RESTART",
+        )
+        now, _ = read_all_sequences(crime.open)
+        cluster = crime.cluster
+        cluster.stop()
+        found, missed = read_from_files(cluster.data, read_control(cluster.tools, cluster.data), then)
+        changed = {key for key, state in found.items() if state.last_value != then[key].last_value}
+        assert {name for _, _, name in changed} == {"tickets_id_seq", "never"}
+        assert all(found[key].last_value == now[key].last_value for key in found)
+        assert set(then) - set(found) == {("shop", "public", "small")}, "it has another file since"
+        assert len(missed) == 1 and "shop: public.small (base/" in missed[0]
+        cluster.start()
+        crime.run("SELECT nextval('never')")
+        cluster.stop("immediate")
+        found, missed = read_from_files(cluster.data, read_control(cluster.tools, cluster.data), then)
+        assert (found, len(missed)) == ({}, 1) and "was not stopped in order (in production)" in missed[0]
+        cluster.start()
 
 
 def test_database_that_lets_nobody_in_and_a_sequence_that_is_gone_are_said() -> None:

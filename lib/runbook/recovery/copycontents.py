@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import itertools
+import math
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 
 from runbook.postgres.connect import Connection
 from runbook.recovery.copybackplan import SAME_CONTENT
 from runbook.recovery.ledger import Laid, Ledger
 from runbook.recovery.rowstreams import batches, copy_rows
 from runbook.recovery.tableshape import PLACE, TableShape, all_rows, hash_query, rows_query
+
+#: So many rows of a table without a key are paired with what was written, with so few columns changed, in so many comparisons.
+_PAIRED = 100_000
+_MOST_COLUMNS = 3
+_MOST_TRIED = 5_000_000
 
 
 def content_of(cells: Sequence[str | None]) -> str:
@@ -31,6 +39,37 @@ def _quoted(cell: str | None) -> str:
     if cell and not any(letter in '"\\(), \t\n\v\f\r' for letter in cell):
         return cell
     return '"' + cell.replace("\\", "\\\\").replace('"', '""') + '"'
+
+
+@dataclass(frozen=True)
+class Altered:
+    """Rows that were written and say something else than they should. `columns` is empty where it is not known which; `is_more`: there
+    are more than `rows`."""
+
+    columns: dict[str, int] = field(default_factory=dict)
+    rows: int = 0
+    is_more: bool = False
+
+
+def differing_columns(
+    lost: Sequence[tuple[str | None, ...]], written: Sequence[tuple[str | None, ...]]
+) -> tuple[int, ...] | None:
+    """Return the smallest set of places without which every written row is one of the lost ones; None: there is none of so few columns.
+
+    >>> differing_columns([("a", "1"), ("b", "1")], [("b", "2"), ("a", "2")]), differing_columns([("a", "1")], [("c", "2")])
+    ((1,), None)
+    """
+    width = len(written[0])
+    for size in range(1, min(width, _MOST_COLUMNS + 1)):
+        if math.comb(width, size) * len(written) > _MOST_TRIED:
+            return None
+        for places in itertools.combinations(range(width), size):
+            stays = [place for place in range(width) if place not in places]
+            there = Counter(tuple(cells[place] for place in stays) for cells in lost)
+            there.subtract(Counter(tuple(cells[place] for place in stays) for cells in written))
+            if all(number >= 0 for number in there.values()):
+                return places
+    return None
 
 
 @dataclass(frozen=True)
@@ -60,12 +99,57 @@ class Contents:
         room = self._figures("past - others - there")
         self._take(room, SAME_CONTENT)
 
-    def count_again(self, reader: Connection, kept: str) -> None:
-        """After the commit: rows that are not in have that reason."""
+    def count_again(self, reader: Connection, kept: str, ours: set[str]) -> Altered:
+        """After the commit: rows that are not in have that reason; those that are in with other values are counted by column.
+
+        Args:
+            ours: transactions (and their parts) that wrote.
+        """
         before = self._figures("there")
         self._tally("there", reader, self.now)
         got = {hash_: number - before[hash_] for hash_, number in self._figures("there").items()}
         self._take(got, kept)
+        if not self.ledger.count(
+            self.number, "what = 'i' AND reason IS NOT NULL AND reason = '" + kept.replace("'", "''") + "'"
+        ):
+            return Altered()
+        return self._find_altered(reader, kept, ours, before)
+
+    def _find_altered(self, reader: Connection, kept: str, ours: set[str], known: Collection[str]) -> Altered:
+        """Rows that we wrote with a content that none of the lost rows has: a trigger has changed them on their way.
+
+        Which row is which is told by the columns that were not changed: the smallest set of columns without which both sides agree.
+        """
+        places = [PLACE + self.now.columns.index(name) for name in self.plain]
+        written: list[tuple[str | None, ...]] = []
+        stream = all_rows(reader, self.now) if self.now.untrusted else copy_rows(reader, rows_query(self.now))
+        for row in stream:
+            cells = tuple(row[place] for place in places)
+            if row[0] in ours and content_of(cells) not in known:
+                written.append(cells)
+                if len(written) > _PAIRED:
+                    return Altered(rows=len(written), is_more=True)
+        if not written:
+            return Altered()
+        left = [
+            (row.n, tuple(row.cells[place] for place in self.places))
+            for page in self.ledger.pages(self.number, "what = 'i' AND reason IS NOT NULL")
+            for row in page
+            if row.reason == kept
+        ]
+        columns = differing_columns([cells for _, cells in left], written)
+        if columns is None:
+            return Altered(rows=len(written))
+        stays = [place for place in range(len(self.plain)) if place not in columns]
+        wanted = Counter(tuple(cells[place] for place in stays) for cells in written)
+        found = []
+        for n, cells in left:
+            rest = tuple(cells[place] for place in stays)
+            if wanted[rest] > 0:
+                wanted[rest] -= 1
+                found.append((self.number, n))
+        self.ledger.do("UPDATE row SET reason = NULL WHERE t = ? AND n = ?", found)
+        return Altered({self.plain[place]: len(found) for place in columns}, len(found))
 
     def _figures(self, text: str) -> dict[str, int]:
         return {

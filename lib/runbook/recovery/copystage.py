@@ -23,7 +23,7 @@ from runbook.recovery.copybackplan import (
     Conflict,
     TableCopy,
 )
-from runbook.recovery.copycontents import Contents
+from runbook.recovery.copycontents import Altered, Contents
 from runbook.recovery.ledger import Laid, Ledger
 from runbook.recovery.loss import Xids
 from runbook.recovery.lostrows import LostRow
@@ -284,7 +284,7 @@ class Staged:
             ours: transactions (and their parts) that wrote.
         """
         if self.key is None:
-            self._contents().count_again(self.reader, kept)
+            self._note_altered(self._contents().count_again(self.reader, kept, ours))
             return
         altered = 0
         columns = list(self.key.columns)
@@ -305,6 +305,21 @@ class Staged:
             altered_columns = ", ".join(f"{name} in {number:,}" for name, number in sorted(self.report.altered.items()))
             self.report.warn(
                 f"{many(altered, 'row')} not quite as before, changed by triggers while written: {altered_columns}"
+            )
+
+    def _note_altered(self, found: Altered) -> None:
+        """What triggers made of rows without a key."""
+        self.report.altered = dict(found.columns)
+        if found.rows and not found.columns:
+            more = "more than " if found.is_more else ""
+            self.report.warn(
+                f"{more}{many(found.rows, 'row')} were written with other values than before, by triggers: the table has no key, so "
+                "which of the rows that did not get in these are is not known"
+            )
+        elif found.rows:
+            names = ", ".join(f"{name} in {number:,}" for name, number in sorted(found.columns.items()))
+            self.report.warn(
+                f"{many(found.rows, 'row')} not quite as before, changed by triggers while written: {names}"
             )
 
     def _see(self, met: list[tuple[Laid, Row]], ours: set[str]) -> int:

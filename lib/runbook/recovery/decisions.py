@@ -8,13 +8,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from runbook.errors import PlatformError
 from runbook.model import Check, Severity, Status
+from runbook.postgres.tools import read_control
 from runbook.recovery.backing import CopyingBack
 from runbook.recovery.copystints import trigger_key
 from runbook.recovery.course import Seen
 from runbook.recovery.execution import Execution
+from runbook.recovery.sequencefiles import read_from_files
 from runbook.recovery.sequences import (
     SequenceGap,
+    Sequences,
     SetForward,
     compare_sequences,
     lines,
@@ -55,7 +59,10 @@ class TriggerDecision:
         seen = self.course.keep("triggers", self._look) if way == "copy-back" else Seen(facts={"offered": []})
         self._offered = list(seen.facts["offered"])
         if self._offered:
-            self.question = "Triggers fire while rows are copied back, as for the application. Which are left out?"
+            self.question = (
+                "Triggers fire while rows are copied back, as for the application. Which are left out? "
+                f"Offered: {'; '.join(lines(self._offered, 'more'))}."
+            )
         elif way == "copy-back":
             self.question = "No trigger that fires while rows are copied back can be left out."
         return seen
@@ -87,7 +94,7 @@ class TriggerDecision:
     def _is_wrong(self, value: str) -> bool:
         chosen, unknown = split_entries(value, self._offered)
         if unknown:
-            self.question += f" '{unknown}' is none of: {'; '.join(lines(self._offered, 'more'))}."
+            self.question += f" The answer before named '{unknown}', which is none of these."
         return not chosen or bool(unknown)
 
     def take(self, answer: Said | None) -> None:
@@ -140,17 +147,26 @@ class SequenceDecision:
 
     def _look(self) -> Seen:
         restored, missed = read_all_sequences(self.execution.beside.connect)
-        if not self.execution.live.is_up():
-            said = (
-                "The damaged server does not answer: its sequences' last values are not known, and are not set forward"
-            )
-            return Seen(facts={"gaps": [], "missed": [*missed, said], "unknown": said})
-        damaged, also = read_all_sequences(self.execution.live.connect)
+        if self.execution.live.is_up():
+            damaged, also = read_all_sequences(self.execution.live.connect)
+        else:
+            damaged, also = self._read_files(restored)
         gaps = compare_sequences(damaged, restored)
+        unread = sorted({*missed, *also})
+        unknown = [f"Numbers that were given out after the point may be given out again: {said}" for said in unread]
         return Seen(
             rows=[gap.row() for gap in gaps],
-            facts={"gaps": [gap.facts() for gap in gaps], "missed": sorted({*missed, *also})},
+            facts={"gaps": [gap.facts() for gap in gaps], "missed": unread, "unknown": unknown},
         )
+
+    def _read_files(self, restored: Sequences) -> tuple[Sequences, list[str]]:
+        """The sequences of a damaged server that does not answer."""
+        data = self.execution.live.need_data()
+        try:
+            control = read_control(self.execution.beside.tools, data)
+        except PlatformError as cause:
+            return {}, [f"Sequences of the damaged cluster: its server does not answer, and {cause.message}"]
+        return read_from_files(data, control, restored)
 
     @property
     def _facts(self) -> dict[str, Any]:
@@ -175,7 +191,8 @@ class SequenceDecision:
             return "Production keeps its own sequences."
         number = len(self.rewound)
         if not number:
-            return str(self._facts.get("unknown", "No sequence of the damaged cluster is further than the copy's."))
+            unknown = self._facts.get("unknown", [])
+            return unknown[0] if unknown else "No sequence of the damaged cluster is further than the copy's."
         first = self.rewound[0]
         return f"A promotion rewinds {many(number, 'sequence')}, first {first.words()}. Are they set forward?"
 
@@ -221,7 +238,7 @@ class SequenceDecision:
 
     def left_by_promotion(self) -> list[str]:
         """Numbers that are given out again, in sentences without a full stop."""
-        unknown = [self._facts["unknown"]] if "unknown" in self._facts else []
+        unknown = list(self._facts.get("unknown", []))
         again = [gap for gap in self.rewound if gap not in self.forward]
         said = (
             f"Numbers that were given out after the point are given out again: {gap.words()}"

@@ -25,7 +25,8 @@ _RESERVE = 32
 
 @dataclass(frozen=True)
 class SequenceState:
-    """A sequence as one server has it. `last_value` is None when it was never used; `feeds` is the column that owns it."""
+    """A sequence as one server has it. `last_value` is None when it was never used; `feeds` is the column that owns it; `file` is its
+    file below the data directory."""
 
     schema: str
     name: str
@@ -37,6 +38,7 @@ class SequenceState:
     cache: int
     cycles: bool
     last_value: int | None
+    file: str = ""
 
 
 @dataclass(frozen=True)
