@@ -178,6 +178,21 @@ def test_rows_without_a_key_that_a_trigger_altered_are_in_and_counted_by_column(
         assert at.values("SELECT count(*) FROM sack") == [10]
 
 
+def test_row_that_a_trigger_wrote_again_in_a_block_of_its_own_is_in_and_altered() -> None:
+    with deleted(
+        "tasks",
+        after=(
+            "CREATE FUNCTION again() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN IF NEW.id % 2 = 0 THEN "
+            "BEGIN UPDATE tasks SET v = 'again' WHERE id = NEW.id; EXCEPTION WHEN division_by_zero THEN NULL; END; END IF; RETURN NULL; END$$",
+            "CREATE TRIGGER again AFTER INSERT ON tasks FOR EACH ROW EXECUTE FUNCTION again()",
+            "ALTER TABLE tasks DISABLE TRIGGER touch",
+        ),
+    ) as at:
+        done = table(at.apply(), "public.tasks")
+        assert (done.insert, done.reasons) == (1200, {})
+        assert done.altered == {"v": 600, "updated_at": 600}, "the trigger that fires on UPDATE OF v has set the time"
+
+
 def test_trigger_that_another_changes_meanwhile_leaves_nothing_behind() -> None:
     """A trigger's own function runs as the owner and may alter the table: what was not so before is not committed."""
     with deleted(

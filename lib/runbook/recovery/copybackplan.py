@@ -12,6 +12,7 @@ from typing import Any
 from runbook.errors import OperatorError
 from runbook.recovery.loss import TableLoss, rows_facts
 from runbook.recovery.tabletriggers import Trigger, trigger_lines
+from runbook.texts import visible_line
 
 #: So many conflicts of a table are listed one by one; all of them are counted.
 LISTED = 100_000
@@ -73,7 +74,7 @@ class TableCopy:
     @property
     def key(self) -> str:
         """The table with its database, as plans and answers name it."""
-        return f"{self.database}: {self.table}"
+        return visible_line(f"{self.database}: {self.table}")
 
     def trigger_lines(self) -> list[str]:
         """What fires, is left out, or does not fire when its rows are written; a line a trigger."""

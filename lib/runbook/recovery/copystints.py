@@ -14,6 +14,7 @@ from runbook.recovery.copywrite import insert_order
 from runbook.recovery.tablelinks import behind, read_sequences
 from runbook.recovery.tabletriggers import read_triggers, why_not_left_out
 from runbook.recovery.writers import Task, quoted
+from runbook.texts import visible_line
 
 #: With whose rights, as find_writing_rights.sql says.
 Rights = dict[str, Any]
@@ -85,7 +86,7 @@ def note_triggers(staged: Staged, reader: Connection, rights: Rights, leave_out:
 
 def trigger_key(table: str, name: str) -> str:
     """Return how an answer names one trigger of a table."""
-    return f"{table} trigger {name}"
+    return visible_line(f"{table} trigger {name}")
 
 
 def note_sequences(staged: Staged, restored: Connection, production: Connection) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from runbook.errors import PlatformError
-from runbook.postgres.connect import Connection, SqlError, one, quote
+from runbook.postgres.connect import Connection, SqlError, one, quote, rows
 from runbook.recovery.copystage import Staged
 from runbook.recovery.loss import Xids
 from runbook.recovery.tablelinks import behind, in_order, read_sequences
@@ -80,6 +80,14 @@ class Writing:
             table.report.notes += [note for note in self.writer.notes if note not in table.report.notes]
         # What a trigger has deferred meanwhile happens now: a table with such events cannot be altered.
         self._execute("SET CONSTRAINTS ALL IMMEDIATE")
+        self._execute("SET LOCAL search_path = pg_catalog, pg_temp")  # the application's may have operators of its own
+        if any(
+            trigger.fires and trigger.name not in one_.report.left_out
+            for one_ in tables
+            for trigger in one_.report.triggers
+        ):
+            for table in tables:
+                self._note_parts(table)
         for table in tables:
             self._put_triggers_back(table)
 
@@ -113,6 +121,30 @@ class Writing:
 
     # -- triggers
 
+    def _note_parts(self, table: Staged) -> None:
+        """A block with EXCEPTION in a trigger's function is a part of the transaction, too: rows that it wrote are ours. What this
+        session sees of a transaction that is still in progress is its own."""
+        if table.key is None or table.report.is_made_again:
+            return
+        now = "pg_catalog.pg_current_xact_id()::text::pg_catalog.int8"
+        # With its epoch; parts of this transaction are younger than itself.
+        whole = f"({now} + ((t.xmin::text::pg_catalog.int8 - {now} + 2147483648) & 4294967295) - 2147483648)::text::pg_catalog.xid8"
+        query = (
+            f"SELECT DISTINCT t.xmin::text AS xid FROM {table.now.source} JOIN {self._name(table)} AS b ON {self._same(table)} "
+            f"WHERE t.xmin::text <> ALL ($1::text[]) AND pg_catalog.pg_xact_status({whole}) = 'in progress'"
+        )
+        self.writer.work_as()
+        self.ours.update(row["xid"] for row in rows(self._connection, query, [sorted(self.ours)]))
+
+    def _same(self, table: Staged) -> str:
+        """The row of the table has the key of the row that was laid ready."""
+        assert table.key is not None
+        names = {quote(name): name for name in table.key.columns} | {name: name for name in table.key.columns}
+        return " AND ".join(
+            f"t.{quote(names[text])} {operator} b.{self._cell(table, names[text])}"
+            for text, operator in zip(table.key.expressions, table.key.operators, strict=True)
+        )
+
     def _leave_out_triggers(self, table: Staged) -> None:
         """Those that were decided on do not fire in this transaction; nobody else sees that."""
         for trigger in table.report.triggers:
@@ -128,7 +160,7 @@ class Writing:
                 self._alter(
                     trigger.set_to(trigger.state), f"while trigger {trigger.name} of {trigger.relation} was put back"
                 )
-        self._execute("SET LOCAL search_path = pg_catalog, pg_temp")  # the application's may have operators of its own
+        self.writer.work_as()
         if read_triggers(self._connection, table.now.oid) != table.report.triggers:
             raise PlatformError(
                 f"The triggers of {table.report.table} are not as they were after its rows were written: nothing of this transaction was kept.",
@@ -239,11 +271,6 @@ class Writing:
         ]
         if not changed:
             return
-        names = {quote(name): name for name in table.key.columns} | {name: name for name in table.key.columns}
-        same = " AND ".join(
-            f"t.{quote(names[text])} {operator} b.{self._cell(table, names[text])}"
-            for text, operator in zip(table.key.expressions, table.key.operators, strict=True)
-        )
         # A partitioned table is updated with its partitions, another one without its heirs.
         sets = ", ".join(f"{quote(name)} = b.{self._cell(table, name)}" for name in changed)
         written = (
@@ -251,7 +278,7 @@ class Writing:
         )
         statement = (
             f"UPDATE {table.now.source} SET {sets} FROM {self._name(table)} AS b "
-            f"WHERE b.what = 'u' AND {{rows}} AND {same} AND {written}"
+            f"WHERE b.what = 'u' AND {{rows}} AND {self._same(table)} AND {written}"
         )
         self._try_rows(table, "u", statement)
 

@@ -30,6 +30,9 @@ from runbook.texts import many
 _LEFT_OUT = "triggers left out"
 _NUMBERS = "sequences decided"
 _LEFT = "sequences left behind"
+#: What an answer says that was given because there was nothing to decide.
+_NO_TRIGGER = "no trigger can be left out"
+_NO_SEQUENCE = "no sequence is rewound that can be set forward"
 
 
 class Said(Protocol):
@@ -81,15 +84,15 @@ class TriggerDecision:
     @property
     def given(self) -> str:
         """The answer where there is nothing to decide."""
-        return "" if self._offered else "fire: no trigger can be left out"
+        return "" if self._offered else f"fire: {_NO_TRIGGER}"
 
     def used_up(self, answers: Sequence[Said]) -> int:
-        """How many answers do not count: the last one names what is not offered, so the question is asked again."""
-        is_open = self.course.way is None
-        return len(answers) if answers and is_open and self._names_wrong(answers[-1]) else 0
-
-    def _names_wrong(self, answer: Said) -> bool:
-        return answer.option == "leave-out" and self._is_wrong(answer.value)
+        """How many answers do not count: the last one names what is not offered, or was given when there was nothing to decide."""
+        if not answers or self.course.way is not None or not self._offered:
+            return 0
+        last = answers[-1]
+        is_wrong = last.value == _NO_TRIGGER if last.option == "fire" else self._is_wrong(last.value)
+        return len(answers) if is_wrong else 0
 
     def _is_wrong(self, value: str) -> bool:
         chosen, unknown = split_entries(value, self._offered)
@@ -198,12 +201,18 @@ class SequenceDecision:
 
     def given(self, parameter: str, way: str) -> str:
         """The notebook's parameter as the answer; where nothing is rewound, that."""
-        if way != "promote":
-            return "keep: nothing is promoted"
-        if all(gap.refused for gap in self.rewound):
-            return "keep: none can be set forward"
+        if not self._is_asked(way):
+            return f"keep: {_NO_SEQUENCE}"
         is_production = self.execution.recovery.params.environment == "production"
         return parameter or ("" if is_production else "forward")
+
+    def _is_asked(self, way: str) -> bool:
+        return way == "promote" and any(gap.refused is None for gap in self.rewound)
+
+    def used_up(self, answers: Sequence[Said], way: str) -> int:
+        """How many answers do not count: the last one was given when there was nothing to decide."""
+        is_open = self.course.way is None and self._is_asked(way)
+        return len(answers) if answers and is_open and answers[-1].value == _NO_SEQUENCE else 0
 
     def take(self, answer: Said | None) -> None:
         """The answer is noted for plan and promotion."""
