@@ -15,6 +15,7 @@ from runbook.recovery.course import Seen
 from runbook.recovery.execution import Execution
 from runbook.recovery.loss import Loss
 from runbook.recovery.remaking import SchemaDump
+from runbook.recovery.takenplan import write_statements
 from runbook.recovery.writers import Writers
 from runbook.texts import many
 
@@ -101,7 +102,8 @@ class CopyingBack:
     def plan_left(self) -> list[str]:
         """For the gate's plan: damage that stays, and rows in conflict with the reasons."""
         plan = self.plan()
-        return [*plan.left, *plan.limits, *plan.warnings, *plan.conflict_lines()]
+        objects = [*plan.objects_left, *plan.objects_unclear, *plan.objects_made]
+        return [*plan.left, *plan.limits, *plan.warnings, *plan.conflict_lines(), *objects]
 
     def show(self) -> Seen:
         """The plan with its conflicts, for the operator to look at before choosing."""
@@ -166,12 +168,15 @@ class CopyingBack:
             next="Copy back by hand what is named, from the loss files or the record of this run." if reason else None,
         )
         notes = [f"{name} was copied back by an attempt before this one" for name in done]
-        limits = [f"{said}." for said in [*unrepaired, *result.limits, *result.warnings]]
+        limits = [f"{said}." for said in [*unrepaired, *result.limits, *result.warnings, *result.objects_unclear]]
+        statements = write_statements(self.recovery.run.dir / "loss", result.objects)
+        if statements is not None:
+            limits.append(f"The statements for objects that were not made again are in {statements}.")
         if result.conflicting:
             file = write_conflicts(self.recovery.run.dir / "loss", result, self.recovery.params.recovery.personal_data)
             limits += [f"{said}. Each is listed in {file}." for said in result.conflict_lines()]
         facts = {
-            "notes": [*result.notes, *notes],
+            "notes": [*result.notes, *notes, *result.objects_made],
             "transactions": xids,
             "limits": limits,
             "in conflict": result.conflicting,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping
 
-from runbook.postgres.connect import one
+from runbook.postgres.connect import one, rows
 from runbook.postgres.sqlfiles import load_sql
 from runbook.recovery.copybackplan import CopyBackPlan, TableCopy, refuse_another
 from runbook.recovery.copysitting import Sides, Sitting
@@ -20,6 +20,7 @@ from runbook.recovery.largeobjects import LargeObjects
 from runbook.recovery.loss import Loss, TableLoss
 from runbook.recovery.lossrows import Open
 from runbook.recovery.remaking import SchemaDump
+from runbook.recovery.transactions import FIRST_NORMAL, USER_DATA
 from runbook.recovery.writers import Writers
 
 #: What became of a transaction: as PostgreSQL says it, in our words.
@@ -70,8 +71,8 @@ class CopyBack:
         """
         plan = CopyBackPlan()
         plan.tables += [objects.plan() for objects in self._large_objects()]
-        for database, tables in self._damaged(plan).items():
-            with Sitting(self._sides, database, tables) as sitting:
+        for number, (database, tables) in enumerate(self._damaged(plan).items()):
+            with Sitting(self._sides, database, tables, with_shared=number == 0) as sitting:
                 sitting.prepare()
                 sitting.stints()
                 sitting.add_to(plan)
@@ -106,8 +107,8 @@ class CopyBack:
                     result.xids[objects.name] = xid
                     finished.append(objects.name)
             result.tables.append(report)
-        for database, tables in self._damaged(CopyBackPlan()).items():
-            with Sitting(self._sides, database, tables, finished) as sitting:
+        for number, (database, tables) in enumerate(self._damaged(CopyBackPlan()).items()):
+            with Sitting(self._sides, database, tables, finished, with_shared=number == 0) as sitting:
                 sitting.prepare()
                 stints = [stint for stint in sitting.stints() if stint.name not in done]
                 left = {staged.report.table for stint in stints for staged in stint.tables}
@@ -120,6 +121,7 @@ class CopyBack:
                     if xid is not None:
                         result.xids[stint.name] = xid
                         finished.append(stint.name)
+                sitting.account_for_objects()
                 sitting.add_to(result)
         return result
 
@@ -167,7 +169,25 @@ class CopyBack:
                 continue
             else:
                 found.setdefault(table.name.database_name, []).append(table)
+        for database in self._databases_of_catalogs():
+            found.setdefault(database, [])
         return dict(sorted(found.items()))
+
+    def _databases_of_catalogs(self) -> list[str]:
+        """Databases whose catalogs the damage wrote to; a server's own ones are looked up from any."""
+        loss = self._sides.loss
+        numbers = {
+            file.database
+            for one_ in loss.damage
+            for file, changed in one_.rows.items()
+            if file.number < FIRST_NORMAL and file.number not in USER_DATA and (changed.deleted or changed.updated)
+        }
+        if not numbers:
+            return []
+        with self._sides.open_production("postgres") as connection:
+            query = "SELECT d.oid::bigint AS oid, d.datname::text AS name FROM pg_catalog.pg_database AS d WHERE d.datallowconn"
+            names = {row["oid"]: row["name"] for row in rows(connection, query)}
+        return [names[number] for number in sorted(numbers) if number in names] or ["postgres"]
 
     def _large_objects(self) -> list[LargeObjects]:
         """Those that the damage touched, by database."""

@@ -12,6 +12,7 @@ from typing import Any
 from runbook.errors import OperatorError
 from runbook.recovery.loss import TableLoss, rows_facts
 from runbook.recovery.tabletriggers import Trigger, trigger_lines
+from runbook.recovery.takenplan import TakenObject
 from runbook.texts import visible_line
 
 #: So many conflicts of a table are listed one by one; all of them are counted.
@@ -116,6 +117,23 @@ class CopyBackPlan:
     left: list[str] = field(default_factory=list)
     limits: list[str] = field(default_factory=list)
     xids: dict[str, int] = field(default_factory=dict)
+    #: What the damage took besides rows and tables: keys, views, policies, grants …
+    objects: list[TakenObject] = field(default_factory=list)
+
+    @property
+    def objects_left(self) -> list[str]:
+        """Objects that the damage took and that are not made again."""
+        return [one.words for one in self.objects if one.is_left]
+
+    @property
+    def objects_unclear(self) -> list[str]:
+        """Objects that differ from the restored copy and are left as they are: others changed them too, or nobody knows whose change it is."""
+        return [one.words for one in self.objects if one.why and not one.is_left]
+
+    @property
+    def objects_made(self) -> list[str]:
+        """Objects that are made again."""
+        return [one.words for one in self.objects if not one.why]
 
     @property
     def insert(self) -> int:
@@ -142,10 +160,11 @@ class CopyBackPlan:
             for table in self.tables
             if table.conflicting and not table.problem and not (table.insert or table.set_back or table.present)
         ]
-        is_empty = not self.tables and not self.left
+        is_empty = not self.tables and not self.left and not self.objects
         return [
             *self.problems,
             *self.left,
+            *self.objects_left,
             *nothing,
             *(["nothing that the damage did was found to be copied back"] if is_empty else []),
         ]

@@ -17,6 +17,7 @@ from runbook.postgres import closure
 from runbook.postgres.causes import is_lock_timeout
 from runbook.postgres.connect import SqlError, one, rows
 from runbook.postgres.sqlfiles import load_sql
+from runbook.recovery.catalogdiff import Comparison
 from runbook.recovery.copybackplan import KEPT_OUT, NOT_SET_BACK, CopyBackPlan, TableCopy
 from runbook.recovery.copystage import Staged
 from runbook.recovery.copystints import Stint, find_stints, note_rights, note_sequences, note_triggers, task_of
@@ -29,8 +30,11 @@ from runbook.recovery.lostrows import Relation, is_emptied, lost_rows, read_tree
 from runbook.recovery.orphans import Orphans
 from runbook.recovery.relnames import RelationName
 from runbook.recovery.remaking import Remaking, SchemaDump, find_relations
+from runbook.recovery.schemaarchive import SchemaArchive
 from runbook.recovery.tablelinks import read_foreign_keys, read_unique_keys
 from runbook.recovery.tableshape import TableShape, find_shape
+from runbook.recovery.takenobjects import TakenObjects
+from runbook.recovery.takenplan import TakenObject
 from runbook.recovery.writers import Writer, Writers
 from runbook.texts import many
 
@@ -54,10 +58,20 @@ class Sides:
 class Sitting:
     """One database, while it is looked at and written to. Left in the middle of a transaction, that has not happened."""
 
-    def __init__(self, sides: Sides, database: str, tables: list[TableLoss], finished: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        sides: Sides,
+        database: str,
+        tables: list[TableLoss],
+        finished: Collection[str] = (),
+        *,
+        with_shared: bool = False,
+    ) -> None:
         self._of, self._database, self._tables = sides, database, tables
+        self._with_shared = with_shared
         self._finished = list(finished)
         self.reports: list[TableCopy] = []
+        self._objects: list[TakenObject] = []
         self._staged: list[Staged] = []
         self._rights: dict[int, dict[str, Any]] = {}
         self._stack = ExitStack()
@@ -81,8 +95,17 @@ class Sitting:
             setting = one(self.reader, "SELECT pg_catalog.current_setting('server_encoding') AS name")
             self._encoding = str(setting["name"])
             self._remaking = Remaking(self._database, self._of.dump, self.production, self.restored, self._untrusted)
+            self._taken = self._compare_catalogs(stack.enter_context(SchemaArchive(self._of.dump, self._database)))
             self._stack = stack.pop_all()
         return self
+
+    def _compare_catalogs(self, archive: SchemaArchive) -> TakenObjects:
+        loss = self._of.loss
+        files = frozenset((file.database, file.number) for file in loss.damage_files)
+        comparison = Comparison(
+            self.restored, self.production, self._of.fates, files, loss.damage_xids, with_shared=self._with_shared
+        )
+        return TakenObjects(self._database, comparison, archive, self.production, self.restored, self._untrusted)
 
     def _begin_reading(self) -> None:
         """A transaction for what the reader looks at now: its locks are let go before anybody writes."""
@@ -128,7 +151,19 @@ class Sitting:
     def add_to(self, plan: CopyBackPlan) -> None:
         """The plan has this database's tables."""
         plan.tables += self.reports
-        plan.notes += self._remaking.notes
+        plan.objects += self._objects
+        plan.notes += [*self._remaking.notes, *self._taken.notes]
+
+    def account_for_objects(self) -> None:
+        """The catalogs are compared again, now that all is done; what is missing still is known.
+
+        Raises:
+            SqlError: a catalog cannot be read.
+        """
+        self._doing = "the catalogs were compared again"
+        if self.production.info.transaction_status.name == "IDLE":
+            self.production.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY")
+        self._objects = self._taken.account()
 
     # -- what would be done
 
@@ -139,8 +174,12 @@ class Sitting:
             OperatorError: params name a role that is not there.
         """
         self._of.writers.refuse_unknown_role(self.production)
+        self._doing = "the catalogs were compared"
+        self._taken.look()
         parts = [part for table in self._tables for part in self._parts_of(table)]
+        self._objects = self._taken.planned()
         self._doing = "dropped tables were made again"
+        self._taken.make_early()
         self._remaking.make_tables()
         for number, (report, then, relations, name) in enumerate(parts):
             self._of.progress(report.table, number, len(parts))
@@ -168,6 +207,7 @@ class Sitting:
         tree = read_tree(self.restored, then.oid, name.database)
         here = find_relations(self.production, [(part.oid, part.schema, part.name) for part in tree])
         gone = [part for part in tree if part.oid not in here]
+        self._taken.tables.update(part.oid for part in gone)
         ours = [part for part in gone if self._was_dropped(part, tree, name.database)]
         if ours:
             refused = self._remaking.why_not(ours, tree[0])
@@ -287,7 +327,8 @@ class Sitting:
 
     def stints(self) -> list[Stint]:
         """Who writes what, in which order; tables of several owners that need each other have it as their problem."""
-        return find_stints(self._database, self._staged, self._rights, bool(self._remaking.relations))
+        is_making_again = bool(self._remaking.relations) or self._taken.is_work
+        return find_stints(self._database, self._staged, self._rights, is_making_again)
 
     def carry_out(self, stint: Stint, note_xid: Callable[[str, int], None]) -> int | None:
         """The stint's rows are in production; the number of its transaction, None when there was nothing to do.
@@ -311,6 +352,8 @@ class Sitting:
             if stint.owner is None:
                 self._doing = "dropped tables were completed"
                 self._remaking.finish()
+                self._doing = "what else the damage took was made again"
+                self._taken.make()
             else:
                 writer.work_as()
             self.reader.execute("ROLLBACK")

@@ -167,19 +167,12 @@ class Remaking:
         if entry.kind != "MATERIALIZED VIEW DATA":
             return False
         view = find_relations(self.production, [(0, entry.schema, entry.name)])[0][0]
-        file = load_sql("recovery/list_run_functions")
-        run = [row["name"] for row in rows(self.production, file.text, file.values({"oids": [view]}))]
-        file = load_sql("recovery/list_read_relations")
-        run += [
-            self.untrusted[row["oid"]]
-            for row in rows(self.production, file.text, file.values({"oid": view}))
-            if row["oid"] in self.untrusted
-        ]
-        if run:
+        run = unfit_to_fill(self.production, view, self.untrusted)
+        if run is not None:
             self.notes.append(
-                f"{entry.schema}.{entry.name} is not filled: that would run {run[0]}; REFRESH it as its owner"
+                f"{entry.schema}.{entry.name} is not filled: that would run {run}; REFRESH it as its owner"
             )
-        return bool(run)
+        return run is not None
 
     def _run(self, entries: list[Entry]) -> None:
         """In one go: a comment that looks like a heading is put together again."""
@@ -202,7 +195,6 @@ class Remaking:
                 continue
             owner = only(self.restored, file.text, file.values({"schema": schema}))["owner"]
             self.production.execute(f"CREATE SCHEMA {quote(schema)} AUTHORIZATION {quote(owner)}")
-            self.notes.append(f"schema {schema} is made again; its grants, types and functions are not")
 
     def _views(self) -> list[str]:
         """Views that went with the tables, quoted."""
@@ -247,6 +239,19 @@ class Remaking:
                     "VALIDATE CONSTRAINT once they have"
                 )
             self.production.execute("RELEASE pointing")
+
+
+def unfit_to_fill(production: Connection, view: int, untrusted: Mapping[int, str]) -> str | None:
+    """Return the first function of a lesser role that filling the materialized view would run; None: none."""
+    file = load_sql("recovery/list_run_functions")
+    run = [row["name"] for row in rows(production, file.text, file.values({"oids": [view]}))]
+    file = load_sql("recovery/list_read_relations")
+    run += [
+        untrusted[row["oid"]]
+        for row in rows(production, file.text, file.values({"oid": view}))
+        if row["oid"] in untrusted
+    ]
+    return run[0] if run else None
 
 
 def find_relations(connection: Connection, wanted: list[tuple[int, str, str]]) -> dict[int, tuple[int, bool]]:

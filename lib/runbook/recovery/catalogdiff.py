@@ -1,0 +1,195 @@
+"""The catalogs of the restored copy against those of production: which rows are gone or say something else, and whose doing that is.
+
+All catalogs are compared, not a list of kinds of objects. The copy is a physical one, so a row that nobody touched is stored alike on both
+sides, under the same OID; those that are not are told by names, since what was made again has other OIDs. Whose doing a difference is,
+WAL says: the catalogs' own rows have a place as any table's have (`deletions`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from runbook.postgres.connect import Connection, literal, rows
+from runbook.postgres.sqlfiles import load_sql
+from runbook.recovery.catalogcolumns import read_columns
+from runbook.recovery.deletions import FileKey, RowFates
+
+#: Whose doing a difference is. LATER: the damage changed it, and others have since, or had before.
+DAMAGE, OTHERS, MIXED, UNKNOWN = "damage", "others", "mixed", "unknown"
+
+#: How pg_catalog calls what belongs to the server itself, or to a session.
+_NOT_OURS = re.compile(r"pg_toast\.|pg_toast_temp_\d+\.|pg_temp_\d+\.|(.* on )?pg_temp_\d+\.|(.* on )?pg_toast\.")
+
+
+@dataclass(frozen=True)
+class CatalogRow:
+    """One row of a catalog, told by names. `about` is its own object (class, OID), or the one that it belongs to."""
+
+    catalog: str
+    kind: str
+    name: str
+    about: tuple[int, int]
+    is_object: bool
+    cells: dict[str, str | None]
+    reads: tuple[int, ...] = ()
+    is_internal: bool = False
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """By which it is the same row on both sides."""
+        return self.catalog, self.kind, self.name
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A row of the copy that production has not (`now` None), or that says something else there; or (`then` None) a new one."""
+
+    then: CatalogRow | None
+    now: CatalogRow | None
+    whose: str
+
+    @property
+    def row(self) -> CatalogRow:
+        found = self.then or self.now
+        assert found is not None
+        return found
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Those that say something else."""
+        if self.then is None or self.now is None:
+            return ()
+        return tuple(name for name, cell in self.then.cells.items() if self.now.cells.get(name) != cell)
+
+
+@dataclass
+class Comparison:
+    """The catalogs of one database on both sides. `copy` does not change; `damage_files` are those that the damage's rows are in."""
+
+    copy: Connection
+    production: Connection
+    fates: RowFates | None
+    damage_files: frozenset[FileKey]
+    damage_xids: Any
+    with_shared: bool = False
+
+    def __post_init__(self) -> None:
+        self._catalogs = read_columns(self.copy, with_shared=self.with_shared)
+        self._then: dict[str, dict[str, tuple[int, str]]] = {}
+        self._whose: dict[tuple[str, str, str], str] = {}
+
+    @property
+    def unread(self) -> list[str]:
+        """Catalogs that the role may not read on the copy."""
+        return self._catalogs.unread
+
+    @property
+    def is_touched(self) -> bool:
+        """True when the damage wrote to a catalog, or nobody can say."""
+        return self.fates is None or any(file in self.damage_files for file in self._catalogs.files.values())
+
+    def differences(self) -> list[Difference]:
+        """Return what differs now, each with whose doing it was when that was first seen.
+
+        Raises:
+            SqlError: a catalog cannot be read.
+        """
+        found: list[Difference] = []
+        for catalog, query in self._catalogs.raw.items():
+            if catalog not in self._then:
+                self._then[catalog] = {row["key"]: (row["hash"], row["place"]) for row in rows(self.copy, query)}
+            then = self._then[catalog]
+            now = {row["key"]: (row["hash"], row["writer"]) for row in rows(self.production, query)}
+            other = {key for key, (hashed, _) in then.items() if key not in now or now[key][0] != hashed}
+            fresh = {key for key in now if key in other or key not in then}
+            if other or fresh:
+                found += self._told(catalog, other, fresh, then, now)
+        return found
+
+    def _told(
+        self,
+        catalog: str,
+        other: set[str],
+        fresh: set[str],
+        then: dict[str, tuple[int, str]],
+        now: dict[str, tuple[int, str]],
+    ) -> list[Difference]:
+        before = {row.key: (key, row) for key, row in self._tell(self.copy, catalog, other)}
+        after = {row.key: (key, row) for key, row in self._tell(self.production, catalog, fresh)}
+        found = []
+        for name, (key, row) in before.items():
+            new_key, new = after.get(name, (None, None))
+            if (new is None and row.is_internal) or (new is not None and new.cells == row.cells):
+                continue
+            writer = now[new_key][1] if new_key is not None else None
+            found.append(Difference(row, new, self._doer(name, catalog, then[key][1], writer)))
+        for name, (key, row) in after.items():
+            if name not in before and not row.is_internal and self._is_damage(now[key][1]):
+                found.append(Difference(None, row, DAMAGE))
+        return found
+
+    def _tell(self, connection: Connection, catalog: str, keys: Iterable[str]) -> list[tuple[str, CatalogRow]]:
+        wanted = sorted(keys)
+        if not wanted:
+            return []
+        names = self._catalogs.names[catalog]
+        return [
+            (
+                row["key"],
+                CatalogRow(
+                    catalog,
+                    row["kind"],
+                    row["name"],
+                    (row["class"], row["oid"]),
+                    row["is_object"],
+                    dict(zip(names, row["cells"], strict=True)),
+                    tuple(oid for oid in row["reads"] or () if oid),
+                    row["internal"],
+                ),
+            )
+            for row in rows(connection, self._catalogs.told[catalog], [wanted])
+            if not _NOT_OURS.match(row["name"])
+        ]
+
+    def _is_damage(self, writer: str | None) -> bool:
+        return writer is not None and int(writer) in self.damage_xids
+
+    def _doer(self, name: tuple[str, str, str], catalog: str, place: str, writer: str | None) -> str:
+        """Whose doing the difference is; as it was first seen, since what is made again is ours."""
+        if name not in self._whose:
+            file = self._catalogs.files[catalog]
+            if self.fates is None:
+                self._whose[name] = UNKNOWN
+            elif file not in self.damage_files:
+                self._whose[name] = OTHERS
+            else:
+                fate = self.fates.of(file, place)
+                known = {"damage": DAMAGE, "updated": DAMAGE, "older": MIXED, "other": OTHERS, "changed": OTHERS}
+                whose = known.get(fate or "", UNKNOWN)
+                if whose == DAMAGE and writer is not None and not self._is_damage(writer):
+                    whose = MIXED
+                self._whose[name] = whose
+        return self._whose[name]
+
+    def parts(self, found: Iterable[tuple[int, int]]) -> dict[tuple[int, int], set[tuple[int, int]]]:
+        """By object: the objects of the copy that it belongs to."""
+        wanted = sorted(set(found))
+        file = load_sql("recovery/list_parts")
+        listed = rows(
+            self.copy,
+            file.text,
+            file.values({"classes": [one[0] for one in wanted], "objects": [one[1] for one in wanted]}),
+        )
+        wholes: dict[tuple[int, int], set[tuple[int, int]]] = defaultdict(set)
+        for row in listed:
+            wholes[row["class"], row["oid"]].add((row["whole_class"], row["whole"]))
+        return wholes
+
+
+def literal_of(connection: Connection, text: str) -> str:
+    """Return the text as an SQL literal."""
+    return literal(text).as_string(connection)

@@ -1,0 +1,341 @@
+"""The statement that gives a catalog's row back what it said: a constraint, a grant, a comment, a flag of a table. Pure.
+
+What pg_dump makes by itself (a view, a policy, a trigger, an index) is not here, see `schemaarchive`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from runbook.postgres.connect import quote
+from runbook.recovery.catalogdiff import CatalogRow, Difference
+
+Literal = Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class Statement:
+    """`is_scan`: it reads a table's rows, so that functions which the table's definition names would run. `is_ours` False: it is for a person
+    to run, since it rewrites a table, moves it, gives a role rights, or needs a choice. `not_valid` is what holds for new rows alone."""
+
+    text: str
+    is_scan: bool = False
+    is_ours: bool = True
+    not_valid: str | None = None
+
+
+_ON = {"table": "TABLE", "view": "VIEW", "materialized view": "MATERIALIZED VIEW", "index": "INDEX", "sequence": "SEQUENCE",
+       "foreign table": "FOREIGN TABLE", "composite type": "TYPE"}  # fmt: skip
+_FIRING = {"O": "ENABLE", "D": "DISABLE", "R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}
+_STORAGE = {"p": "PLAIN", "e": "EXTERNAL", "m": "MAIN", "x": "EXTENDED"}
+_COMPRESSION = {"p": "pglz", "l": "lz4"}
+#: Columns with grants, with owners.
+_GRANTS = ("relacl", "attacl", "proacl", "nspacl", "typacl", "datacl", "lanacl", "srvacl", "fdwacl", "spcacl")
+_OWNERS = ("relowner", "proowner", "nspowner", "typowner", "datdba", "stxowner", "pubowner", "evtowner", "lanowner", "oprowner", "opcowner", "opfowner",
+           "collowner", "conowner", "dictowner", "cfgowner", "srvowner", "fdwowner")  # fmt: skip
+
+
+def statements(difference: Difference, literal: Literal) -> list[Statement]:
+    """Return what to run for a row that is gone, or for each of its columns that says something else; nothing where none is known."""
+    row = difference.then
+    if row is None:
+        return []
+    if difference.now is None:
+        made = _GONE.get(row.catalog)
+        found = made(row, literal) if made is not None else None
+        return [] if found is None else [found]
+    if row.catalog in ("pg_description", "pg_shdescription", "pg_seclabel", "pg_shseclabel"):
+        again = _GONE[row.catalog](row, literal)
+        return [] if again is None else [again]
+    return [one for column in difference.columns for one in _changed(difference, column, literal)]
+
+
+def covered(difference: Difference, literal: Literal) -> bool:
+    """True when each column that says something else has a statement."""
+    return all(_changed(difference, column, literal) for column in difference.columns)
+
+
+# -- rows that are gone
+
+
+def _constraint(row: CatalogRow, _: Literal) -> Statement | None:
+    cells = row.cells
+    if cells.get("conparentid") or cells["contype"] == "t" or cells["conbin"] is None:
+        return None
+    name, definition = quote(str(cells["conname"])), cells["conbin"]
+    if cells.get("contypid"):
+        return Statement(
+            f"ALTER DOMAIN {cells['contypid']} ADD CONSTRAINT {name} {definition};", is_scan=True, is_ours=False
+        )
+    add = f"ALTER TABLE {cells['conrelid']} ADD CONSTRAINT {name} {definition}"
+    may_be_late = cells["contype"] in ("f", "c") and not add.endswith("NOT VALID")
+    return Statement(f"{add};", is_scan=True, not_valid=f"{add} NOT VALID;" if may_be_late else None)
+
+
+def _default(row: CatalogRow, _: Literal) -> Statement | None:
+    cells = row.cells
+    if cells["adbin"] is None or cells["generated"]:
+        return None
+    return Statement(
+        f"ALTER TABLE ONLY {cells['adrelid']} ALTER COLUMN {quote(str(cells['adnum']))} SET DEFAULT {cells['adbin']};"
+    )
+
+
+def _column(row: CatalogRow, _: Literal) -> Statement | None:
+    cells = row.cells
+    column = f"{quote(str(cells['attname']))} {cells['atttypid']}"
+    return Statement(f"ALTER TABLE {cells['attrelid']} ADD COLUMN {column};", is_scan=True, is_ours=False)
+
+
+def _inherits(row: CatalogRow, _: Literal) -> Statement | None:
+    child, parent, cells = _child(row), row.cells["inhparent"], row.cells
+    if cells["kind"] in ("i", "I"):
+        return Statement(f"ALTER INDEX {parent} ATTACH PARTITION {child};")
+    if cells["bound"] is not None:
+        return Statement(f"ALTER TABLE {parent} ATTACH PARTITION {child} {cells['bound']};", is_scan=True)
+    return Statement(f"ALTER TABLE {child} INHERIT {parent};")
+
+
+def _child(row: CatalogRow) -> str:
+    return str(row.cells["inhrelid"])
+
+
+def _comment(row: CatalogRow, literal: Literal) -> Statement | None:
+    on = _address(row)
+    return None if on is None else Statement(f"COMMENT ON {on} IS {literal(str(row.cells['description']))};")
+
+
+def _label(row: CatalogRow, literal: Literal) -> Statement | None:
+    on = _address(row)
+    label = literal(str(row.cells["label"]))
+    # A label runs the code of its provider.
+    said = f"SECURITY LABEL FOR {quote(str(row.cells['provider']))} ON {on} IS {label};"
+    return None if on is None else Statement(said, is_ours=False)
+
+
+def _address(row: CatalogRow) -> str | None:
+    """The object as COMMENT ON wants it."""
+    name = row.name.partition(" / ")[0] if row.catalog in ("pg_seclabel", "pg_shseclabel") else row.name
+    kind = row.kind
+    if not name:
+        return None
+    if kind.endswith(" column"):
+        return f"COLUMN {name}"
+    if kind == "table constraint":
+        return f"CONSTRAINT {name}"
+    if kind == "domain constraint":
+        return f"CONSTRAINT {name.replace(' on ', ' on domain ', 1)}"
+    if kind == "statistics object":
+        return f"STATISTICS {name}"
+    return f"{kind.upper()} {name}"
+
+
+def _depends(row: CatalogRow, _: Literal) -> Statement | None:
+    cells = row.cells
+    if cells["deptype"] == "a":
+        return Statement(
+            f"ALTER SEQUENCE {str(cells['object']).removeprefix('sequence ')} OWNED BY {cells['referenced']};"
+        )
+    if cells["deptype"] == "e":
+        return Statement(f"ALTER EXTENSION {cells['referenced']} ADD {cells['object']};", is_ours=False)
+    return None
+
+
+def _membership(row: CatalogRow, _: Literal) -> Statement | None:
+    admin = " WITH ADMIN OPTION" if row.cells["admin_option"] == "t" else ""
+    return Statement(f"GRANT {row.cells['roleid']} TO {row.cells['member']}{admin};", is_ours=False)
+
+
+_GONE: dict[str, Callable[[CatalogRow, Literal], Statement | None]] = {
+    "pg_constraint": _constraint,
+    "pg_attrdef": _default,
+    "pg_attribute": _column,
+    "pg_inherits": _inherits,
+    "pg_description": _comment,
+    "pg_shdescription": _comment,
+    "pg_seclabel": _label,
+    "pg_shseclabel": _label,
+    "pg_depend": _depends,
+    "pg_auth_members": _membership,
+}
+
+
+# -- columns that say something else
+
+
+def _changed(difference: Difference, column: str, literal: Literal) -> list[Statement]:
+    then, now = difference.then, difference.now
+    assert then is not None and now is not None
+    before, after = then.cells[column], now.cells.get(column)
+    if column in _GRANTS:
+        return _grants(then, before, after)
+    if column in _OWNERS and before is not None:
+        return [Statement(f"ALTER {_ON.get(then.kind, then.kind.upper())} {then.name} OWNER TO {before};")]
+    made = _COLUMNS.get((then.catalog, column))
+    found = made(then, before, literal) if made is not None else None
+    return [] if found is None else [found] if isinstance(found, Statement) else [Statement(found)]
+
+
+def _grants(row: CatalogRow, before: str | None, after: str | None) -> list[Statement]:
+    """Grants that are gone are given again, and those that are new are taken; what another than the owner has granted is for a person."""
+    then, now = _items(before), _items(after)
+    gone, new = [one for one in then if one not in now], [one for one in now if one not in then]
+    if row.catalog == "pg_attribute":
+        column, on = f" ({quote(str(row.cells['attname']))})", f"TABLE {row.cells['attrelid']}"
+    else:
+        words = {
+            "pg_proc": "ROUTINE",
+            "pg_type": "TYPE",
+            "pg_namespace": "SCHEMA",
+            "pg_database": "DATABASE",
+            "pg_language": "LANGUAGE",
+        }
+        word = words.get(row.catalog) or (
+            "SEQUENCE" if row.kind == "sequence" else "TABLE" if row.catalog == "pg_class" else row.kind.upper()
+        )
+        column, on = "", f"{word} {row.name}"
+    owner = next((row.cells[name] for name in _OWNERS if name in row.cells), None)
+    found = []
+    for grantee, privilege, grantable, grantor in gone:
+        to = quote(grantee) if grantee else "PUBLIC"
+        option = " WITH GRANT OPTION" if grantable == "true" else ""
+        found.append(_by(grantor, owner, f"GRANT {privilege}{column} ON {on} TO {to}{option};"))
+    for grantee, privilege, grantable, grantor in new:
+        to = quote(grantee) if grantee else "PUBLIC"
+        if any(one[:2] == (grantee, privilege) and one[3] == grantor for one in then):
+            if grantable == "true":
+                found.append(_by(grantor, owner, f"REVOKE GRANT OPTION FOR {privilege}{column} ON {on} FROM {to};"))
+            continue
+        found.append(_by(grantor, owner, f"REVOKE {privilege}{column} ON {on} FROM {to};"))
+    return found
+
+
+def _items(text: str | None) -> list[tuple[str, ...]]:
+    return [tuple(item.split("\x1f")) for item in (text or "").split("\x1e") if item]
+
+
+def _by(grantor: str, owner: str | None, text: str) -> Statement:
+    """A grant of the owner's, which a superuser gives in its name; another's takes that role."""
+    if owner is None or grantor == owner or quote(grantor) == owner:
+        return Statement(text)
+    return Statement(f"SET ROLE {quote(grantor)}; {text} RESET ROLE;", is_ours=False)
+
+
+def _table(then: CatalogRow) -> str:
+    return f"ALTER {_ON.get(then.kind, 'TABLE')} {then.name}"
+
+
+def _security(then: CatalogRow, before: str | None, _: Literal) -> str:
+    return f"{_table(then)} {'ENABLE' if before == 't' else 'DISABLE'} ROW LEVEL SECURITY;"
+
+
+def _forced(then: CatalogRow, before: str | None, _: Literal) -> str:
+    return f"{_table(then)} {'FORCE' if before == 't' else 'NO FORCE'} ROW LEVEL SECURITY;"
+
+
+def _identity(then: CatalogRow, before: str | None, _: Literal) -> str | None:
+    word = {"d": "DEFAULT", "n": "NOTHING", "f": "FULL"}.get(before or "")
+    return f"{_table(then)} REPLICA IDENTITY {word};" if word else None
+
+
+def _options(then: CatalogRow, before: str | None, literal: Literal) -> Statement | None:
+    if before is None:
+        return None
+    pairs = [pair.partition("=") for pair in before.removeprefix("{").removesuffix("}").split(",")]
+    if any('"' in "".join(pair) or "\\" in "".join(pair) for pair in pairs):
+        return None
+    return Statement(f"{_table(then)} SET ({', '.join(f'{name} = {literal(value)}' for name, _, value in pairs)});")
+
+
+def _logged(then: CatalogRow, before: str | None, _: Literal) -> Statement:
+    return Statement(f"{_table(then)} SET {'UNLOGGED' if before == 'u' else 'LOGGED'};", is_scan=True, is_ours=False)
+
+
+def _space(then: CatalogRow, before: str | None, _: Literal) -> Statement:
+    return Statement(f"{_table(then)} SET TABLESPACE {before or 'pg_default'};", is_ours=False)
+
+
+def _filled(then: CatalogRow, before: str | None, _: Literal) -> Statement | None:
+    return Statement(f"REFRESH MATERIALIZED VIEW {then.name};", is_scan=True, is_ours=False) if before == "t" else None
+
+
+def _of_column(
+    words: Callable[[str | None], str | None], *, is_scan: bool = False
+) -> Callable[[CatalogRow, str | None, Literal], Statement | None]:
+    def made(then: CatalogRow, before: str | None, _: Literal) -> Statement | None:
+        said = words(before)
+        column = quote(str(then.cells["attname"]))
+        return (
+            None
+            if said is None
+            else Statement(f"ALTER TABLE {then.cells['attrelid']} ALTER COLUMN {column} {said};", is_scan=is_scan)
+        )
+
+    return made
+
+
+def _trigger(then: CatalogRow, before: str | None, _: Literal) -> str:
+    return f"ALTER TABLE {then.cells['tgrelid']} {_FIRING[before or 'O']} TRIGGER {quote(str(then.cells['tgname']))};"
+
+
+def _rule(then: CatalogRow, before: str | None, _: Literal) -> str:
+    return f"ALTER TABLE {then.cells['ev_class']} {_FIRING[before or 'O']} RULE {quote(str(then.cells['rulename']))};"
+
+
+def _event_trigger(then: CatalogRow, before: str | None, _: Literal) -> Statement:
+    return Statement(f"ALTER EVENT TRIGGER {then.name} {_FIRING[before or 'O']};", is_ours=False)
+
+
+def _validated(then: CatalogRow, before: str | None, _: Literal) -> Statement | None:
+    said = f"ALTER TABLE {then.cells['conrelid']} VALIDATE CONSTRAINT {quote(str(then.cells['conname']))};"
+    return Statement(said, is_scan=True) if before == "t" else None
+
+
+def _statistics(then: CatalogRow, before: str | None, _: Literal) -> str:
+    return f"ALTER STATISTICS {then.name} SET STATISTICS {before or -1};"
+
+
+def _marked(words: str) -> Callable[[CatalogRow, str | None, Literal], str | None]:
+    def made(then: CatalogRow, before: str | None, _: Literal) -> str | None:
+        relation, index = then.cells["indrelid"], str(then.cells["indexrelid"])
+        return f"ALTER TABLE {relation} {words.format(_bare(index))};" if before == "t" else None
+
+    return made
+
+
+def _bare(identity: str) -> str:
+    """The name without its schema, quoted as it was.
+
+    >>> _bare('public.t'), _bare('"a.b"."c.d"'), _bare('"x ""y."."z"')
+    ('t', '"c.d"', '"z"')
+    """
+    at, is_quoted = 0, False
+    for place, letter in enumerate(identity):
+        if letter == '"':
+            is_quoted = not is_quoted
+        elif letter == "." and not is_quoted:
+            at = place + 1
+    return identity[at:]
+
+
+_COLUMNS: dict[tuple[str, str], Callable[[CatalogRow, str | None, Literal], Statement | str | None]] = {
+    ("pg_class", "relrowsecurity"): _security,
+    ("pg_class", "relforcerowsecurity"): _forced,
+    ("pg_class", "relreplident"): _identity,
+    ("pg_class", "reloptions"): _options,
+    ("pg_class", "relpersistence"): _logged,
+    ("pg_class", "reltablespace"): _space,
+    ("pg_class", "relispopulated"): _filled,
+    ("pg_attribute", "attnotnull"): _of_column(lambda before: "SET NOT NULL" if before == "t" else "DROP NOT NULL", is_scan=True),
+    ("pg_attribute", "attstorage"): _of_column(lambda before: f"SET STORAGE {_STORAGE[before or 'x']}"),
+    ("pg_attribute", "attcompression"): _of_column(lambda before: f"SET COMPRESSION {_COMPRESSION.get(before or '', 'default')}"),
+    ("pg_attribute", "attstattarget"): _of_column(lambda before: f"SET STATISTICS {before or -1}"),
+    ("pg_trigger", "tgenabled"): _trigger,
+    ("pg_rewrite", "ev_enabled"): _rule,
+    ("pg_event_trigger", "evtenabled"): _event_trigger,
+    ("pg_constraint", "convalidated"): _validated,
+    ("pg_statistic_ext", "stxstattarget"): _statistics,
+    ("pg_index", "indisclustered"): _marked("CLUSTER ON {}"),
+    ("pg_index", "indisreplident"): _marked("REPLICA IDENTITY USING INDEX {}"),
+}  # fmt: skip

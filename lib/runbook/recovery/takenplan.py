@@ -1,0 +1,68 @@
+"""Objects that the damage took, as planned or as they came out: for the gate's plan, the verdict and the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from runbook.recovery.catalogdiff import DAMAGE
+from runbook.texts import visible_line
+
+#: Longer statements, and those of several lines, are in the file alone.
+_SHOWN = 300
+
+
+@dataclass(frozen=True)
+class TakenObject:
+    """One object, or what a table says of itself. `why` it is not (or will not be) made again; "" for one that is. `statements` make it again
+    by hand, in this order."""
+
+    database: str
+    name: str
+    change: str
+    whose: str
+    why: str
+    statements: tuple[str, ...] = ()
+
+    @property
+    def is_left(self) -> bool:
+        """True for damage that stays."""
+        return bool(self.why) and self.whose == DAMAGE and self.change != "made"
+
+    @property
+    def words(self) -> str:
+        """For people, on one line."""
+        said = " ".join(self.statements)
+        run = ""
+        if said:
+            is_short = len(said) <= _SHOWN and visible_line(said) == said
+            run = f"; to run: {said}" if is_short else f"; its statement is in {FILE}"
+        return (
+            f"{self.database}: {visible_line(self.name)} ({self.change}): {visible_line(self.why) or 'made again'}{run}"
+        )
+
+
+#: Where the statements of what was not made again are, in the order in which they can be run.
+FILE = "objects_not_made_again.sql"
+
+
+def write_statements(folder: Path, objects: Iterable[TakenObject]) -> Path | None:
+    """The statements of what is left are in a file in the folder, for psql; None where there are none."""
+    left = [one for one in objects if one.why and one.statements]
+    if not left:
+        return None
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = folder / FILE
+    lines = [
+        "-- Objects that the copy-back did not make again, with the statements for psql. Read each before you run it, as the object's owner."
+    ]
+    database = None
+    for one in left:
+        if one.database != database:
+            database = one.database
+            lines.append(f"\n-- database {visible_line(database)}")
+        lines += [f"\n-- {visible_line(one.name)}: {visible_line(one.why)}", *one.statements]
+    path.touch(mode=0o600)
+    path.write_bytes(("\n".join(lines) + "\n").encode("utf-8", "surrogateescape"))
+    return path
