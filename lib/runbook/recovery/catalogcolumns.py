@@ -55,6 +55,10 @@ _TREES = {
 }  # fmt: skip
 #: What statements need besides.
 _MORE = {
+    "pg_proc": {"definition": "CASE WHEN r.prokind IN ('f', 'p', 'w') THEN pg_catalog.pg_get_functiondef(r.oid) END"},
+    "pg_rewrite": {
+        "definition": "(SELECT pg_catalog.pg_get_viewdef(c.oid) FROM pg_catalog.pg_class AS c WHERE c.oid = r.ev_class AND c.relkind = 'v' AND r.rulename = '_RETURN')"
+    },
     "pg_attrdef": {"generated": "(SELECT a.attgenerated::text FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = r.adrelid AND a.attnum = r.adnum)"},
     "pg_inherits": {
         "bound": "(SELECT pg_catalog.pg_get_expr(c.relpartbound, c.oid) FROM pg_catalog.pg_class AS c WHERE c.oid = r.inhrelid)",

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Container, Iterable
+from dataclasses import dataclass, replace
 
 from runbook.postgres.connect import Connection, literal, rows
 from runbook.postgres.sqlfiles import load_sql
@@ -74,13 +73,16 @@ class Comparison:
     production: Connection
     fates: RowFates | None
     damage_files: frozenset[FileKey]
-    damage_xids: Any
+    damage_xids: Container[int]
+    other_xids: Container[int]
     with_shared: bool = False
 
     def __post_init__(self) -> None:
         self._catalogs = read_columns(self.copy, with_shared=self.with_shared)
         self._then: dict[str, dict[str, tuple[int, str]]] = {}
         self._whose: dict[tuple[str, str, str], str] = {}
+        # Objects in whose place stands another one of the same name that the damage did not make.
+        self._replaced: set[tuple[int, int]] | None = set()
 
     @property
     def unread(self) -> list[str]:
@@ -108,7 +110,23 @@ class Comparison:
             fresh = {key for key in now if key in other or key not in then}
             if other or fresh:
                 found += self._told(catalog, other, fresh, then, now)
+        if self._replaced:
+            found = self._apart(found, self._replaced)
+        self._replaced = None
         return found
+
+    def _apart(self, found: list[Difference], replaced: set[tuple[int, int]]) -> list[Difference]:
+        """What belongs to an object that somebody has made otherwise since is not the damage's alone any more."""
+        wholes = self.parts(one.row.about for one in found if one.then is not None and one.row.is_object)
+        again = []
+        for one in found:
+            about = one.row.about
+            is_of_it = about in replaced or (one.row.is_object and bool(wholes.get(about, set()) & replaced))
+            if one.then is not None and one.whose == DAMAGE and is_of_it:
+                self._whose[one.row.key] = MIXED
+                one = replace(one, whose=MIXED)
+            again.append(one)
+        return again
 
     def _told(
         self,
@@ -123,10 +141,14 @@ class Comparison:
         found = []
         for name, (key, row) in before.items():
             new_key, new = after.get(name, (None, None))
+            writer = now[new_key][1] if new_key is not None else None
+            is_other = new is not None and row.is_object and new.about != row.about
+            if self._replaced is not None and is_other and not self._is_damage(writer):
+                self._replaced.add(row.about)
             if (new is None and row.is_internal) or (new is not None and new.cells == row.cells):
                 continue
-            writer = now[new_key][1] if new_key is not None else None
-            found.append(Difference(row, new, self._doer(name, catalog, then[key][1], writer)))
+            difference = Difference(row, new, UNKNOWN)
+            found.append(replace(difference, whose=self._doer(difference, then[key][1], writer)))
         for name, (key, row) in after.items():
             if name not in before and not row.is_internal and self._is_damage(now[key][1]):
                 found.append(Difference(None, row, DAMAGE))
@@ -158,36 +180,43 @@ class Comparison:
     def _is_damage(self, writer: str | None) -> bool:
         return writer is not None and int(writer) in self.damage_xids
 
-    def _doer(self, name: tuple[str, str, str], catalog: str, place: str, writer: str | None) -> str:
+    def _doer(self, difference: Difference, place: str, writer: str | None) -> str:
         """Whose doing the difference is; as it was first seen, since what is made again is ours."""
+        name = difference.row.key
         if name not in self._whose:
-            file = self._catalogs.files[catalog]
-            if self.fates is None:
-                self._whose[name] = UNKNOWN
-            elif file not in self.damage_files:
-                self._whose[name] = OTHERS
-            else:
-                fate = self.fates.of(file, place)
-                known = {"damage": DAMAGE, "updated": DAMAGE, "older": MIXED, "other": OTHERS, "changed": OTHERS}
-                whose = known.get(fate or "", UNKNOWN)
-                if whose == DAMAGE and writer is not None and not self._is_damage(writer):
-                    whose = MIXED
-                self._whose[name] = whose
+            self._whose[name] = self._told_by_wal(difference, place, writer)
         return self._whose[name]
 
+    def _told_by_wal(self, difference: Difference, place: str, writer: str | None) -> str:
+        file = self._catalogs.files[difference.row.catalog]
+        if self.fates is None:
+            return UNKNOWN
+        if file not in self.damage_files:
+            return OTHERS
+        known = {"damage": DAMAGE, "updated": DAMAGE, "older": MIXED, "other": OTHERS, "changed": OTHERS}
+        whose = known.get(self.fates.of(file, place) or "", UNKNOWN)
+        if whose != DAMAGE or writer is None or self._is_damage(writer):
+            return whose
+        # Written since, perhaps by an attempt of ours that gave its role a right: a flag that others had changed, would be as it was.
+        flags = all(
+            {difference.row.cells[name], _cell(difference.now, name)} == {"t", "f"} for name in difference.columns
+        )
+        return DAMAGE if flags and int(writer) not in self.other_xids else MIXED
+
     def parts(self, found: Iterable[tuple[int, int]]) -> dict[tuple[int, int], set[tuple[int, int]]]:
-        """By object: the objects of the copy that it belongs to."""
+        """By object: the objects that it belongs to, in the copy or, where it is new, in production."""
         wanted = sorted(set(found))
         file = load_sql("recovery/list_parts")
-        listed = rows(
-            self.copy,
-            file.text,
-            file.values({"classes": [one[0] for one in wanted], "objects": [one[1] for one in wanted]}),
-        )
+        values = file.values({"classes": [one[0] for one in wanted], "objects": [one[1] for one in wanted]})
         wholes: dict[tuple[int, int], set[tuple[int, int]]] = defaultdict(set)
-        for row in listed:
-            wholes[row["class"], row["oid"]].add((row["whole_class"], row["whole"]))
+        for connection in (self.copy, self.production) if wanted else ():
+            for row in rows(connection, file.text, values):
+                wholes[row["class"], row["oid"]].add((row["whole_class"], row["whole"]))
         return wholes
+
+
+def _cell(row: CatalogRow | None, name: str) -> str | None:
+    return None if row is None else row.cells.get(name)
 
 
 def literal_of(connection: Connection, text: str) -> str:

@@ -127,7 +127,7 @@ class CopyBackPlan:
 
     @property
     def objects_unclear(self) -> list[str]:
-        """Objects that differ from the restored copy and are left as they are: others changed them too, or nobody knows whose change it is."""
+        """Objects that differ from the restored copy and are left as they are: nobody knows whose change it is, or the damage made them."""
         return [one.words for one in self.objects if one.why and not one.is_left]
 
     @property

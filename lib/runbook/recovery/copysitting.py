@@ -103,7 +103,13 @@ class Sitting:
         loss = self._of.loss
         files = frozenset((file.database, file.number) for file in loss.damage_files)
         comparison = Comparison(
-            self.restored, self.production, self._of.fates, files, loss.damage_xids, with_shared=self._with_shared
+            self.restored,
+            self.production,
+            self._of.fates,
+            files,
+            loss.damage_xids,
+            loss.xids,
+            with_shared=self._with_shared,
         )
         return TakenObjects(self._database, comparison, archive, self.production, self.restored, self._untrusted)
 

@@ -48,12 +48,18 @@ def statements(difference: Difference, literal: Literal) -> list[Statement]:
     if row.catalog in ("pg_description", "pg_shdescription", "pg_seclabel", "pg_shseclabel"):
         again = _GONE[row.catalog](row, literal)
         return [] if again is None else [again]
-    return [one for column in difference.columns for one in _changed(difference, column, literal)]
+    return list(dict.fromkeys(one for column in _own(difference) for one in _changed(difference, column, literal)))
 
 
 def covered(difference: Difference, literal: Literal) -> bool:
     """True when each column that says something else has a statement."""
-    return all(_changed(difference, column, literal) for column in difference.columns)
+    return all(_changed(difference, column, literal) for column in _own(difference))
+
+
+def _own(difference: Difference) -> list[str]:
+    """The columns without the grants of an object that has another owner: they go with the owner."""
+    has_moved = any(column in _OWNERS for column in difference.columns)
+    return [column for column in difference.columns if not (has_moved and column in _GRANTS)]
 
 
 # -- rows that are gone
@@ -170,9 +176,14 @@ def _changed(difference: Difference, column: str, literal: Literal) -> list[Stat
     before, after = then.cells[column], now.cells.get(column)
     if column in _GRANTS:
         return _grants(then, before, after)
+    if column == "reloptions":
+        return _options(then, _pairs(before), _pairs(after), literal)
     if column in _OWNERS and before is not None:
         return [Statement(f"ALTER {_ON.get(then.kind, then.kind.upper())} {then.name} OWNER TO {before};")]
     made = _COLUMNS.get((then.catalog, column))
+    if made is None and then.catalog in _WHOLE:
+        whole = _WHOLE[then.catalog](then, now)
+        return [] if whole is None else [whole]
     found = made(then, before, literal) if made is not None else None
     return [] if found is None else [found] if isinstance(found, Statement) else [Statement(found)]
 
@@ -239,13 +250,32 @@ def _identity(then: CatalogRow, before: str | None, _: Literal) -> str | None:
     return f"{_table(then)} REPLICA IDENTITY {word};" if word else None
 
 
-def _options(then: CatalogRow, before: str | None, literal: Literal) -> Statement | None:
-    if before is None:
+def _options(
+    then: CatalogRow, before: dict[str, str] | None, after: dict[str, str] | None, literal: Literal
+) -> list[Statement]:
+    """Storage parameters; nothing where one is written in a way that is not understood here."""
+    if before is None or after is None:
+        return []
+    found = []
+    if added := [name for name in after if name not in before]:
+        found.append(Statement(f"{_table(then)} RESET ({', '.join(added)});"))
+    if gone := [f"{name} = {literal(value)}" for name, value in before.items() if after.get(name) != value]:
+        found.append(Statement(f"{_table(then)} SET ({', '.join(gone)});"))
+    return found
+
+
+def _pairs(options: str | None) -> dict[str, str] | None:
+    """A text array of name=value.
+
+    >>> _pairs("{fillfactor=70,autovacuum_enabled=off}"), _pairs(None), _pairs('{"a=b c"}')
+    ({'fillfactor': '70', 'autovacuum_enabled': 'off'}, {}, None)
+    """
+    if options is None:
+        return {}
+    if '"' in options or "\\" in options:
         return None
-    pairs = [pair.partition("=") for pair in before.removeprefix("{").removesuffix("}").split(",")]
-    if any('"' in "".join(pair) or "\\" in "".join(pair) for pair in pairs):
-        return None
-    return Statement(f"{_table(then)} SET ({', '.join(f'{name} = {literal(value)}' for name, _, value in pairs)});")
+    listed = [pair.partition("=") for pair in options.removeprefix("{").removesuffix("}").split(",") if pair]
+    return {name: value for name, _, value in listed}
 
 
 def _logged(then: CatalogRow, before: str | None, _: Literal) -> Statement:
@@ -287,9 +317,63 @@ def _event_trigger(then: CatalogRow, before: str | None, _: Literal) -> Statemen
     return Statement(f"ALTER EVENT TRIGGER {then.name} {_FIRING[before or 'O']};", is_ours=False)
 
 
-def _validated(then: CatalogRow, before: str | None, _: Literal) -> Statement | None:
-    said = f"ALTER TABLE {then.cells['conrelid']} VALIDATE CONSTRAINT {quote(str(then.cells['conname']))};"
-    return Statement(said, is_scan=True) if before == "t" else None
+# -- objects that are given their whole definition again, where any of it says something else
+
+
+def _key(then: CatalogRow, now: CatalogRow) -> Statement | None:
+    cells = then.cells
+    before, after = str(cells["conbin"]), str(now.cells["conbin"])
+    if cells.get("contypid") or cells.get("conparentid"):
+        return None
+    name = quote(str(cells["conname"]))
+    if after == f"{before} NOT VALID":
+        return Statement(f"ALTER TABLE {cells['conrelid']} VALIDATE CONSTRAINT {name};", is_scan=True)
+    again = f"ALTER TABLE {cells['conrelid']} DROP CONSTRAINT {name}, ADD CONSTRAINT {name} {before};"
+    return Statement(again, is_scan=True, is_ours=False)
+
+
+def _function(then: CatalogRow, _: CatalogRow) -> Statement | None:
+    definition = then.cells["definition"]
+    return None if definition is None else Statement(f"{definition.rstrip()};")
+
+
+def _rewrite(then: CatalogRow, _: CatalogRow) -> Statement | None:
+    if then.cells["definition"] is not None:
+        return Statement(f"CREATE OR REPLACE VIEW {then.cells['ev_class']} AS {then.cells['definition']}")
+    rule = str(then.cells["ev_action"])
+    return (
+        Statement(rule.replace("CREATE RULE", "CREATE OR REPLACE RULE", 1)) if rule.startswith("CREATE RULE") else None
+    )
+
+
+def _policy(then: CatalogRow, now: CatalogRow) -> Statement | None:
+    """ALTER POLICY knows no way to take a condition away, or to be for another command."""
+    cells = then.cells
+    parts = [("polqual", "USING"), ("polwithcheck", "WITH CHECK")]
+    if any(cells[name] is None and now.cells[name] is not None for name, _ in parts) or any(
+        cells[name] != now.cells[name] for name in ("polcmd", "polpermissive")
+    ):
+        return None
+    said = "".join(f" {word} ({cells[name]})" for name, word in parts if cells[name] is not None)
+    roles = ", ".join("PUBLIC" if one in ("-", "0") else one for one in str(cells["polroles"]).split(", "))
+    return Statement(f"ALTER POLICY {quote(str(cells['polname']))} ON {cells['polrelid']} TO {roles}{said};")
+
+
+def _sequence(then: CatalogRow, _: CatalogRow) -> Statement | None:
+    cells = then.cells
+    return Statement(
+        f"ALTER SEQUENCE {then.name} AS {cells['seqtypid']} INCREMENT BY {cells['seqincrement']} MINVALUE {cells['seqmin']} MAXVALUE {cells['seqmax']} "
+        f"START WITH {cells['seqstart']} CACHE {cells['seqcache']} {'CYCLE' if cells['seqcycle'] == 't' else 'NO CYCLE'};"
+    )
+
+
+_WHOLE: dict[str, Callable[[CatalogRow, CatalogRow], Statement | None]] = {
+    "pg_constraint": _key,
+    "pg_proc": _function,
+    "pg_rewrite": _rewrite,
+    "pg_policy": _policy,
+    "pg_sequence": _sequence,
+}
 
 
 def _statistics(then: CatalogRow, before: str | None, _: Literal) -> str:
@@ -323,7 +407,6 @@ _COLUMNS: dict[tuple[str, str], Callable[[CatalogRow, str | None, Literal], Stat
     ("pg_class", "relrowsecurity"): _security,
     ("pg_class", "relforcerowsecurity"): _forced,
     ("pg_class", "relreplident"): _identity,
-    ("pg_class", "reloptions"): _options,
     ("pg_class", "relpersistence"): _logged,
     ("pg_class", "reltablespace"): _space,
     ("pg_class", "relispopulated"): _filled,
@@ -334,7 +417,6 @@ _COLUMNS: dict[tuple[str, str], Callable[[CatalogRow, str | None, Literal], Stat
     ("pg_trigger", "tgenabled"): _trigger,
     ("pg_rewrite", "ev_enabled"): _rule,
     ("pg_event_trigger", "evtenabled"): _event_trigger,
-    ("pg_constraint", "convalidated"): _validated,
     ("pg_statistic_ext", "stxstattarget"): _statistics,
     ("pg_index", "indisclustered"): _marked("CLUSTER ON {}"),
     ("pg_index", "indisreplident"): _marked("REPLICA IDENTITY USING INDEX {}"),

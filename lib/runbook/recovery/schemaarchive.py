@@ -136,7 +136,7 @@ class SchemaArchive:
         if entry.number not in self._known:
             path = self._file()
             chosen = path.with_name("chosen")
-            chosen.write_text(f"{entry.number}; {entry.object[0]} {entry.object[1]}\n")
+            chosen.write_text(f"{entry.number}; {entry.object[0]} {entry.object[1]}\n", "ascii")
             argv = [self.dump.tools.path("pg_restore"), f"--use-list={chosen}", "--file=-", str(path)]
             said = _output(argv, self.dump.timeout)
             try:

@@ -73,12 +73,15 @@ class TakenObjects:
     def _tops(self, found: list[Difference]) -> list[Difference]:
         """Without what belongs to something that is gone itself, or was made new itself; and without tables, which are told elsewhere."""
         gone = {one_.row.about for one_ in found if one_.row.is_object and (one_.now is None or one_.then is None)}
-        wholes = self.comparison.parts(gone)
+        differing = {one_.row.about for one_ in found if one_.row.is_object}
+        wholes = self.comparison.parts(gone | {about for about in differing if about[0] == _TYPE})
         tops = []
         for one_ in found:
             about = one_.row.about
             above = wholes.get(about, set()) - {about} if one_.row.is_object else {about}
-            if not above & gone and not (one_.row.is_object and one_.now is None and self._is_table(about)):
+            # A table's own type, and the array of a type, are as these are.
+            is_part = above & (differing if one_.row.is_object and about[0] == _TYPE else gone)
+            if not is_part and not (one_.row.is_object and one_.now is None and self._is_table(about)):
                 tops.append(one_)
         return tops
 
@@ -177,19 +180,19 @@ class TakenObjects:
         """
         if not self.is_work:
             return
-        tried: set[tuple[str, str, str]] = set()
+        tried: set[tuple[tuple[str, str, str], tuple[str, ...]]] = set()
         # What belongs to an object shows as missing only once that is there again: its comment, its grants, its own parts.
         while True:
             left = sorted(self._without_tables(self._damage(self.comparison.differences())), key=_place)
             entries = self._entries(left)
             tops = self._tops(left)
             dumped = [one_ for one_ in left if one_.now is None and one_.row.is_object and one_.row.about in entries]
-            fresh = [one_ for one_ in dumped if one_.row.key not in tried]
+            fresh = [one_ for one_ in dumped if (one_.row.key, one_.columns) not in tried]
             if not fresh:
-                fresh = [one_ for one_ in tops if one_.row.key not in tried]
+                fresh = [one_ for one_ in tops if (one_.row.key, one_.columns) not in tried]
             if not fresh:
                 return
-            tried |= {one_.row.key for one_ in fresh}
+            tried |= {(one_.row.key, one_.columns) for one_ in fresh}
             self._make_entries(fresh)
             for one_ in fresh:
                 if not (one_.now is None and one_.row.is_object and one_.row.about in entries):
@@ -291,14 +294,7 @@ class TakenObjects:
             return []
         now = self.comparison.differences()
         left = {one_.row.key for one_ in now}
-        first = [one_ for one_ in self._damage(self._first) if one_.row.key not in left]
-        gone = {one_.row.about for one_ in self._first if one_.row.is_object and one_.now is None}
-        wholes = self.comparison.parts(gone)
-        back = []
-        for one_ in first:
-            above = wholes.get(one_.row.about, set()) - {one_.row.about} if one_.row.is_object else {one_.row.about}
-            if not above & gone and not self._is_table(one_.row.about):
-                back.append(self._taken(one_, "", []))
+        back = [self._taken(one_, "", []) for one_ in self._tops(self._damage(self._first)) if one_.row.key not in left]
         return [*back, *self._account(now, is_plan=False)]
 
     def _account(self, found: list[Difference], *, is_plan: bool) -> list[TakenObject]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from runbook.recovery.catalogdiff import DAMAGE
+from runbook.recovery.catalogdiff import DAMAGE, MIXED
 from runbook.texts import visible_line
 
 #: Longer statements, and those of several lines, are in the file alone.
@@ -27,8 +27,8 @@ class TakenObject:
 
     @property
     def is_left(self) -> bool:
-        """True for damage that stays."""
-        return bool(self.why) and self.whose == DAMAGE and self.change != "made"
+        """True for damage that stays; also where others have changed it too."""
+        return bool(self.why) and self.whose in (DAMAGE, MIXED) and self.change != "made"
 
     @property
     def words(self) -> str:

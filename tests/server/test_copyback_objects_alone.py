@@ -1,0 +1,107 @@
+"""Objects that the damage took where it took no rows, in several databases, where others are at work, and where WAL was not followed."""
+
+from __future__ import annotations
+
+import pytest
+from runbook.recovery.copyback import CopyBack
+from runbook.recovery.takenobjects import TakenObjects
+from undoing import Undoing, damaged
+
+pytestmark = [pytest.mark.server, pytest.mark.faults]
+
+MADE = (
+    "CREATE TABLE item (id int PRIMARY KEY, n int)",
+    "INSERT INTO item SELECT i, i FROM generate_series(1, 10) AS i",
+    "CREATE VIEW seen AS SELECT id FROM item",
+    "COMMENT ON VIEW seen IS 'a view'",
+    "ALTER TABLE item ENABLE ROW LEVEL SECURITY",
+)
+DAMAGE = ("DROP VIEW seen", "ALTER TABLE item DISABLE ROW LEVEL SECURITY")
+STATE = "SELECT relname::text, relrowsecurity, obj_description(oid, 'pg_class') FROM pg_class WHERE relname IN ('item', 'seen') ORDER BY 1"
+
+
+def test_damage_without_rows_is_made_good_in_every_database() -> None:
+    with damaged(*MADE, damage=DAMAGE, databases=["second"]) as at:
+        plan = at.copyback().plan()
+        assert plan.tables == [] and plan.unrepaired == []
+        done = at.apply(plan)
+        assert done.objects_left == [] and len(done.objects_made) == 4
+        for database in ("shop", "second"):
+            assert at.sql(STATE, database=database) == [("item", True, None), ("seen", False, "a view")]
+        again = at.apply()
+        assert again.objects == [] and again.xids == {}, "what is there is not made twice"
+
+
+def test_damage_whose_rows_were_not_followed_is_named_and_never_repaired() -> None:
+    with damaged(*MADE, damage=("DELETE FROM item WHERE id > 5", *DAMAGE)) as at:
+        at.fates = None
+        done = at.apply()
+        assert done.objects_made == []
+        assert [one.whose for one in done.objects] == ["unknown", "unknown"]
+        assert all("whose change" in said for said in done.objects_unclear)
+        assert at.values("SELECT to_regclass('seen')") == [None]
+        assert done.unrepaired != []
+
+
+def test_object_that_was_made_again_otherwise_is_left_and_named() -> None:
+    with damaged(
+        *MADE,
+        damage=DAMAGE,
+        after=["CREATE VIEW seen AS SELECT n FROM item", "ALTER TABLE item ENABLE ROW LEVEL SECURITY"],
+    ) as at:
+        done = at.apply()
+        assert done.objects_made == [] and done.unrepaired == done.objects_left != []
+        assert {(one.name, one.whose) for one in done.objects} == {
+            ('rule "_RETURN" on public.seen', "mixed"),
+            ("view column public.seen.id", "mixed"),
+            ("pg_description of view public.seen", "mixed"),
+        }
+        assert at.sql("SELECT n FROM seen LIMIT 0") == []
+
+
+def test_lock_of_another_session_leaves_the_object_named_and_the_rows_back() -> None:
+    with (
+        damaged(
+            *MADE,
+            "CREATE TABLE other (id int)",
+            damage=("DELETE FROM item WHERE id > 5", *DAMAGE, "ALTER TABLE other SET (fillfactor = 50)"),
+        ) as at,
+        at.crime.cluster.connect("shop") as holder,
+    ):
+        plan = at.copyback().plan()
+        holder.execute("BEGIN")
+        holder.execute("LOCK TABLE other IN SHARE UPDATE EXCLUSIVE MODE")
+        done = at.apply(plan, at.copyback(lambda database: _hasty(at, database)))
+        left = [one for one in done.objects if one.is_left]
+        assert [(one.name, one.why) for one in left] == [
+            ("table public.other", "production refused: canceling statement due to lock timeout")
+        ]
+        assert len(at.values("SELECT id FROM item")) == 10
+        assert at.values("SELECT to_regclass('seen')::text") == ["seen"]
+
+
+def _hasty(at: Undoing, database: str | None) -> object:
+    connection = at.open_operator(database)
+    connection.execute("SET lock_timeout = '500ms'")
+    return connection
+
+
+def test_crash_after_the_rows_and_before_the_objects_ends_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    with damaged(*MADE, damage=("DELETE FROM item WHERE id > 5", *DAMAGE)) as at:
+        plan = at.copyback().plan()
+        noted: dict[str, int] = {}
+
+        def dies(self: TakenObjects) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as crash:
+            crash.setattr(TakenObjects, "make", dies)
+            with pytest.raises(KeyboardInterrupt):
+                at.copyback().apply(plan, noted.__setitem__)
+        copyback: CopyBack = at.copyback()
+        fates = copyback.probe(noted)
+        assert list(fates.values()) == ["committed"]
+        done = copyback.apply(copyback.plan(), noted.__setitem__, done=list(noted))
+        assert done.objects_left == [] and len(done.objects_made) == 2
+        assert at.sql(STATE) == [("item", True, None), ("seen", False, "a view")]
+        assert len(at.values("SELECT id FROM item")) == 10
