@@ -36,6 +36,9 @@ MADE = (
     "CREATE VIEW spring AS SELECT '(1)'::holding AS h",
     r"""CREATE VIEW "odd
 name" AS SELECT 1 AS one, E'a\nb; -- \\ $x$' AS "t""w", '(2)'::holding AS h""",
+    "CREATE MATERIALIZED VIEW kept AS SELECT '(3)'::holding AS h, 1 AS one",
+    "CREATE INDEX kept_one ON kept (one)",
+    "GRANT SELECT, UPDATE (h) ON spring TO staff",
     "RESET ROLE",
     "CREATE AGGREGATE total (int) (sfunc = int4pl, stype = int)",
     "COMMENT ON AGGREGATE total (int) IS 'a sum'",
@@ -55,6 +58,7 @@ DAMAGE = (
     "ALTER TABLE child DROP CONSTRAINT child_trap_fkey",
     "ALTER TABLE trap DROP CONSTRAINT ok",
     "DROP INDEX trap_n, trap_m",
+    "DROP MATERIALIZED VIEW kept",
     'DROP VIEW spring, "odd\nname"',
     "DROP AGGREGATE total (int)",
     "DROP OPERATOR === (int, int)",
@@ -69,6 +73,7 @@ AFTER = ("INSERT INTO misfit VALUES (1, -1, 1000)",)
 LEFT = (
     "aggregate public.total(integer) (gone)",
     "event trigger telling (gone)",
+    "materialized view public.kept (gone)",
     "index public.trap_m (gone)",
     "index public.trap_n (gone)",
     "operator public.===(integer,integer) (gone)",

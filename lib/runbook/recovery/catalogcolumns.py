@@ -69,6 +69,8 @@ _MORE = {
         "referenced": "(SELECT i.identity FROM pg_catalog.pg_identify_object(r.refclassid, r.refobjid, r.refobjsubid) AS i)",
     },
 }  # fmt: skip
+#: The cell with the grants that an object has when it is made: none of its own.
+USUAL_GRANTS = "usual grants"
 #: The kind of default grants, and the owner.
 _GRANTS = {
     "pg_class": ("CASE r.relkind WHEN 'S' THEN 's' ELSE 'r' END", "relowner"),
@@ -163,6 +165,8 @@ def _telling(catalog: str, columns: list[dict[str, Any]], key: str, where: str) 
         if row["name"] not in left_out and row["name"] != "oid"
     }
     told |= _MORE.get(catalog, {})
+    if catalog in _GRANTS:
+        told[USUAL_GRANTS] = _listed_grants('pg_catalog.acldefault(({})::"char", r.{})'.format(*_GRANTS[catalog]))
     # A label of an enum has an OID and no name of its own.
     is_object = any(row["name"] == "oid" for row in columns) and catalog != "pg_enum"
     owner = _OWNERS.get(catalog)
@@ -213,13 +217,10 @@ def _expression(catalog: str, row: dict[str, Any]) -> str:
     if (catalog, name) in _TREES:
         return _TREES[catalog, name]
     if row["type"] == "_aclitem":
-        kind, owner = _GRANTS.get(catalog, (None, None))
-        grants = column if kind is None else f'coalesce({column}, pg_catalog.acldefault(({kind})::"char", r.{owner}))'
-        return (
-            f"(SELECT pg_catalog.string_agg(pg_catalog.concat_ws(chr(31), coalesce(g.rolname, ''), a.privilege_type, a.is_grantable::text, o.rolname), "
-            f"""chr(30) ORDER BY g.rolname COLLATE "C" NULLS FIRST, a.privilege_type, o.rolname COLLATE "C") FROM pg_catalog.aclexplode({grants}) AS a """
-            "LEFT JOIN pg_catalog.pg_roles AS g ON g.oid = a.grantee LEFT JOIN pg_catalog.pg_roles AS o ON o.oid = a.grantor)"
-        )
+        if catalog not in _GRANTS:
+            return _listed_grants(column)
+        kind, owner = _GRANTS[catalog]
+        return _listed_grants(f'coalesce({column}, pg_catalog.acldefault(({kind})::"char", r.{owner}))')
     if row["refers"] == "pg_attribute" and row["relation_column"]:
         one = f"(SELECT a.attname::text FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = r.{row['relation_column']} AND a.attnum = {{}})"
         return _listed(column, one, "int2") if row["is_array"] else one.format(column)
@@ -231,6 +232,15 @@ def _expression(catalog: str, row: dict[str, Any]) -> str:
             else f"CASE WHEN {column}::oid <> 0 THEN {one.format(f'{column}::oid')} END"
         )
     return text_of(column)
+
+
+def _listed_grants(grants: str) -> str:
+    """Who has which right from whom, by names."""
+    return (
+        "(SELECT pg_catalog.string_agg(pg_catalog.concat_ws(chr(31), coalesce(g.rolname, ''), a.privilege_type, a.is_grantable::text, o.rolname), "
+        f"""chr(30) ORDER BY g.rolname COLLATE "C" NULLS FIRST, a.privilege_type, o.rolname COLLATE "C") FROM pg_catalog.aclexplode({grants}) AS a """
+        "LEFT JOIN pg_catalog.pg_roles AS g ON g.oid = a.grantee LEFT JOIN pg_catalog.pg_roles AS o ON o.oid = a.grantor)"
+    )
 
 
 def _listed(column: str, one: str, kind: str) -> str:

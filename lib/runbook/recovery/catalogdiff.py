@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from runbook.postgres.connect import Connection, literal, rows
 from runbook.postgres.sqlfiles import load_sql
-from runbook.recovery.catalogcolumns import read_columns
+from runbook.recovery.catalogcolumns import USUAL_GRANTS, read_columns
 from runbook.recovery.deletions import FileKey, RowFates
 
 #: Whose doing a difference is. LATER: the damage changed it, and others have since, or had before.
@@ -62,7 +62,8 @@ class Difference:
         """Those that say something else."""
         if self.then is None or self.now is None:
             return ()
-        return tuple(name for name, cell in self.then.cells.items() if self.now.cells.get(name) != cell)
+        cells = self.then.cells.items()
+        return tuple(name for name, cell in cells if self.now.cells.get(name) != cell and name != USUAL_GRANTS)
 
 
 @dataclass

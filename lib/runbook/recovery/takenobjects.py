@@ -15,7 +15,7 @@ from runbook.postgres import closure
 from runbook.postgres.connect import Connection, SqlError, one, rows
 from runbook.postgres.sqlfiles import load_sql
 from runbook.recovery.catalogdiff import DAMAGE, MIXED, OTHERS, UNKNOWN, Comparison, Difference, literal_of
-from runbook.recovery.objectstatements import covered, statements
+from runbook.recovery.objectstatements import belongings, covered, statements
 from runbook.recovery.remaking import unfit_to_fill
 from runbook.recovery.schemaarchive import ArchiveEntry, SchemaArchive
 from runbook.recovery.takenplan import TakenObject
@@ -303,7 +303,7 @@ class TakenObjects:
         taken = []
         for one_ in tops:
             entry = entries.get(one_.row.about) if one_.now is None and one_.row.is_object else None
-            said = self._said(one_, entry)
+            said = self._said(one_, found)
             if one_.then is None:
                 why = "the damage made it, and it is left as it is"
             elif one_.whose == MIXED:
@@ -324,15 +324,29 @@ class TakenObjects:
             )
         return taken
 
-    def _said(self, difference: Difference, entry: ArchiveEntry | None) -> list[str]:
+    def _said(self, difference: Difference, found: list[Difference]) -> list[str]:
+        """What makes it again by hand, with all that belongs to it: its indexes, its comment, its grants."""
         if difference.then is None:
             return []
-        if entry is not None:
-            try:
-                return [self.archive.statements(entry)]
-            except (CommandFailed, CommandTimedOut) as problem:
-                self.notes.append(str(problem))
-        return [made.text for made in statements(difference, self._literal)]
+        own = [made.text for made in statements(difference, self._literal)]
+        if difference.now is not None or not difference.row.is_object:
+            return own
+        gone = [one_ for one_ in found if one_.now is None and one_.then is not None]
+        about, below = difference.row.about, {difference.row.about}
+        wholes = self.comparison.parts(one_.row.about for one_ in gone if one_.row.is_object)
+        while more := {part for part, whole in wholes.items() if whole & below} - below:
+            below |= more
+        parts = [one_ for one_ in gone if one_.row.about in below]
+        entries = self._entries(parts)
+        try:
+            said = [self.archive.statements(entry) for entry in entries.values()]
+        except (CommandFailed, CommandTimedOut) as problem:
+            self.notes.append(str(problem))
+            return own
+        # The type of a table or a view has no grants of its own.
+        theirs = [one_.row for one_ in parts if not one_.row.is_object or one_.row.about in entries]
+        more_ = [made.text for row in theirs for made in belongings(row, self._literal)]
+        return [*([] if about in entries else own), *said, *more_]
 
     def _taken(self, difference: Difference, why: str, said: list[str]) -> TakenObject:
         row = difference.row
