@@ -19,6 +19,10 @@ from runbook.texts import visible_line
 LISTED = 100_000
 
 PRESENT = "there already, as it was"
+#: Of a row that this run wrote in an attempt before: the account says whether it is as it was.
+WRITTEN = "written by an attempt of this run before"
+#: Damage that belongs to no table that is known.
+NAMELESS = "nobody knows which table this was"
 EXISTS = "a row with this key is there again"
 CHANGED = "another transaction has changed it since"
 GONE = "the damage changed it, and it is not there under its key: its key was changed, or it was deleted since"
@@ -168,6 +172,18 @@ class CopyBackPlan:
             *nothing,
             *(["nothing that the damage did was found to be copied back"] if is_empty else []),
         ]
+
+    @property
+    def why_empty(self) -> str | None:
+        """Why nothing would be restored; None: something would."""
+        if any(table.is_made_again or table.insert or table.set_back for table in self.tables if not table.problem):
+            return None
+        present = sum(table.present for table in self.tables)
+        said = [*self.unrepaired, *self.conflict_lines()]
+        if not said and present:
+            said = [f"all {present:,} rows that the damage took are in production as they were"]
+        said += [one for one in self.warnings if one not in said]
+        return "; ".join(said or ["nothing that the damage did was found to be copied back"])
 
     @property
     def warnings(self) -> list[str]:

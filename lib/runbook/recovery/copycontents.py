@@ -10,7 +10,6 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from runbook.postgres.connect import Connection
-from runbook.recovery.copybackplan import SAME_CONTENT
 from runbook.recovery.ledger import Laid, Ledger
 from runbook.recovery.rowstreams import batches, copy_rows
 from runbook.recovery.tableshape import PLACE, TableShape, all_rows, hash_query, rows_query
@@ -87,28 +86,39 @@ class Contents:
     def _hash(self, row: Laid) -> str:
         return content_of([row.cells[place] for place in self.places])
 
-    def count(self, restored: Connection, reader: Connection) -> None:
-        """Rows for which there is no room have a reason: as many are there as there were, less those that others deleted."""
-        for page in self.ledger.pages(self.number, "what IN ('i', 'o')"):
+    def count(self, restored: Connection, reader: Connection, reason: str) -> None:
+        """Rows for which there is no room have this reason: as many are there as there were, less those that others deleted.
+
+        Rows that are set back have their room already.
+        """
+        for page in self.ledger.pages(self.number, "what IN ('i', 'o') OR what = 'u' AND reason IS NULL"):
             self.ledger.do(
                 "INSERT INTO content (t, hash, others) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET others = others + excluded.others",
-                [(self.number, self._hash(row), row.what == "o") for row in page],
+                [(self.number, self._hash(row), row.what != "i") for row in page],
             )
         self._tally("past", restored, self.then)
         self._tally("there", reader, self.now)
-        room = self._figures("past - others - there")
-        self._take(room, SAME_CONTENT)
+        room = self._figures("past - others - there + replaced")
+        self._take(room, reason, "i")
 
-    def count_again(self, reader: Connection, kept: str, ours: set[str]) -> Altered:
+    def replace(self, contents: Sequence[Sequence[str | None]]) -> None:
+        """Rows of production with these contents will be set back."""
+        self.ledger.do(
+            "INSERT INTO content (t, hash, replaced) VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET replaced = replaced + 1",
+            [(self.number, content_of(cells)) for cells in contents],
+        )
+
+    def count_again(self, reader: Connection, kept: str, not_set_back: str, ours: set[str]) -> Altered:
         """After the commit: rows that are not in have that reason; those that are in with other values are counted by column.
 
         Args:
             ours: transactions (and their parts) that wrote.
         """
-        before = self._figures("there")
+        before = self._figures("there - replaced")
         self._tally("there", reader, self.now)
         got = {hash_: number - before[hash_] for hash_, number in self._figures("there").items()}
-        self._take(got, kept)
+        self._take(got, kept, "i")
+        self._take(got, not_set_back, "u")
         if not self.ledger.count(
             self.number, "what = 'i' AND reason IS NOT NULL AND reason = '" + kept.replace("'", "''") + "'"
         ):
@@ -156,8 +166,8 @@ class Contents:
             row[0]: row[1] for row in self.ledger.ask(f"SELECT hash, {text} FROM content WHERE t = ?", [self.number])
         }
 
-    def _take(self, room: dict[str, int], reason: str) -> None:
-        for page in self.ledger.pages(self.number, "what = 'i' AND reason IS NULL"):
+    def _take(self, room: dict[str, int], reason: str, what: str) -> None:
+        for page in self.ledger.pages(self.number, f"what = '{what}' AND reason IS NULL"):
             reasons = []
             for row in page:
                 hash_ = self._hash(row)

@@ -7,6 +7,7 @@ runs by that.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -280,9 +281,25 @@ class Sitting:
         found = lost_rows(
             self.restored, relations, staged.columns, loss, report.loss, fates, is_made_again=report.is_made_again
         )
+        if any(re.fullmatch(rf"{re.escape(self._database)}( \(\d+\))?", name) for name in self._finished):
+            staged.others = loss.xids
+        if staged.key is None and not report.is_made_again and now.untrusted is None:
+            staged.places_there = self._places_there(now, relations)
         staged.lay(row for row in found if row.what != "o" or staged.key is None)
         staged.find_conflicts(loss.damage_xids, self.restored)
         self._staged.append(staged)
+
+    def _places_there(self, now: TableShape, relations: list[Relation]) -> dict[str, str]:
+        """Where the rows that were changed lie in production: known as long as the table has one file, and still the same."""
+        files = {relation.file for relation in relations if relation.file is not None}
+        here = (
+            {part.file for part in read_tree(self.reader, now.oid, relations[0].file[0])}
+            if relations[0].file
+            else set()
+        )
+        if self._of.fates is None or len(files) != 1 or here != files:
+            return {}
+        return self._of.fates.places_now(next(iter(files)))
 
     def _note_limits(self, staged: Staged, relations: list[Relation]) -> None:
         report, loss = staged.report, self._of.loss

@@ -20,6 +20,8 @@ from runbook.recovery.copybackplan import (
     LISTED,
     NO_KEY,
     PRESENT,
+    SAME_CONTENT,
+    WRITTEN,
     Conflict,
     TableCopy,
 )
@@ -69,6 +71,11 @@ class Staged:
     has_policies: bool = False
     #: Columns that the damage has changed in some row.
     changed: set[str] = field(default_factory=set)
+    #: Where rows that the damage changed lie in production, by their ctid in the restored copy; empty: not known.
+    places_there: dict[str, str] = field(default_factory=dict)
+    #: Others' transactions, where an attempt before this one has written: what neither they nor the damage wrote is this run's.
+    others: Xids | None = None
+    #: Rows by column in which they are not as they were, after they were written.
 
     def __post_init__(self) -> None:
         self.columns = [name for name in self.then.columns if name in self.now.columns]
@@ -115,9 +122,8 @@ class Staged:
         if self.report.is_made_again:
             return
         if self.key is None:
-            found = [row for page in self._pages("what = 'u' AND reason IS NULL") for row in page]
-            self.ledger.speak(self.number, [(row.n, NO_KEY) for row in found])
-            self._contents().count(restored, self.reader)
+            self._look_up_places(damage)
+            self._contents().count(restored, self.reader, SAME_CONTENT if self.others is None else WRITTEN)
         self._look_up(damage)
         for unique in self._others():
             if not self._is_plain(unique):
@@ -160,6 +166,30 @@ class Staged:
             unseen = f"what = 'u' AND writer IS NULL AND (reason IS NULL OR reason LIKE '{_TAKEN}%')"
             gone = [row.n for page in self._pages(unseen) for row in page]
             self.ledger.speak(self.number, [(n, GONE) for n in gone])
+
+    def _look_up_places(self, damage: Xids) -> None:
+        """Without a key a changed row is found by its place, to which WAL was followed; it is set back if the damage wrote what is there."""
+        for page in self._pages("what = 'u' AND reason IS NULL"):
+            wanted = {self.places_there[row.place]: row for row in page if row.place in self.places_there}
+            listed = "{" + ",".join(f'"{ctid}"' for ctid in wanted) + "}"
+            query = rows_query(self.now, f"t.ctid = ANY ('{listed}'::tid[])")
+            there = {str(row[1]): row for row in copy_rows(self.reader, query)} if wanted else {}
+            reasons, found, replaced = [(row.n, NO_KEY) for row in page if row.place not in self.places_there], [], []
+            for ctid, laid in wanted.items():
+                row = there.get(ctid)
+                if row is None or int(row[0] or 0) not in damage:
+                    reasons.append((laid.n, WRITTEN if row is None and self.others is not None else CHANGED))
+                    continue
+                differing = self.differing(laid, row)
+                if not differing:
+                    reasons.append((laid.n, PRESENT))
+                    continue
+                self.changed |= differing
+                found.append((ctid, self.number, laid.n))
+                replaced.append([row[place] for place in self.places_now(self.plain)])
+            self.ledger.do("UPDATE row SET there = ? WHERE t = ? AND n = ?", found)
+            self.ledger.speak(self.number, reasons)
+            self._contents().replace(replaced)
 
     def _stream(self) -> Iterator[Row]:
         if self.now.untrusted is not None:
@@ -210,6 +240,8 @@ class Staged:
             reason = laid.reason
             if not differing:
                 reason = PRESENT
+            elif self._is_ours(row, damage):
+                reason = WRITTEN
             elif laid.what == "i":
                 reason = laid.reason or EXISTS
             elif reason is None:
@@ -225,6 +257,12 @@ class Staged:
                 reasons.append((laid.n, reason))
         self.ledger.do("UPDATE row SET writer = ? WHERE t = ? AND n = ?", writers)
         self.ledger.speak(self.number, reasons)
+
+    def _is_ours(self, row: Row, damage: Xids) -> bool:
+        """The row of production was written by an attempt of this run before; a trigger has changed what it wrote."""
+        if self.others is None or not row[0]:
+            return False
+        return int(row[0]) not in damage and int(row[0]) not in self.others
 
     def differing(self, laid: Laid, row: Row) -> set[str]:
         """The columns in which the row of production says something else; as text, since not every type can be compared."""
@@ -284,7 +322,7 @@ class Staged:
             ours: transactions (and their parts) that wrote.
         """
         if self.key is None:
-            self._note_altered(self._contents().count_again(self.reader, kept, ours))
+            self._note_altered(self._contents().count_again(self.reader, kept, not_set_back, ours))
             return
         altered = 0
         columns = list(self.key.columns)
@@ -348,7 +386,7 @@ class Staged:
                 report.insert = number
             elif reason is None:
                 report.set_back = number
-            elif reason == PRESENT:
+            elif reason in (PRESENT, WRITTEN):
                 report.present += number
             else:
                 report.reasons[reason] = report.reasons.get(reason, 0) + number
@@ -358,6 +396,6 @@ class Staged:
             for row in page:
                 if len(report.conflicts) == LISTED:
                     return
-                if row.reason is not None and row.reason != PRESENT:
+                if row.reason is not None and row.reason not in (PRESENT, WRITTEN):
                     values = dict(zip(key, (row.cells[place] for place in places), strict=True))
                     report.conflicts.append(Conflict(report.table, values, row.place, row.reason))

@@ -106,9 +106,9 @@ class Writing:
         kept = [name for name in table.columns if name in table.plain]
         columns = "".join(f", {self._cell(table, name)} {table.now.types[name]}" for name in kept)
         self._execute(
-            f"CREATE TEMPORARY TABLE back_{table.number} (n bigint PRIMARY KEY, what text, writer xid{columns})"
+            f"CREATE TEMPORARY TABLE back_{table.number} (n bigint PRIMARY KEY, what text, writer xid, there tid{columns})"
         )
-        listed = ", ".join(["n", "what", "writer", *(self._cell(table, name) for name in kept)])
+        listed = ", ".join(["n", "what", "writer", "there", *(self._cell(table, name) for name in kept)])
         places = table.places(kept)
         with (
             self._connection.cursor() as cursor,
@@ -116,7 +116,9 @@ class Writing:
         ):
             for page in table.ledger.pages(table.number, "what <> 'o' AND reason IS NULL"):
                 for row in page:
-                    copy.write_row((row.n, row.what, row.writer or None, *(row.cells[place] for place in places)))
+                    copy.write_row(
+                        (row.n, row.what, row.writer or None, row.there, *(row.cells[place] for place in places))
+                    )
         self._execute(f"ANALYZE {self._name(table)}")
 
     # -- triggers
@@ -135,15 +137,6 @@ class Writing:
         )
         self.writer.work_as()
         self.ours.update(row["xid"] for row in rows(self._connection, query, [sorted(self.ours)]))
-
-    def _same(self, table: Staged) -> str:
-        """The row of the table has the key of the row that was laid ready."""
-        assert table.key is not None
-        names = {quote(name): name for name in table.key.columns} | {name: name for name in table.key.columns}
-        return " AND ".join(
-            f"t.{quote(names[text])} {operator} b.{self._cell(table, names[text])}"
-            for text, operator in zip(table.key.expressions, table.key.operators, strict=True)
-        )
 
     def _leave_out_triggers(self, table: Staged) -> None:
         """Those that were decided on do not fire in this transaction; nobody else sees that."""
@@ -262,8 +255,6 @@ class Writing:
 
     def _set_back(self, table: Staged) -> None:
         """Rows that the damage changed have their old values again, in the columns that it changed."""
-        if table.key is None:
-            return
         changed = [
             name
             for name in table.plain
@@ -281,6 +272,16 @@ class Writing:
             f"WHERE b.what = 'u' AND {{rows}} AND {self._same(table)} AND {written}"
         )
         self._try_rows(table, "u", statement)
+
+    def _same(self, table: Staged) -> str:
+        """The condition under which a row of the table is the one that was laid ready: its key, or its place where it has none."""
+        if table.key is None:
+            return "t.ctid = b.there"
+        names = {quote(name): name for name in table.key.columns} | {name: name for name in table.key.columns}
+        return " AND ".join(
+            f"t.{quote(names[text])} {operator} b.{self._cell(table, names[text])}"
+            for text, operator in zip(table.key.expressions, table.key.operators, strict=True)
+        )
 
     def _raise_sequences(self, table: Staged) -> None:
         """The table's sequences are not behind those of the restored copy. Like every use of a sequence it is not rolled back."""

@@ -114,6 +114,17 @@ class RowFates:
         page, _, line = ctid.strip("()").partition(",")
         return self._fate((*file, int(page), int(line)))
 
+    def places_now(self, file: FileKey) -> dict[str, str]:
+        """Where rows that were changed and not removed lie now, by their ctid in the restored copy; those that were not followed are left out.
+
+        Plain VACUUM moves no row; a rewrite of the table puts them into another file.
+        """
+        return {
+            f"({row[2]},{row[3]})": f"({place[2]},{place[3]})"
+            for place, row in self._at.items()
+            if row[:2] == file and place[:2] == file
+        }
+
     def touched(self, file: FileKey) -> Iterator[tuple[str, str]]:
         """(ctid, fate) of each row that the damage deleted or changed, or that others deleted, as far as it was there at the target."""
         for name in ("damage", "updated", "other"):

@@ -17,7 +17,8 @@ _PAGE = 1000
 
 
 class Laid(NamedTuple):
-    """A row as it lies there. `writer` is who wrote the row that stands in production under its key."""
+    """A row as it lies there. `writer` is who wrote the row that stands in production under its key; `there` is that row's ctid, where only
+    its place tells which it is."""
 
     n: int
     what: str
@@ -25,11 +26,12 @@ class Laid(NamedTuple):
     reason: str | None
     writer: str | None
     cells: tuple[str | None, ...]
+    there: str | None = None
 
 
 def _laid(row: tuple[Any, ...]) -> Laid:
-    n, what, place, reason, writer, cells = row
-    return Laid(n, what, place, reason, writer, tuple(json.loads(cells)))
+    n, what, place, reason, writer, cells, there = row
+    return Laid(n, what, place, reason, writer, tuple(json.loads(cells)), there)
 
 
 class Ledger:
@@ -39,14 +41,14 @@ class Ledger:
         self._file = sqlite3.connect("", isolation_level=None)
         self._file.execute("PRAGMA journal_mode = OFF")
         self._file.execute(
-            "CREATE TABLE row (t INT, n INT, what TEXT, place TEXT, reason TEXT, writer TEXT, cells TEXT, found INT DEFAULT 0, PRIMARY KEY (t, n)) WITHOUT ROWID"
+            "CREATE TABLE row (t INT, n INT, what TEXT, place TEXT, reason TEXT, writer TEXT, cells TEXT, found INT DEFAULT 0, there TEXT, PRIMARY KEY (t, n)) WITHOUT ROWID"
         )
         # Rows of table t, in list `name`, by the values' hash.
         self._file.execute("CREATE TABLE value (t INT, name TEXT, hash BLOB, n INT)")
         self._file.execute("CREATE INDEX value_hash ON value (t, name, hash)")
         self._file.execute(
             "CREATE TABLE content (t INT, hash TEXT, past INT DEFAULT 0, others INT DEFAULT 0, there INT DEFAULT 0, "
-            "PRIMARY KEY (t, hash)) WITHOUT ROWID"
+            "replaced INT DEFAULT 0, PRIMARY KEY (t, hash)) WITHOUT ROWID"
         )
 
     def close(self) -> None:
@@ -76,7 +78,7 @@ class Ledger:
         last = -1
         while True:
             found = self.ask(
-                f"SELECT n, what, place, reason, writer, cells FROM row WHERE t = ? AND n > ? AND {where} ORDER BY n LIMIT {_PAGE}",
+                f"SELECT n, what, place, reason, writer, cells, there FROM row WHERE t = ? AND n > ? AND ({where}) ORDER BY n LIMIT {_PAGE}",
                 [table, last],
             )
             if not found:
@@ -86,7 +88,7 @@ class Ledger:
 
     def get(self, table: int, numbers: Sequence[int]) -> list[Laid]:
         """These rows."""
-        query = "SELECT n, what, place, reason, writer, cells FROM row WHERE t = ? AND n = ?"
+        query = "SELECT n, what, place, reason, writer, cells, there FROM row WHERE t = ? AND n = ?"
         return [_laid(row) for n in numbers for row in self.ask(query, [table, n])]
 
     def speak(self, table: int, reasons: Iterable[tuple[int, str]]) -> None:
@@ -95,7 +97,7 @@ class Ledger:
 
     def count(self, table: int, where: str) -> int:
         """How many rows."""
-        return int(self.ask(f"SELECT count(*) FROM row WHERE t = ? AND {where}", [table])[0][0])
+        return int(self.ask(f"SELECT count(*) FROM row WHERE t = ? AND ({where})", [table])[0][0])
 
     # -- looking up
 
