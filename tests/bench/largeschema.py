@@ -112,7 +112,9 @@ def main() -> int:
             parts = by_hand(cluster)
             hand = sum(parts.values())
             print(
-                f"  by hand: {hand:.1f} s (" + ", ".join(f"{name} {seconds:.1f}" for name, seconds in parts.items()) + ")"
+                f"  by hand: {hand:.1f} s ("
+                + ", ".join(f"{name} {seconds:.1f}" for name, seconds in parts.items())
+                + ")"
             )
             wall, record = verify(cluster)
             walls.append(wall)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
+from runbook.recovery.account import Account, build_account
 from runbook.recovery.copybackplan import CHANGED, EXISTS, GONE, KEPT_OUT, SAME_CONTENT, CopyBackPlan
 from undoing import Undoing, damaged, reasons, table
 
@@ -116,6 +117,7 @@ class Done:
     plan: CopyBackPlan
     result: CopyBackPlan
     again: CopyBackPlan
+    account: Account
 
 
 @pytest.fixture(scope="module")
@@ -124,12 +126,13 @@ def done() -> Iterator[Done]:
     with damaged(*MADE, before=before, damage=DAMAGE, after=AFTER) as at:
         names = ("customer", '"Order Lines"', "tree", "price", "keyless")
         counts = {name: at.values(f"SELECT count(*) FROM {name}")[0] for name in names}
-        plan = at.copyback().plan()
+        plan, before = at.copyback().plan(), at.copyback().count()
         assert {name: at.values(f"SELECT count(*) FROM {name}")[0] for name in names} == counts, (
             "a plan changes nothing"
         )
         result = at.apply(plan)
-        yield Done(at, plan, result, at.copyback().plan())
+        account = build_account(before, at.copyback().count(), result)
+        yield Done(at, plan, result, at.copyback().plan(), account)
 
 
 def test_plan_says_what_is_done_and_nothing_is_done_twice(done: Done) -> None:
@@ -259,3 +262,15 @@ def test_conflicts_show_keys_and_nothing_else_of_a_row(done: Done) -> None:
     for one in done.result.conflicts():
         assert set(one.key) <= {"id", "Line No", "customer", "day"}
         assert "@x" not in one.reason
+
+
+def test_account_adds_up_for_every_table_and_both_counts_agree(done: Done) -> None:
+    assert done.account.problems() == []
+    rows = {row["table"]: row for row in done.account.rows()}
+    for row in rows.values():
+        parts = ("back as before", "back but altered", "changed since by others", "in conflict", "not brought back")
+        assert sum(row[name] for name in parts) == row["taken (WAL)"] == row["taken (compared)"], row
+    price, stamped = rows["public.price"], rows["public.stamped"]
+    assert (price["back as before"], price["changed since by others"], price["in conflict"]) == (988, 1, 1)
+    assert (stamped["back as before"], stamped["back but altered"], stamped["in conflict"]) == (8, 1, 1)
+    assert stamped["notes"] == "altered: by_whom in 1"

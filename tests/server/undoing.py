@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,8 +11,9 @@ from typing import Any
 from crime import LINEAGE, Scene, scene
 from restored import Restored, restored
 from runbook.postgres.connect import Connection, connect
+from runbook.recovery.account import Account, build_account, dump_counts, load_counts
 from runbook.recovery.copyback import CopyBack
-from runbook.recovery.copybackplan import CopyBackPlan, TableCopy
+from runbook.recovery.copybackplan import Conflict, CopyBackPlan, TableCopy
 from runbook.recovery.deletions import RowFates, find_deletions
 from runbook.recovery.forensics import search_wal
 from runbook.recovery.identify import name_columns
@@ -103,6 +105,13 @@ class Undoing:
         with self.copy.open("shop") as connection:
             connection.execute("SET search_path TO public")
             return [tuple(row.values()) for row in connection.execute(query).fetchall()]  # type: ignore[call-overload]
+
+    def account(self) -> tuple[Account, list[tuple[str, Conflict]]]:
+        """Planned, counted, copied back, counted again; the account, and the rows that the second count did not find as they were."""
+        plan, before = self.copyback().plan(), self.copyback().count()
+        result, rows = self.apply(plan), list[tuple[str, Conflict]]()
+        after = self.copyback().count(lambda database, row: rows.append((database, row)))
+        return build_account(load_counts(json.loads(json.dumps(dump_counts(before)))), after, result), rows
 
     def apply(self, plan: CopyBackPlan | None = None, copyback: CopyBack | None = None) -> CopyBackPlan:
         """Planned and copied back; its transaction has committed by its own number."""

@@ -67,6 +67,17 @@ def test_measure_over_its_budget_says_over_and_one_without_budget_says_so() -> N
     assert "1.5 GiB (1\u202f610\u202f612\u202f736\u00a0bytes) no budget no budget to compare with" in text
 
 
+def test_account_of_a_copy_back_stands_beside_the_verdict_and_says_what_it_leaves_out() -> None:
+    rows = [{"database": "shop", "table": f"public.<t{n}>", "taken (WAL)": 1200, "adds up": "yes"} for n in range(35)]
+    html = render_report(record(facts={"account": {"rows": rows, "problems": [], "needs a decision": []}}), notebook())
+    places = [html.index(f' id="{name}"') for name in ("verdict", "account", "limitations")]
+    assert places == sorted(places)
+    text = text_of_page(html)
+    assert "database table taken (WAL) adds up shop public.&lt;t0&gt; 1\u202f200 yes" in text
+    assert "5 more tables, under Facts recorded" in text
+    assert 'id="account"' not in render_report(record(), notebook())
+
+
 def test_run_that_satisfies_no_control_says_so_and_one_that_does_names_them() -> None:
     assert "satisfies no control (written for SOC 2 A1.2" in text_of_page(render_report(record(), notebook()))
     real = record(satisfies_controls=True)

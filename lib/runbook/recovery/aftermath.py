@@ -77,6 +77,11 @@ class Aftermath:
             f"was closed at {clock.stamp(closed)} by the clock of this host: a clock is or was wrong."
         ]
 
+    def _account(self) -> dict[str, Any] | None:
+        """What became of each row that the damage took; None on another way than copy-back."""
+        kept = self.course.noted("copied back")
+        return Seen.load(kept).facts.get("account") if kept is not None else None
+
     def _in_conflict(self) -> int:
         kept = self.course.noted("copied back")
         return int(Seen.load(kept).facts.get("in conflict", 0)) if kept is not None else 0
@@ -106,6 +111,7 @@ class Aftermath:
             commander=self.commander,
             decisions=[(clock.parse(one.at), f"{one.by} decided on {one.question}: {one}") for one in decisions],
             facts=facts,
+            account=self._account(),
             owners=self.recovery.params.recovery.owners,
         )
         (self.recovery.run.dir / FILE).write_text(text, "utf-8")

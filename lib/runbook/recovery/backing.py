@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 from runbook.errors import OperatorError, PlatformError
 from runbook.model import Check, Severity, Status
 from runbook.postgres.connect import Connection
+from runbook.recovery.account import LATER, UNLISTED, Account, Counted, build_account, dump_counts, load_counts
 from runbook.recovery.conflictfile import write_conflicts
 from runbook.recovery.copyback import CopyBack
-from runbook.recovery.copybackplan import CopyBackPlan
+from runbook.recovery.copybackplan import LISTED, Conflict, CopyBackPlan
 from runbook.recovery.copydoor import writers_of
 from runbook.recovery.course import Seen
 from runbook.recovery.execution import Execution
@@ -32,6 +35,7 @@ class CopyingBack:
     def __init__(self, execution: Execution) -> None:
         self.execution, self.recovery, self.course = execution, execution.recovery, execution.course
         self._plan: CopyBackPlan | None = None
+        self._counted: list[Counted] | None = None
 
     def _open_production(self, database: str) -> Connection:
         return self.execution.live.connect(database, read_only=False, statement_timeout=0, lock_timeout=30)
@@ -77,7 +81,12 @@ class CopyingBack:
     def plan(self) -> CopyBackPlan:
         """What would be copied back now; production is as before."""
         if self._plan is None:
-            self._plan = self._copyback().plan()
+            copyback = self._copyback()
+            plan = copyback.plan()
+            if self.course.noted("copy-back transactions") is None:  # later counts find what was copied back already
+                self._counted = copyback.count()
+                self.course.note("copy-back counted", dump_counts(self._counted))
+            self._plan = plan
         return self._plan
 
     def forget_plan(self) -> None:
@@ -87,6 +96,19 @@ class CopyingBack:
     def plan_triggers(self) -> dict[str, list[str]]:
         """For the gate's plan: by table, the triggers that fire, are left out, or do not fire."""
         return {table.key: table.trigger_lines() for table in self.plan().tables if table.trigger_lines()}
+
+    @property
+    def counted(self) -> list[Counted] | None:
+        """What the damage took, as it was counted before anything was copied back; None: it was not."""
+        if self._counted is None:
+            kept = self.course.noted("copy-back counted")
+            self._counted = None if kept is None else load_counts(kept)
+        return self._counted
+
+    def refusal(self) -> str | None:
+        """Why this way cannot be taken: the plan would restore nothing; None: it would."""
+        why = self.plan().why_empty
+        return None if why is None else f"copy-back would restore nothing: {why}"
 
     def plan_facts(self) -> dict[str, Any]:
         """For the gate's plan: by table, what comes back, and how many conflicts stay."""
@@ -102,8 +124,18 @@ class CopyingBack:
     def plan_left(self) -> list[str]:
         """For the gate's plan: damage that stays, and rows in conflict with the reasons."""
         plan = self.plan()
+        doubts = [one.disagreement for one in self.counted or () if one.disagreement]
+        listed = {(one.database, one.loss.title) for one in plan.tables} | {
+            (one.database, one.table) for one in plan.tables
+        }
+        doubts += [
+            f"{one.table}: {many(one.left, 'row')} taken by the damage, and no suspect names the table"
+            for one in self.counted or ()
+            if one.left and (one.database, one.table) not in listed
+        ]
+        later = [f"{one.table}: {many(one.later, 'row')} {LATER}" for one in self.counted or () if one.later]
         objects = [*plan.objects_left, *plan.objects_unclear, *plan.objects_made]
-        return [*plan.left, *plan.limits, *plan.warnings, *plan.conflict_lines(), *objects]
+        return [*plan.left, *doubts, *later, *plan.limits, *plan.warnings, *plan.conflict_lines(), *objects]
 
     def show(self) -> Seen:
         """The plan with its conflicts, for the operator to look at before choosing."""
@@ -172,15 +204,38 @@ class CopyingBack:
         statements = write_statements(self.recovery.run.dir / "loss", result.objects)
         if statements is not None:
             limits.append(f"The statements for objects that were not made again are in {statements}.")
-        if result.conflicting:
-            file = write_conflicts(self.recovery.run.dir / "loss", result, self.recovery.params.recovery.personal_data)
-            limits += [f"{said}. Each is listed in {file}." for said in result.conflict_lines()]
+        account, more = self._account(copyback, result)
+        if result.conflicting or more:
+            rules = self.recovery.params.recovery.personal_data
+            file = write_conflicts(self.recovery.run.dir / "loss", result, rules, more)
+            said = [*result.conflict_lines(), *([f"{many(len(more), 'row')} more not brought back"] if more else [])]
+            limits += [f"{one}. Each is listed in {file}." for one in said]
         facts = {
             "notes": [*result.notes, *notes, *result.objects_made],
             "transactions": xids,
             "limits": limits,
             "in conflict": result.conflicting,
+            "account": account.facts(),
         }
         seen = Seen([check], result.rows(), facts)
         self.course.note("copied back", seen.dump())
         return seen
+
+    def _account(self, copyback: CopyBack, result: CopyBackPlan) -> tuple[Account, list[tuple[str, Conflict]]]:
+        """What became of each row that the damage took; and the rows that nothing brought back and that the result does not list."""
+        alone = {(one.database, one.loss.title): one.problem for one in result.tables if one.problem}
+        listed = {(one.database, one.loss.title) for one in result.tables} - set(alone)
+        more: list[tuple[str, Conflict]] = []
+        heard: Counter[tuple[str, str, bool]] = Counter()
+
+        def note(database: str, row: Conflict) -> None:
+            key = database, row.table
+            if not row.reason and key in listed:
+                return  # in the result with its reason, or unnamed: the account says so
+            heard[*key, bool(row.reason)] += 1
+            if heard[*key, bool(row.reason)] <= LISTED:
+                reason = row.reason or alone.get(key) or UNLISTED
+                more.append((database, replace(row, reason=reason)))
+
+        counted = copyback.count(note)
+        return build_account(self.counted, counted, result), more

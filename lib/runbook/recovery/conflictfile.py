@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from runbook.errors import PlatformError
-from runbook.recovery.copybackplan import CopyBackPlan
+from runbook.recovery.copybackplan import Conflict, CopyBackPlan
 from runbook.recovery.lossfiles import csv_line
 from runbook.recovery.minimising import Minimiser
+from runbook.recovery.relnames import RelationName
 
 FILE = "copy-back-conflicts.csv"
 
 
-def write_conflicts(folder: Path, result: CopyBackPlan, rules: Mapping[str, str]) -> Path:
+def write_conflicts(
+    folder: Path, result: CopyBackPlan, rules: Mapping[str, str], more: Sequence[tuple[str, Conflict]] = ()
+) -> Path:
     """Write the conflicts that are listed, personal data in keys minimised as in loss files; the file's path.
+
+    Args:
+        more: rows that nothing brought back, by database: those of tables that were left alone, and those that the restored copy does not have.
 
     Raises:
         PlatformError: it cannot be written.
@@ -28,19 +34,14 @@ def write_conflicts(folder: Path, result: CopyBackPlan, rules: Mapping[str, str]
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             file.write(csv_line(["database", "table", "key", "place in the restored copy", "reason"]))
             for table in result.tables:
-                name = table.loss.name
                 for one in table.conflicts:
-                    key = {
-                        column: minimiser.treat(value, how, column)
-                        for column, value in one.key.items()
-                        if (how := minimiser.treatment(name.schema if name else "", name.name if name else "", column))
-                        != "drop"
-                    }
-                    shown = json.dumps(key, ensure_ascii=False) if key else None
-                    file.write(csv_line([table.database, table.table, shown, one.place or None, one.reason]))
+                    file.write(_line(table.database, one, table.loss.name, minimiser))
                 if table.conflicting > len(table.conflicts):
-                    more = f"{table.conflicting - len(table.conflicts):,} more are counted and not listed"
-                    file.write(csv_line([table.database, table.table, None, None, more]))
+                    others = f"{table.conflicting - len(table.conflicts):,} more are counted and not listed"
+                    file.write(csv_line([table.database, table.table, None, None, others]))
+            names = {(table.database, table.loss.title): table.loss.name for table in result.tables}
+            for database, one in more:
+                file.write(_line(database, one, names.get((database, one.table)), minimiser))
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
@@ -49,3 +50,14 @@ def write_conflicts(folder: Path, result: CopyBackPlan, rules: Mapping[str, str]
             f"The list of conflicts {path} cannot be written: {cause.strerror}.", next="Make room; then resume."
         ) from cause
     return path
+
+
+def _line(database: str, row: Conflict, name: RelationName | None, minimiser: Minimiser) -> bytes:
+    schema, table = (name.schema, name.name) if name is not None else ("", "")
+    key = {
+        column: minimiser.treat(value, how, column)
+        for column, value in row.key.items()
+        if (how := minimiser.treatment(schema, table, column)) != "drop"
+    }
+    shown = json.dumps(key, ensure_ascii=False) if key else None
+    return csv_line([database, row.table, shown, row.place or None, row.reason])

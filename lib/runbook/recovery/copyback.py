@@ -11,15 +11,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping
 
-from runbook.postgres.connect import one, rows
+from runbook.postgres.connect import one, rows, shared_rows
 from runbook.postgres.sqlfiles import load_sql
-from runbook.recovery.copybackplan import CopyBackPlan, TableCopy, refuse_another
+from runbook.recovery.account import Counted
+from runbook.recovery.copybackplan import NAMELESS, Conflict, CopyBackPlan, TableCopy, refuse_another
 from runbook.recovery.copysitting import Sides, Sitting
 from runbook.recovery.deletions import RowFates
 from runbook.recovery.largeobjects import LargeObjects
 from runbook.recovery.loss import Loss, TableLoss
 from runbook.recovery.lossrows import Open
 from runbook.recovery.remaking import SchemaDump
+from runbook.recovery.tablecount import count_table, count_unnamed
 from runbook.recovery.transactions import FIRST_NORMAL, USER_DATA
 from runbook.recovery.writers import Writers
 
@@ -125,6 +127,53 @@ class CopyBack:
                 sitting.add_to(result)
         return result
 
+    def count(self, note: Callable[[str, Conflict], None] = lambda database, row: None) -> list[Counted]:
+        """What the damage took of each table, from WAL and by comparing the restored copy with production as it is now; both are only read.
+
+        Args:
+            note: called with the database and each row that is not as it was.
+
+        Raises:
+            PlatformError: a server was lost, or a catalog cannot be read.
+        """
+        sides, found = self._sides, [objects.count() for objects in self._large_objects()]
+        damaged = self._damaged(CopyBackPlan())
+        for number, database in self._touched_databases(damaged):
+            tables = damaged.get(database, [])
+
+            def count(table: TableLoss, database: str = database) -> Counted:
+                return count_table(
+                    sides.loss,
+                    table,
+                    sides.fates,
+                    open_reader=sides.open_reader,
+                    open_restored=sides.open_restored,
+                    note=lambda row: note(database, row),
+                )
+
+            for done, table in enumerate(tables):
+                sides.progress(f"counting {table.title}", done, len(tables))
+                found.append(count(table))
+            known = {table.name.oid for table in tables if table.name is not None}
+            found += count_unnamed(
+                sides.loss,
+                number,
+                database,
+                known,
+                count,
+                open_reader=sides.open_reader,
+                open_restored=sides.open_restored,
+            )
+        return found
+
+    def _touched_databases(self, damaged: Collection[str]) -> list[tuple[int, str]]:
+        """Databases in which the damage touched a table, or a file that nobody can name."""
+        numbers = {file.database for file in self._sides.loss.damage_files}
+        with self._sides.open_restored(next(iter(damaged), "postgres")) as connection:
+            listed = shared_rows(connection, load_sql("recovery/list_databases").text, (), "name")
+        touched = [row for row in listed if row["is_open"] and (row["oid"] in numbers or row["name"] in damaged)]
+        return [(row["oid"], row["name"]) for row in touched]
+
     def probe(self, xids: Mapping[str, int], *, timeout: float = 10) -> dict[str, str]:
         """What became of each transaction: committed, rolled back, running (still, after the time), unknown (too old).
 
@@ -162,7 +211,7 @@ class CopyBack:
             if not table.damage and not any("(damage)" in said for said in table.fates):
                 continue
             if table.name is None:
-                plan.left.append(f"{title}: nobody knows which table this was; nothing of it is copied back")
+                plan.left.append(f"{title}: {NAMELESS}; nothing of it is copied back")
             elif table.name.kind == "m":
                 plan.limits.append(f"{title}: a materialized view; REFRESH fills it again")
             elif table.name.is_user_data:

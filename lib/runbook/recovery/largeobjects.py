@@ -15,6 +15,7 @@ from typing import Any
 from runbook.errors import PlatformError
 from runbook.postgres.connect import Connection, SqlError, one, quote, rows
 from runbook.postgres.sqlfiles import load_sql
+from runbook.recovery.account import Counted
 from runbook.recovery.copybackplan import LISTED, OLDER, PRESENT, UNKNOWN, Conflict, TableCopy
 from runbook.recovery.deletions import RowFates
 from runbook.recovery.loss import TableLoss
@@ -106,6 +107,47 @@ class LargeObjects:
                 f"{many(missing, 'large object')} that the damage removed: not in the restored copy, since made after the recovery target"
             )
         return report
+
+    def count(self) -> Counted:
+        """Return both counts of the large objects, as they are now: from WAL, and by comparing both sides.
+
+        Raises:
+            PlatformError: a server cannot be reached.
+        """
+        try:
+            with self.open_restored(self.database) as then, self.open_production(self.database) as now:
+                return self._count(then, now)
+        except SqlError as problem:
+            raise PlatformError(
+                f"The large objects of {self.database} cannot be read: {str(problem).strip()}"
+            ) from problem
+
+    def _count(self, then: Connection, now: Connection) -> Counted:
+        query = load_sql("recovery/list_large_objects").text
+        past, there = rows(then, query), {row["oid"] for row in rows(now, query)}
+        deleted = self._table().damage.deleted
+        missing = {row["oid"] for row in past} - there
+        if self.fates is None:
+            left = min(len(missing), deleted)
+            return Counted(self.database, TITLE, wal=deleted, as_before=deleted - left, left=left)
+        removed, others, name = set(), set(), self._table().name
+        for row in past:
+            fate = self.fates.of((name.database, row["number"]), row["place"]) if name is not None else None
+            if fate in ("damage", "older"):
+                removed.add(row["oid"])
+            elif fate is not None:
+                others.add(row["oid"])
+        touched = removed | (self._changed(then) - others)
+        same = {oid for oid in touched & there if _is_same(then, now, oid)}
+        return Counted(
+            self.database,
+            TITLE,
+            wal=len(touched),
+            later=max(0, deleted - len(removed)),
+            as_before=len(same),
+            left=len(touched - same),
+            unexplained=len(missing - touched - others),
+        )
 
     def _table(self) -> TableLoss:
         return next((one for one in self.tables if one.name and one.name.oid == LARGE_OBJECTS), self.tables[0])

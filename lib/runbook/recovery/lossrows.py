@@ -41,8 +41,8 @@ from runbook.recovery.tableshape import (
 Open = Callable[[str], Connection]
 
 
-class _Side:
-    """A table on one server: one connection streams, the other fetches."""
+class Side:
+    """A table on one server, in a snapshot: one connection streams, the other fetches."""
 
     def __init__(self, server: str, open_: Open) -> None:
         self.server, self._open = server, open_
@@ -141,8 +141,8 @@ def _write_table(
 ) -> None:
     assert table.name is not None
     name = table.name
-    damaged = _Side(DAMAGED, open_damaged) if open_damaged else None
-    restored = _Side(RESTORED, open_restored) if open_restored else None
+    damaged = Side(DAMAGED, open_damaged) if open_damaged else None
+    restored = Side(RESTORED, open_restored) if open_restored else None
     sides = [side for side in (damaged, restored) if side is not None]
     with ExitStack() as stack:
         try:
@@ -175,8 +175,8 @@ class _Writer:
         self,
         loss: Loss,
         table: TableLoss,
-        damaged: _Side | None,
-        restored: _Side | None,
+        damaged: Side | None,
+        restored: Side | None,
         deleted_by_others: RowFates | None,
     ) -> None:
         self.loss, self.table = loss, table
@@ -298,7 +298,7 @@ class _Writer:
     def _has_lost_values(self, old: Row, then: TableShape) -> bool:
         return any(old[PLACE + then.columns.index(name)] is not None for name in self.gone)
 
-    def _write_whole(self, out: TableFile, side: _Side | None, operation: str) -> None:
+    def _write_whole(self, out: TableFile, side: Side | None, operation: str) -> None:
         if side is None or side.shape is None:
             return
         for row in side.rows():
@@ -351,7 +351,7 @@ class _Writer:
             self._write_contents(out, self.damaged, "inserted", added)
             self._write_contents(out, self.restored, "deleted", gone)
 
-    def _write_contents(self, out: TableFile, side: _Side, operation: str, wanted: dict[str, int]) -> None:
+    def _write_contents(self, out: TableFile, side: Side, operation: str, wanted: dict[str, int]) -> None:
         if not wanted or side.shape is None:
             return
         text = content_hash(self.common)

@@ -101,18 +101,21 @@ def draft(
     decisions: Sequence[tuple[datetime, str]],
     facts: Mapping[str, str],
     owners: Mapping[str, str],
+    account: Mapping[str, Any] | None = None,
 ) -> str:
     """A post-mortem in Markdown, filled with what is known; what people have to write is left open, and says so.
 
     Args:
         decisions: when, and who decided what and why.
         facts: name and value, such as the target, the rows lost, RTO and RPO.
+        account: of a copy-back, as `account.Account.facts` has it.
     """
     begun = course.reached("begun")
     lines = [f"# Post-mortem: {incident or 'incident without a number'} on {target}", ""]
     lines += [f"Draft from the journal of run `{run}`. Incident commander: {commander or 'not named'}.", ""]
     lines += ["## What was measured", "", "| Fact | Value |", "|---|---|"]
     lines += [f"| {_cell(name)} | {_cell(value)} |" for name, value in facts.items()]
+    lines += _account_lines(account) if account is not None else []
     lines += ["", "## Phases", "", "| Phase | Took | Allowed | Kept |", "|---|---|---|---|"]
     for phase in phases(course):
         row = phase.row()
@@ -128,5 +131,22 @@ def draft(
     return "\n".join(lines) + "\n"
 
 
-def _cell(text: str) -> str:
+def _account_lines(account: Mapping[str, Any]) -> list[str]:
+    rows, open_ = account["rows"], [*account["problems"], *account["needs a decision"]]
+    lines = ["", "## Account of the damage", ""]
+    if rows:
+        names = list(rows[0])
+        lines += [f"| {' | '.join(names)} |", "|" + "---|" * len(names)]
+        lines += ["| " + " | ".join(_cell(row[name]) for name in names) + " |" for row in rows]
+    lines += [
+        "",
+        *(
+            [f"- Not back as it was: {said}." for said in open_]
+            or ["Every row is back as it was, or was changed since by others."]
+        ),
+    ]
+    return lines
+
+
+def _cell(text: object) -> str:
     return str(text).replace("|", "\\|").replace("\n", " ")

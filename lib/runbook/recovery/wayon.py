@@ -10,13 +10,14 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from runbook.errors import PlatformError
+from runbook.errors import OperatorError, PlatformError
 from runbook.gates.plan import Plan
 from runbook.model import Check, Severity, Status
 from runbook.platforms.cluster import service
 from runbook.platforms.cluster.handover import Handover
 from runbook.platforms.cluster.swap import Swap
 from runbook.postgres.wal import format_lsn
+from runbook.recovery.account import needs_answer
 from runbook.recovery.backing import CopyingBack
 from runbook.recovery.closing import DOORS
 from runbook.recovery.course import Seen, not_done
@@ -24,7 +25,7 @@ from runbook.recovery.decisions import SequenceDecision, TriggerDecision
 from runbook.recovery.done import judge
 from runbook.recovery.execution import Execution
 from runbook.recovery.lockdown import LIFTED
-from runbook.recovery.plans import plan_way
+from runbook.recovery.plans import MOVES, plan_way
 from runbook.recovery.room import MOVED_FIRST
 from runbook.recovery.sideeffects import discarded_lines
 from runbook.recovery.telling import Telling
@@ -64,6 +65,30 @@ class WayOn:
         swap = self.swap()
         return Handover(self.cluster, self.execution.beside, swap.data, swap.aside, self.recovery.user)
 
+    # -- the decision --------------------------------------------------------------------------------------
+
+    @property
+    def answers_used(self) -> int:
+        """How many answers to how it goes on are used up: each has moved the target, or was refused."""
+        return len(self.recovery.moves) + len(self.course.noted("ways refused", []))
+
+    def uses_up(self, option: str, value: str) -> str | None:
+        """An answer that ends nothing: it moves the target, or is a way that would restore nothing.
+
+        Returns:
+            The question that is asked again; None when the way can be taken.
+        """
+        if self.way:
+            return None
+        if option in MOVES:
+            self.recovery.move(option, value)
+            return "The target is moved: resume (or run the cells again from the point)."
+        why = self.copying.refusal() if option == "copy-back" else None
+        if why is None:
+            return None
+        self.course.note("ways refused", [*self.course.noted("ways refused", []), why])
+        return f"No plan is made for it, {why}. How does it go on instead?"
+
     # -- the plan ------------------------------------------------------------------------------------------
 
     def plan(self, way: str, why: str) -> Plan:
@@ -73,6 +98,8 @@ class WayOn:
             return Plan.model_validate(kept)
         if way == "promote":
             self.swap().refuse_impossible()
+        if way == "copy-back" and (refusal := self.copying.refusal()) is not None:
+            raise OperatorError(f"No plan is made, {refusal}.", next=f"runbook resume {self.run.id}")
         loss = Seen.load(self.run.recall("recovery/seen/loss") or Seen().dump()).facts
         damage = Seen.load(self.run.recall("recovery/seen/point") or Seen().dump()).facts.get("damage", {})
         plan = plan_way(
@@ -311,7 +338,8 @@ class WayOn:
         def act() -> Seen:
             found = self.copying.carry_out()
             behind = [f"{said}." for said in self.sequences.noted_left]
-            lifted = self._leave()
+            # Where rows are not back the copy is the one place that has them: it stays until somebody has decided.
+            lifted = self._leave(keeps_copy=bool(needs_answer(found.facts.get("account"))))
             facts = {**found.facts, "limits": [*found.facts.get("limits", []), *behind]}
             return Seen([*found.checks, *lifted.checks], [*found.rows, *lifted.rows], facts)
 
@@ -319,12 +347,15 @@ class WayOn:
 
     def go_back(self) -> Seen:
         """Everything is as it was: the lock-down is lifted, the copy is gone."""
-        return self.act("go back to the damaged cluster", "back", self._leave)
+        return self.act("go back to the damaged cluster", "back", lambda: self._leave())
 
-    def _leave(self) -> Seen:
+    def _leave(self, *, keeps_copy: bool = False) -> Seen:
         lifted = self.lockdown.lift()
         self.course.reach("open")
-        self.execution.beside.remove()
+        if keeps_copy:
+            self.execution.stop()
+        else:
+            self.execution.beside.remove()
         return self.telling.tell(lifted)
 
     def finish(self) -> Seen:

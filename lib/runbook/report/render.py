@@ -69,6 +69,7 @@ def render_report(record: RunRecord, executed: NotebookNode, statements: Sequenc
             sign=SIGNS,
             meaning=view.meaning(record),
             key_facts=view.key_facts(record),
+            account=view.account_rows(record),
             measures=view.measure_rows(record),
             checks=view.checks_by_status(record),
             findings=view.all_findings(record),

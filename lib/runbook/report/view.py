@@ -25,6 +25,8 @@ MEANING = {
 _IN_PART = "Every planned step that applies ran, and every check passed."
 _UNCHECKED = "Every planned step that applies ran. Nothing was checked, so nothing is proven about the target."
 
+#: Tables of an account on the first screen; those that do not add up come first.
+_MOST_ACCOUNTS = 30
 _CHECK_ORDER = (Status.FAIL, Status.UNKNOWN, Status.PASS)
 _SEVERITY_ORDER = (Severity.CRITICAL, Severity.ERROR, Severity.WARNING, Severity.INFO)
 
@@ -96,6 +98,24 @@ def key_facts(record: RunRecord) -> list[Pair]:
     if record.scheduled_for is not None:
         facts.insert(4, Pair("Scheduled", time_text(record.scheduled_for)))
     return facts
+
+
+def account_rows(record: RunRecord) -> list[list[str]]:
+    """What became of each row that the damage took, for the first screen: the heading first; empty where nothing was copied back."""
+    account = record.facts.get("account")
+    rows = account.get("rows") if isinstance(account, dict) else None
+    if not rows:
+        return []
+    names = list(rows[0])
+    shown = [
+        [number_text(row[name]) if isinstance(row[name], int) else text_of(row[name]) for name in names]
+        for row in rows[:_MOST_ACCOUNTS]
+    ]
+    if len(rows) > _MOST_ACCOUNTS:
+        shown.append(
+            ["…", f"{len(rows) - _MOST_ACCOUNTS:,} more tables, under Facts recorded", *[""] * (len(names) - 2)]
+        )
+    return [names, *shown]
 
 
 def operator_text(record: RunRecord) -> str:

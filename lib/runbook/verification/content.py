@@ -37,9 +37,7 @@ Connect = Callable[[str], Connection]
 #: How a relation's rows are hashed: by the server in a query, column by column where rows are too large for that, or here, from what COPY prints.
 QUERY, BY_COLUMN, COPY = "query", "query by column", "copy"
 #: Read tables from end to end; nothing else shows what is in the heap.
-_HEAP_ONLY = (
-    "SET enable_indexscan = off; SET enable_indexonlyscan = off; SET enable_bitmapscan = off; SET enable_tidscan = off; SET jit = off"
-)
+_HEAP_ONLY = "SET enable_indexscan = off; SET enable_indexonlyscan = off; SET enable_bitmapscan = off; SET enable_tidscan = off; SET jit = off"
 #: Relations of at most so many bytes are read many at once: with a statement each, of thousands of small ones, most of the time is overhead.
 _SMALL_BYTES, _BATCH_BYTES = 1 << 20, 8 << 20
 _BATCH_RELATIONS, _BATCH_SEQUENCES = 64, 200

@@ -280,7 +280,9 @@ def _judge(
         if expectation.column == "rows":
             if not _holds(expectation, len(found)):
                 broken.append(_finding(check, expectation, database, str(len(found)), found[:3]))
-                broken += [_finding(check, expectation, database, show_row(row), [row]) for row in found[:_MOST_FINDINGS]]
+                broken += [
+                    _finding(check, expectation, database, show_row(row), [row]) for row in found[:_MOST_FINDINGS]
+                ]
             continue
         if not found:
             if any(item.column == "rows" for item in expectations):

@@ -95,7 +95,9 @@ def scratch_settings(
         **{name: str(value) for name, value in floors.items()},
     }
     if "pg_stat_statements" in preload_libraries:
-        settings["pg_stat_statements.track"] = "none"  # a copy that becomes production brings no statement of ours along
+        settings["pg_stat_statements.track"] = (
+            "none"  # a copy that becomes production brings no statement of ours along
+        )
     if major >= 17:
         settings |= {"event_triggers": "off", "summarize_wal": "off"}
     return settings
