@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # One worker a core; each makes servers of its own.
 WORKERS ?= 2
 
-.PHONY: demo test lint faults versions killed browser nbval lab bench clean
+.PHONY: demo test lint faults versions killed nightly public browser nbval lab bench clean
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Name another one: make PYTHON=python3.12 …")'
@@ -25,7 +25,7 @@ demo: $(READY)  ## prove that the sandbox's backup can be restored, then a disas
 	@$(BIN)/runbook drill --surprise
 
 test: $(READY) lint  ## all tests that fit into minutes, on real PostgreSQL
-	@$(PYTEST) -n $(WORKERS) -m "not faults and not browser and not killed" tests
+	@$(PYTEST) -n $(WORKERS) -m "not faults and not browser and not killed and not nightly and not public" tests
 
 lint: $(READY)  ## style, imports, types
 	@$(BIN)/ruff check lib tests
@@ -40,6 +40,12 @@ versions: $(READY)  ## the campaign's tests that repeat on PostgreSQL 15 and 18 
 
 killed: $(READY)  ## a recovery that is killed at every step, and ends well
 	@$(PYTEST) -m killed tests
+
+nightly: $(READY)  ## 300 generated schemas and damages, recovered and compared; RUNBOOK_SEED=N RUNBOOK_EXAMPLES=1 repeats one
+	@$(PYTEST) -n $(WORKERS) -m nightly tests
+
+public: $(READY)  ## incidents on public applications' schemas: RUNBOOK_PUBLIC_SCHEMAS=FOLDER, a folder of SQL files for each
+	@$(PYTEST) -m public tests
 
 browser: $(READY)  ## reports in real Chromium: offline, accessible, printable
 	@$(PYTEST) -m browser tests

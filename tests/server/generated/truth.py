@@ -1,0 +1,284 @@
+"""A recovered database against the truth that was kept aside: all that differs, and whether the recovery named it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from generated.cluster import Played
+from generated.said import Said
+from generated.snapshots import Contents, Key, Snapshot
+
+Values = dict[str, str | None]
+#: Tables that triggers and rules write to, with the names of those.
+BY_TRIGGER = {"public.audit": ("noting", "off", "noted"), "public.counter": ("counting",)}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Something is not as the truth has it: rows of a table, or an object."""
+
+    kind: str
+    what: str
+    detail: str
+    is_named: bool
+
+    def __str__(self) -> str:
+        return f"{'named' if self.is_named else 'NAMED NOWHERE'}: {self.kind}: {self.what}: {self.detail}"
+
+
+def differences(played: Played, now: Snapshot, said: Said) -> list[Difference]:
+    """After a copy-back: what the damage took is back as it was at the point, and all else is as it was before the copy-back."""
+    assert played.final is not None
+    moments = [
+        played.at_point,
+        *(m for damage in played.damages for m in (damage.before, damage.after)),
+        played.final,
+        now,
+    ]
+    found: list[Difference] = []
+    for title in sorted({title for moment in moments for title in moment.tables}):
+        if any(moment.tables.get(title) and moment.tables[title].kind == "m" for moment in moments):
+            found += _view(played, now, said, title)
+        else:
+            found += _rows(played, now, said, title)
+    lost = {one.what for one in found if one.kind == "table missing"}
+    found += _objects(played, now, said, lost)
+    found += _sequences(played, now, said, lost)
+    return found
+
+
+def _same(one: Values | None, other: Values | None) -> bool:
+    """Equal in the columns that both have; both gone."""
+    if one is None or other is None:
+        return one is other
+    return all(one[name] == other[name] for name in one.keys() & other.keys())
+
+
+# -- rows --------------------------------------------------------------------------------------------------
+
+
+def _rows(played: Played, now: Snapshot, said: Said, title: str) -> Iterator[Difference]:
+    then, final = played.at_point.tables.get(title), played.final.tables.get(title) if played.final else None
+    here = now.tables.get(title)
+    if then is None:
+        if final is not None and here is None:
+            yield Difference("table missing", title, "it was made after the point, and is gone now", False)
+        return
+    if here is None:
+        by_damage = any(d.before.tables.get(title) and not d.after.tables.get(title) for d in played.damages)
+        if final is None and not by_damage:
+            return  # others dropped it
+        named = said.names_missing(title) or said.names_object(title.split(".", 1)[1])
+        yield Difference("table missing", title, f"{len(then.rows)} rows", named)
+        return
+    yield from (
+        _keyed(played, here, said, title, then)
+        if then.key and here.key == then.key
+        else _keyless(played, here, said, title, then)
+    )
+
+
+def _of(moment: Snapshot | None, title: str, key: tuple[str, ...]) -> dict[Key, Values]:
+    table = moment.tables.get(title) if moment else None
+    if table is None or not set(key) <= set(table.columns):
+        return {}
+    return Contents(title, table.kind, table.persistence, table.columns, key, table.rows).by_key()
+
+
+def _keyed(played: Played, here: Contents, said: Said, title: str, then: Contents) -> Iterator[Difference]:
+    at_point, final, now = (_of(played.at_point, title, then.key), _of(played.final, title, then.key), here.by_key())
+    steps = [(_of(d.before, title, then.key), _of(d.after, title, then.key)) for d in played.damages]
+    kinds: dict[str, list[Key]] = {}
+    unnamed: Counter[str] = Counter()
+
+    def add(kind: str, key: Key, is_named: bool) -> None:
+        kinds.setdefault(kind, []).append(key)
+        unnamed[kind] += not is_named
+
+    keys = set(at_point) | set(final) | set(now) | {k for before, after in steps for k in {*before, *after}}
+    for key in keys:
+        p, f, r = at_point.get(key), final.get(key), now.get(key)
+        touching = [
+            (before.get(key), after.get(key)) for before, after in steps if not _same(before.get(key), after.get(key))
+        ]
+        if not touching:
+            if not _same(f, r):
+                names = BY_TRIGGER.get(title)
+                add("changed by the recovery", key, said.names_trigger(*names) if names else said.names_altered(title))
+            continue
+        others_since, others_before = not _same(touching[-1][1], f), not _same(p, touching[0][0])
+        row = dict(zip(then.key, key, strict=True))
+        if _same(r, p) and (p is None or r is not None):
+            if others_since and not _same(f, p) and not (f is None and touching[-1][1] is not None and r is None):
+                add("others' change overwritten", key, False)
+            continue
+        if p is None and not others_before:
+            if not _same(r, f):
+                add("changed by the recovery", key, said.names_altered(title))
+            else:
+                add("inserted by the damage", key, said.names_extra(title) or said.names_row(title, row))
+        elif r is not None and f is None and not others_since:
+            add("back, but altered", key, said.names_altered(title))
+        elif not _same(r, f):
+            add("neither as it was nor as it is", key, said.names_altered(title))
+        else:
+            add("not back", key, said.names_row(title, row) or said.names_missing(title))
+    for kind, some in sorted(kinds.items()):
+        yield Difference(
+            f"rows {kind}",
+            title,
+            f"{len(some)} rows, first {min(some)}" + (f", {unnamed[kind]} unnamed" if unnamed[kind] else ""),
+            not unnamed[kind],
+        )
+
+
+def _keyless(played: Played, here: Contents, said: Said, title: str, then: Contents) -> Iterator[Difference]:
+    columns = tuple(name for name in then.columns if name in here.columns)
+
+    def counted(moment: Snapshot | None) -> Counter[tuple[str | None, ...]]:
+        table = moment.tables.get(title) if moment else None
+        return table.counted(columns) if table is not None else Counter()
+
+    at_point, final, now = counted(played.at_point), counted(played.final), here.counted(columns)
+    lost: Counter[tuple[str | None, ...]] = Counter()
+    made: Counter[tuple[str | None, ...]] = Counter()
+    for damage in played.damages:
+        lost += counted(damage.before) - counted(damage.after)
+        made += counted(damage.after) - counted(damage.before)
+    missing = many = other = 0
+    for row in {*at_point, *final, *now, *lost}:
+        wanted = min(final[row] + lost[row], max(at_point[row], final[row]))
+        if row in lost or row in made:
+            missing += max(0, min(wanted, at_point[row]) - now[row]) if row not in made else 0
+            many += max(0, now[row] - final[row] - lost[row])
+        elif now[row] != final[row]:
+            other += 1
+    if missing:
+        yield Difference(
+            "rows not back",
+            title,
+            f"{missing} rows without a key",
+            missing <= said.counted(title) or said.names_missing(title),
+        )
+    if many or other:
+        names = BY_TRIGGER.get(title)
+        named = said.names_trigger(*names) if names else said.names_altered(title)
+        yield Difference(
+            "rows changed by the recovery", title, f"{many} rows too many, {other} contents that nobody touched", named
+        )
+
+
+def _view(played: Played, now: Snapshot, said: Said, title: str) -> Iterator[Difference]:
+    moments = [
+        played.at_point.tables.get(title),
+        played.final.tables.get(title) if played.final else None,
+        now.tables.get(title),
+    ]
+    then, final, here = (Counter(one.rows) if one is not None else None for one in moments)
+    if then is not None and here is not None and here not in (then, final) and final is not None:
+        yield Difference(
+            "materialized view changed", title, "other rows than before", said.names_object(title.split(".", 1)[1])
+        )
+    touched = any(
+        (d.before.tables.get(title) and d.before.tables[title].rows)
+        != (d.after.tables.get(title) and d.after.tables[title].rows)
+        for d in played.damages
+    )
+    if touched and here is not None and final is not None and here == final and here != then:
+        yield Difference(
+            "materialized view not back", title, "its rows are the damage's", said.names_object(title.split(".", 1)[1])
+        )
+
+
+# -- objects -----------------------------------------------------------------------------------------------
+
+
+def _objects(played: Played, now: Snapshot, said: Said, lost: set[str]) -> Iterator[Difference]:
+    assert played.final is not None
+    then, final, here = played.at_point.objects, played.final.objects, now.objects
+    for one in sorted({*then, *final, *here}):
+        kind, name = one
+        if any(name == title or name.startswith(f"{title}.") or f" ON {title} " in then.get(one, "") for title in lost):
+            continue
+        touching = [(d.before.objects.get(one), d.after.objects.get(one)) for d in played.damages]
+        touching = [(before, after) for before, after in touching if before != after]
+        wanted = then.get(one) if touching else final.get(one)
+        if here.get(one) == wanted:
+            continue
+        if touching and (touching[-1][1] != final.get(one) or (one not in then and here.get(one) == final.get(one))):
+            continue  # others have changed it since, or the damage made it
+        last = name.rsplit(".", 1)[-1] if '"' not in name else _last_name(name)
+        what = "missing" if one not in here else "new" if wanted is None else "altered"
+        named = said.names_object(last) or (
+            kind in ("column", "constraint") and said.names_object(_table_of(name) + " " + last)
+        )
+        yield Difference(f"{kind} {what}", name, f"was {wanted!r}, is {here.get(one)!r}", named)
+
+
+def _parts(name: str) -> list[str]:
+    """A dotted SQL name's parts, without quotes."""
+    found, current, quoted = [], "", False
+    for char in name:
+        if char == '"':
+            quoted = not quoted
+        elif char == "." and not quoted:
+            found.append(current)
+            current = ""
+        else:
+            current += char
+    return [*found, current]
+
+
+def _last_name(name: str) -> str:
+    return _parts(name)[-1]
+
+
+def _table_of(name: str) -> str:
+    return ".".join(_parts(name)[:-1])
+
+
+def _sequences(played: Played, now: Snapshot, said: Said, lost: set[str]) -> Iterator[Difference]:
+    assert played.final is not None
+    for name, last in sorted(played.at_point.sequences.items()):
+        here = now.sequences.get(name)
+        if here is None:
+            continue  # told by its object
+        least = max(last, played.final.sequences.get(name, last))
+        if here < last or here < least:
+            yield Difference(
+                "sequence behind", name, f"at {here}, has given {least} before", said.names_object(_last_name(name))
+            )
+
+
+# -- promote -----------------------------------------------------------------------------------------------
+
+
+def differences_promoted(played: Played, now: Snapshot, said: Said) -> list[Difference]:
+    """After a promotion: all is as it was at the point, but for unlogged relations, which are named."""
+    found = []
+    then = played.at_point
+    for title in sorted({*then.tables, *now.tables}):
+        one, other = then.tables.get(title), now.tables.get(title)
+        if one is None or other is None:
+            found.append(Difference("table missing", title, "not in both", False))
+        elif Counter(one.rows) != Counter(other.rows):
+            named = one.persistence == "u" and not other.rows and said.names_missing(title)
+            found.append(
+                Difference("rows differ", title, f"{len(one.rows)} rows at the point, {len(other.rows)} now", named)
+            )
+    for key in sorted({*then.objects, *now.objects}):
+        if then.objects.get(key) != now.objects.get(key):
+            found.append(
+                Difference(
+                    f"{key[0]} differs", key[1], f"was {then.objects.get(key)!r}, is {now.objects.get(key)!r}", False
+                )
+            )
+    for name, last in then.sequences.items():
+        here = now.sequences.get(name, 0)
+        if not last <= here <= last + 33:
+            found.append(
+                Difference("sequence differs", name, f"at {last} then, {here} now", said.names_object(_last_name(name)))
+            )
+    return found
