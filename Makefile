@@ -42,7 +42,7 @@ killed: $(READY)  ## a recovery that is killed at every step, and ends well
 	@$(PYTEST) -m killed tests
 
 nightly: $(READY)  ## 300 generated schemas and damages, recovered and compared; RUNBOOK_SEED=N RUNBOOK_EXAMPLES=1 repeats one
-	@$(PYTEST) -n $(WORKERS) -m nightly tests
+	@seed=$${RUNBOOK_SEED:-$$(date +%s)}; echo "RUNBOOK_SEED=$$seed"; RUNBOOK_SEED=$$seed $(PYTEST) -n $(WORKERS) -rP -m nightly tests
 
 public: $(READY)  ## incidents on public applications' schemas: RUNBOOK_PUBLIC_SCHEMAS=FOLDER, a folder of SQL files for each
 	@$(PYTEST) -m public tests

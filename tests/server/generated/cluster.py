@@ -10,16 +10,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
-from homes import at_home
-from own_cluster import OwnCluster, own_cluster, service_words
-from runbook.postgres.connect import quote
-from runbook.postgres.osuser import give
-
 from generated.furniture import OWNER, READER
 from generated.notebook import SEARCH, SLOW, Recited, recite
 from generated.scenarios import Scenario
 from generated.snapshots import Snapshot, take_snapshot
 from generated.transactions import Work
+from homes import at_home
+from own_cluster import OwnCluster, own_cluster, service_words
+from runbook.postgres.connect import quote
+from runbook.postgres.osuser import give
 
 
 @dataclass

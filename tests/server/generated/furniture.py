@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from random import Random
 
-from runbook.postgres.connect import quote
-
 from generated.tables import Table
+from runbook.postgres.connect import quote
 
 #: Roles of the cluster: without superuser, made once.
 OWNER, READER = "gen_owner", "gen_reader"

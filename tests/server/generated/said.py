@@ -17,10 +17,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from generated.notebook import Recited
 from runbook.model import Status
 from runbook.recovery.conflictfile import FILE
-
-from generated.notebook import Recited
 
 #: Words that say of a table's rows that they are not back.
 _MISSING = re.compile(
@@ -107,11 +106,12 @@ class Said:
     def names_extra(self, title: str) -> bool:
         return self._about(title, _EXTRA)
 
-    def names_object(self, name: str) -> bool:
-        """Its name, as a word."""
-        plain = name.strip('"').replace('""', '"')
-        word = re.compile(rf"(?<![\w$]){re.escape(plain)}(?![\w$])")
-        return any(word.search(text.replace('""', '"')) for text in [*self.texts, *self._not_repaired()])
+    def names_object(self, name: str, *, of: str = "") -> bool:
+        """Its name, as a word; a short one only beside the name of what it belongs to."""
+        texts = [text.replace('""', '"') for text in [*self.texts, *self._not_repaired()]]
+        if of and len(name) < 5:
+            texts = [text for text in texts if _word(of).search(text)]
+        return any(_word(name).search(text) for text in texts)
 
     def names_trigger(self, *names: str) -> bool:
         """One of these triggers or rules is said to fire."""
@@ -121,6 +121,10 @@ class Said:
             for name in names
             for kind in ("trigger", "rule")
         )
+
+
+def _word(name: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<![\w$]){re.escape(name)}(?![\w$])")
 
 
 def _flat(value: Any, path: str = "") -> list[str]:

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from random import Random
 
-from runbook.postgres.connect import quote
-
 from generated.columns import Column, plain_columns, table_name
+from runbook.postgres.connect import quote
 
 
 @dataclass

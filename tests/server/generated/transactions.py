@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from random import Random
 
-from runbook.postgres.connect import quote
-
 from generated.tables import Table
+from runbook.postgres.connect import quote
 
 
 @dataclass

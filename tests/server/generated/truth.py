@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,10 @@ Values = dict[str, str | None]
 BY_TRIGGER = {"public.audit": ("noting", "off", "noted"), "public.counter": ("counting",)}
 
 
+#: What a recovery did to rows that the damage had not touched: no failure, said loudly, excuses that.
+_HARM = ("changed by the recovery", "overwritten", "neither as it was")
+
+
 @dataclass(frozen=True)
 class Difference:
     """Something is not as the truth has it: rows of a table, or an object."""
@@ -23,6 +28,11 @@ class Difference:
     what: str
     detail: str
     is_named: bool
+
+    @property
+    def is_harm(self) -> bool:
+        """The recovery has done it."""
+        return any(word in self.kind for word in _HARM)
 
     def __str__(self) -> str:
         return f"{'named' if self.is_named else 'NAMED NOWHERE'}: {self.kind}: {self.what}: {self.detail}"
@@ -70,7 +80,7 @@ def _rows(played: Played, now: Snapshot, said: Said, title: str) -> Iterator[Dif
         by_damage = any(d.before.tables.get(title) and not d.after.tables.get(title) for d in played.damages)
         if final is None and not by_damage:
             return  # others dropped it
-        named = said.names_missing(title) or said.names_object(title.split(".", 1)[1])
+        named = said.names_missing(title) or said.names_object(_names(title)[0])
         yield Difference("table missing", title, f"{len(then.rows)} rows", named)
         return
     yield from (
@@ -179,7 +189,7 @@ def _view(played: Played, now: Snapshot, said: Said, title: str) -> Iterator[Dif
     then, final, here = (Counter(one.rows) if one is not None else None for one in moments)
     if then is not None and here is not None and here not in (then, final) and final is not None:
         yield Difference(
-            "materialized view changed", title, "other rows than before", said.names_object(title.split(".", 1)[1])
+            "materialized view changed", title, "other rows than before", said.names_object(_names(title)[0])
         )
     touched = any(
         (d.before.tables.get(title) and d.before.tables[title].rows)
@@ -188,7 +198,7 @@ def _view(played: Played, now: Snapshot, said: Said, title: str) -> Iterator[Dif
     )
     if touched and here is not None and final is not None and here == final and here != then:
         yield Difference(
-            "materialized view not back", title, "its rows are the damage's", said.names_object(title.split(".", 1)[1])
+            "materialized view not back", title, "its rows are the damage's", said.names_object(_names(title)[0])
         )
 
 
@@ -209,11 +219,9 @@ def _objects(played: Played, now: Snapshot, said: Said, lost: set[str]) -> Itera
             continue
         if touching and (touching[-1][1] != final.get(one) or (one not in then and here.get(one) == final.get(one))):
             continue  # others have changed it since, or the damage made it
-        last = name.rsplit(".", 1)[-1] if '"' not in name else _last_name(name)
+        last, above = _names(name)
         what = "missing" if one not in here else "new" if wanted is None else "altered"
-        named = said.names_object(last) or (
-            kind in ("column", "constraint") and said.names_object(_table_of(name) + " " + last)
-        )
+        named = said.names_object(last, of=above)
         yield Difference(f"{kind} {what}", name, f"was {wanted!r}, is {here.get(one)!r}", named)
 
 
@@ -231,12 +239,13 @@ def _parts(name: str) -> list[str]:
     return [*found, current]
 
 
-def _last_name(name: str) -> str:
-    return _parts(name)[-1]
-
-
-def _table_of(name: str) -> str:
-    return ".".join(_parts(name)[:-1])
+def _names(name: str) -> tuple[str, str]:
+    """The object's own name, and the name of what it belongs to, such as its table."""
+    words = re.findall(r'(?:"[^"]*"|[^\s".])(?:"[^"]*"|[^\s"])*', name)
+    parts = _parts(
+        words[-1] if name.count(" ") == 1 and words[0].isidentifier() else words[0]
+    )  # "publication table", "partition < table"
+    return parts[-1].split("(")[0], parts[-2] if len(parts) > 1 else ""
 
 
 def _sequences(played: Played, now: Snapshot, said: Said, lost: set[str]) -> Iterator[Difference]:
@@ -248,7 +257,7 @@ def _sequences(played: Played, now: Snapshot, said: Said, lost: set[str]) -> Ite
         least = max(last, played.final.sequences.get(name, last))
         if here < last or here < least:
             yield Difference(
-                "sequence behind", name, f"at {here}, has given {least} before", said.names_object(_last_name(name))
+                "sequence behind", name, f"at {here}, has given {least} before", said.names_object(_names(name)[0])
             )
 
 
@@ -279,6 +288,6 @@ def differences_promoted(played: Played, now: Snapshot, said: Said) -> list[Diff
         here = now.sequences.get(name, 0)
         if not last <= here <= last + 33:
             found.append(
-                Difference("sequence differs", name, f"at {last} then, {here} now", said.names_object(_last_name(name)))
+                Difference("sequence differs", name, f"at {last} then, {here} now", said.names_object(_names(name)[0]))
             )
     return found
