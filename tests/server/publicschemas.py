@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import subprocess
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -98,3 +99,112 @@ def _fill(connection: psycopg.Connection[Any], name: str, columns: list[Any], ro
     except psycopg.Error:
         return False
     return True
+
+
+# -- incidents: the statements of the damage, whose objects the catalog names -------------------------------
+
+_REFERENCED = (
+    "SELECT confrelid::regclass::text FROM pg_constraint WHERE contype = 'f' AND confrelid <> conrelid AND conparentid = 0 "
+    "GROUP BY 1 ORDER BY count(*) DESC, 1 OFFSET {} LIMIT 1"
+)
+
+
+def _value(cluster: OwnCluster, database: str, query: str) -> str:
+    return str(cluster.sql(query, database=database)[0][0])
+
+
+def _referenced(cluster: OwnCluster, database: str, place: int = 0) -> str:
+    """The table that the most foreign keys refer to, or one of the next."""
+    return _value(cluster, database, _REFERENCED.format(place))
+
+
+def _drop_table(cluster: OwnCluster, database: str) -> list[str]:
+    return [f"DROP TABLE {_referenced(cluster, database, 1)} CASCADE"]
+
+
+def _truncate(cluster: OwnCluster, database: str) -> list[str]:
+    return [f"TRUNCATE {_referenced(cluster, database)} CASCADE"]
+
+
+def _delete_behind_keys(cluster: OwnCluster, database: str) -> list[str]:
+    """The foreign keys in the way are dropped, then the rows are deleted."""
+    table = _referenced(cluster, database, 2)
+    keys = cluster.sql(
+        f"SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname) FROM pg_constraint "
+        f"WHERE contype = 'f' AND confrelid = '{table}'::regclass AND conparentid = 0",
+        database=database,
+    )
+    return [*(row[0] for row in keys), f"DELETE FROM {table}"]
+
+
+def _update(cluster: OwnCluster, database: str) -> list[str]:
+    """A text column of a table with triggers, or of any, without a WHERE."""
+    found = cluster.sql(
+        "SELECT format('UPDATE %s SET %I = ''lost''', c.oid::regclass, a.attname) FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid "
+        "LEFT JOIN (SELECT tgrelid, count(*) AS n FROM pg_trigger WHERE NOT tgisinternal GROUP BY 1) t ON t.tgrelid = c.oid "
+        "WHERE c.relkind = 'r' AND c.relnamespace::regnamespace::text !~ '^pg_|information_schema' AND a.attnum > 0 AND NOT a.attisdropped "
+        "AND a.atttypid IN ('text'::regtype, 'varchar'::regtype) AND (a.atttypmod < 0 OR a.atttypmod > 20) AND a.attgenerated = '' "
+        "AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisunique AND (a.attnum = ANY (i.indkey) OR 0 = ANY (i.indkey))) "
+        "AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = c.oid AND a.attnum = ANY (k.conkey)) "
+        "ORDER BY coalesce(t.n, 0) DESC, c.oid::regclass::text, a.attnum LIMIT 60",
+        database=database,
+    )
+    for (statement,) in found:
+        with cluster.connect(database) as connection:
+            connection.autocommit = False
+            try:
+                if connection.execute(statement).rowcount >= 20:
+                    return [statement]
+            except psycopg.Error:
+                pass
+            finally:
+                connection.rollback()
+    raise LookupError("no table can be updated")
+
+
+def _drop_schema(cluster: OwnCluster, database: str) -> list[str]:
+    """The smallest schema with at least three tables, or one table where there is but one schema."""
+    found = cluster.sql(
+        "SELECT relnamespace::regnamespace::text FROM pg_class WHERE relkind = 'r' AND relnamespace::regnamespace::text !~ '^pg_|information_schema|^public$' "
+        "GROUP BY 1 HAVING count(*) BETWEEN 3 AND 100 ORDER BY count(*), 1 LIMIT 1",
+        database=database,
+    )
+    return (
+        [f"DROP SCHEMA {found[0][0]} CASCADE"] if found else [f"DROP TABLE {_referenced(cluster, database, 4)} CASCADE"]
+    )
+
+
+def _delete_cascade(cluster: OwnCluster, database: str) -> list[str]:
+    """A tenth of a table whose foreign keys cascade; else of one that nobody refers to."""
+    found = cluster.sql(
+        "SELECT confrelid::regclass::text FROM pg_constraint WHERE contype = 'f' AND confdeltype = 'c' AND confrelid <> conrelid "
+        "GROUP BY 1 ORDER BY count(*) DESC, 1",
+        database=database,
+    ) + cluster.sql(
+        "SELECT oid::regclass::text FROM pg_class c WHERE relkind = 'r' AND relnamespace::regnamespace::text !~ '^pg_|information_schema' "
+        "AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.confrelid = c.oid) ORDER BY 1",
+        database=database,
+    )
+    for (table,) in found:
+        with cluster.connect(database) as connection:
+            connection.autocommit = False
+            try:
+                if connection.execute(f"DELETE FROM {table}").rowcount >= 20:
+                    return [f"DELETE FROM {table}"]
+            except psycopg.Error:
+                pass
+            finally:
+                connection.rollback()
+    raise LookupError("nothing can be deleted")
+
+
+#: By name; those that begin with "promote" are recovered by a swap.
+INCIDENTS: dict[str, Callable[[OwnCluster, str], list[str]]] = {
+    "delete with cascade": _delete_cascade,
+    "truncate cascade": _truncate,
+    "drop table cascade": _drop_table,
+    "update without where": _update,
+    "delete behind dropped keys": _delete_behind_keys,
+    "drop schema cascade": _drop_schema,
+    "promote after truncate": _truncate,
+}
