@@ -153,7 +153,9 @@ def _update(cluster: OwnCluster, database: str) -> list[str]:
         with cluster.connect(database) as connection:
             connection.autocommit = False
             try:
-                if connection.execute(statement).rowcount >= 20:
+                number = connection.execute(statement).rowcount
+                connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+                if number >= 20:
                     return [statement]
             except psycopg.Error:
                 pass
@@ -189,7 +191,9 @@ def _delete_cascade(cluster: OwnCluster, database: str) -> list[str]:
         with cluster.connect(database) as connection:
             connection.autocommit = False
             try:
-                if connection.execute(f"DELETE FROM {table}").rowcount >= 20:
+                number = connection.execute(f"DELETE FROM {table}").rowcount
+                connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+                if number >= 20:
                     return [f"DELETE FROM {table}"]
             except psycopg.Error:
                 pass

@@ -47,6 +47,14 @@ class Damage:
         return lost
 
 
+#: What is not back is left as it is, which a report must say; a promotion sets no sequence.
+_DECISIONS = {
+    "Decide on the rows that are not back": "leave",
+    "Decide which triggers fire": "fire",
+    "Decide what becomes of the sequences": "keep",
+}
+
+
 class NotSuspected(Exception):
     """None of the damage is among the suspects that an operator is shown."""
 

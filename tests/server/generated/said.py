@@ -25,13 +25,13 @@ from runbook.recovery.conflictfile import FILE
 _MISSING = re.compile(
     r"none of the rows|not made again|left alone|left as they are|not copied back|nothing of it|in conflict|not in the restored copy|"
     r"cannot be told|not brought back|not back|make the column|was not followed|dropped it since|unlogged|in no WAL|rewrites what is written|"
-    r"REFRESH|another one than|may not enter|has no INSERT|not known|not repaired",
+    r"REFRESH|changed since by others|another one than|may not enter|has no INSERT|not known|not repaired",
     re.IGNORECASE,
 )
 _ALTERED = re.compile(r"not quite as before|altered|a trigger changed|left out|changed since|differs?", re.IGNORECASE)
 _EXTRA = re.compile(r"that the damage inserted|inserted by the damage", re.IGNORECASE)
 #: Steps whose tables and facts are about what came back.
-_STEPS = ("Copy the lost rows back", "account", "Promote the restored copy", "come back from the past")
+_STEPS = ("copy the lost rows back", "account", "promote the restored copy", "come back from the past")
 
 
 @dataclass
@@ -78,8 +78,15 @@ class Said:
 
     # -- is it named? --------------------------------------------------------------------------------------
 
-    def _about(self, title: str, words: re.Pattern[str]) -> bool:
-        return any(title in text and words.search(text) for text in [*self.texts, *self._not_repaired()])
+    def _about(self, title: str, words: re.Pattern[str], number: int) -> bool:
+        """A text is about so many rows of that table, at least; one without any number is about all."""
+        for text in [*self.texts, *self._not_repaired()]:
+            _, found, rest = text.partition(title)
+            if found and words.search(text) and not rest[:1].isalnum():
+                numbers = [int(one.replace(",", "")) for one in re.findall(r"(?<![\w.])\d[\d,]*(?![\w/])", rest)]
+                if not numbers or sum(numbers) >= number:
+                    return True
+        return False
 
     def _not_repaired(self) -> list[str]:
         return [text for text in self.plan if "Not repaired" in text or "after a recovery" in text]
@@ -97,14 +104,14 @@ class Said:
             number for table, number in self.conflicts.items() if table == title or table.startswith(f"{title},")
         )
 
-    def names_missing(self, title: str) -> bool:
-        return self._about(title, _MISSING)
+    def names_missing(self, title: str, number: int = 0) -> bool:
+        return self._about(title, _MISSING, number)
 
-    def names_altered(self, title: str) -> bool:
-        return self._about(title, _ALTERED)
+    def names_altered(self, title: str, number: int = 0) -> bool:
+        return self._about(title, _ALTERED, number)
 
-    def names_extra(self, title: str) -> bool:
-        return self._about(title, _EXTRA)
+    def names_extra(self, title: str, number: int = 0) -> bool:
+        return self._about(title, _EXTRA, number)
 
     def names_object(self, name: str, *, of: str = "") -> bool:
         """Its name, as a word; a short one only beside the name of what it belongs to."""
@@ -121,6 +128,18 @@ class Said:
             for name in names
             for kind in ("trigger", "rule")
         )
+
+
+#: Columns of the account that name rows which are not as they were.
+_COUNTED = ("back but altered", "changed since by others", "in conflict", "not brought back")
+
+
+def _account(facts: dict[str, Any]) -> list[str]:
+    """The account's lines, and a text for each count that is not nothing."""
+    lines = [
+        f"{row['table']}: {row[name]} {name}" for row in facts.get("rows", ()) for name in _COUNTED if row.get(name)
+    ]
+    return [*_flat(facts), *lines]
 
 
 def _word(name: str) -> re.Pattern[str]:

@@ -19,7 +19,7 @@ _RIGHTS = "(SELECT string_agg(acl::text, ',' ORDER BY acl::text) FROM unnest(coa
 #: (kind, identity, definition) of all that pg_dump would write, by catalog.
 _OBJECTS = f"""
 WITH rel AS (SELECT c.*, n.nspname, format('%I.%I', n.nspname, c.relname) AS title FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {_SYSTEM})
-SELECT 'schema', quote_ident(nspname), concat_ws(' ', nspowner::regrole, nspacl::text, obj_description(n.oid, 'pg_namespace')) FROM pg_namespace n WHERE {_SYSTEM}
+SELECT 'schema', quote_ident(nspname), concat_ws(' ', nspowner::regrole, (SELECT string_agg(acl::text, ',' ORDER BY acl::text) FROM unnest(coalesce(nspacl, acldefault('n', nspowner))) AS acl), obj_description(n.oid, 'pg_namespace')) FROM pg_namespace n WHERE {_SYSTEM}
 UNION ALL SELECT 'relation', title, concat_ws(' ', relkind, relpersistence, relowner::regrole, {_RIGHTS}, reloptions::text, relrowsecurity, relforcerowsecurity,
     relreplident, obj_description(oid, 'pg_class'), pg_get_expr(relpartbound, oid), CASE relkind WHEN 'p' THEN pg_get_partkeydef(oid) END)
     FROM rel WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f')

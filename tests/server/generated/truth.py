@@ -101,11 +101,12 @@ def _keyed(played: Played, here: Contents, said: Said, title: str, then: Content
     at_point, final, now = (_of(played.at_point, title, then.key), _of(played.final, title, then.key), here.by_key())
     steps = [(_of(d.before, title, then.key), _of(d.after, title, then.key)) for d in played.damages]
     kinds: dict[str, list[Key]] = {}
-    unnamed: Counter[str] = Counter()
+    #: Of these, rows that have no line of their own in the file of conflicts.
+    unlisted: Counter[str] = Counter()
 
-    def add(kind: str, key: Key, is_named: bool) -> None:
+    def add(kind: str, key: Key) -> None:
         kinds.setdefault(kind, []).append(key)
-        unnamed[kind] += not is_named
+        unlisted[kind] += not said.names_row(title, dict(zip(then.key, key, strict=True)))
 
     keys = set(at_point) | set(final) | set(now) | {k for before, after in steps for k in {*before, *after}}
     for key in keys:
@@ -115,33 +116,34 @@ def _keyed(played: Played, here: Contents, said: Said, title: str, then: Content
         ]
         if not touching:
             if not _same(f, r):
-                names = BY_TRIGGER.get(title)
-                add("changed by the recovery", key, said.names_trigger(*names) if names else said.names_altered(title))
+                add("changed by the recovery", key)
             continue
         others_since, others_before = not _same(touching[-1][1], f), not _same(p, touching[0][0])
-        row = dict(zip(then.key, key, strict=True))
         if _same(r, p) and (p is None or r is not None):
             if others_since and not _same(f, p) and not (f is None and touching[-1][1] is not None and r is None):
-                add("others' change overwritten", key, False)
-            continue
-        if p is None and not others_before:
-            if not _same(r, f):
-                add("changed by the recovery", key, said.names_altered(title))
-            else:
-                add("inserted by the damage", key, said.names_extra(title) or said.names_row(title, row))
+                add("others' change overwritten", key)
+        elif p is None and not others_before:
+            add("inserted by the damage" if _same(r, f) else "changed by the recovery", key)
         elif r is not None and f is None and not others_since:
-            add("back, but altered", key, said.names_altered(title))
-        elif not _same(r, f):
-            add("neither as it was nor as it is", key, said.names_altered(title))
+            add("back, but altered", key)
         else:
-            add("not back", key, said.names_row(title, row) or said.names_missing(title))
+            add("not back" if _same(r, f) else "neither as it was nor as it is", key)
     for kind, some in sorted(kinds.items()):
-        yield Difference(
-            f"rows {kind}",
-            title,
-            f"{len(some)} rows, first {min(some)}" + (f", {unnamed[kind]} unnamed" if unnamed[kind] else ""),
-            not unnamed[kind],
-        )
+        number = unlisted[kind]
+        detail = f"{len(some)} rows, first {min(some)}" + (f", {number} without a line" if number else "")
+        yield Difference(f"rows {kind}", title, detail, _is_named(said, kind, title, number))
+
+
+def _is_named(said: Said, kind: str, title: str, number: int) -> bool:
+    """So many rows of the table are named, beside those that have a line of their own."""
+    names = BY_TRIGGER.get(title)
+    if kind == "others' change overwritten":
+        return False
+    if kind == "not back":
+        return number == 0 or said.names_missing(title, number) or said.names_altered(title, number)
+    if kind == "inserted by the damage":
+        return number == 0 or said.names_extra(title, number)
+    return said.names_altered(title, number) or (names is not None and said.names_trigger(*names))
 
 
 def _keyless(played: Played, here: Contents, said: Said, title: str, then: Contents) -> Iterator[Difference]:
@@ -170,7 +172,7 @@ def _keyless(played: Played, here: Contents, said: Said, title: str, then: Conte
             "rows not back",
             title,
             f"{missing} rows without a key",
-            missing <= said.counted(title) or said.names_missing(title),
+            missing <= said.counted(title) or said.names_missing(title, missing - said.counted(title)),
         )
     if many or other:
         names = BY_TRIGGER.get(title)
@@ -286,7 +288,8 @@ def differences_promoted(played: Played, now: Snapshot, said: Said) -> list[Diff
             )
     for name, last in then.sequences.items():
         here = now.sequences.get(name, 0)
-        if not last <= here <= last + 33:
+        most = max(last, played.final.sequences.get(name, last) if played.final else last)
+        if not last <= here <= most + 33:  # as it was, or set forward to what was given out since
             found.append(
                 Difference("sequence differs", name, f"at {last} then, {here} now", said.names_object(_names(name)[0]))
             )
