@@ -54,13 +54,15 @@ class Recovering:
     run: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     target: str = "sandbox"
+    #: Seconds for one command.
+    timeout: float = 240
 
     def command(self, *words: str) -> subprocess.Popen[str]:
         return started(layout.home(), *words, **self.environment)
 
     def say(self, *words: str) -> Said:
         process = self.command(*words)
-        stdout, stderr = ended(process)
+        stdout, stderr = ended(process, self.timeout)
         return Said(process.returncode, stdout, stderr)
 
     def start_words(self) -> list[str]:
