@@ -25,7 +25,7 @@ from runbook.recovery.conflictfile import FILE
 _MISSING = re.compile(
     r"none of the rows|not made again|left alone|left as they are|not copied back|nothing of it|in conflict|not in the restored copy|"
     r"cannot be told|not brought back|not back|make the column|was not followed|dropped it since|unlogged|in no WAL|rewrites what is written|"
-    r"REFRESH|changed since by others|another one than|may not enter|has no INSERT|not known|not repaired",
+    r"REFRESH|no role may write|changed since by others|another one than|may not enter|has no INSERT|not known|not repaired",
     re.IGNORECASE,
 )
 _ALTERED = re.compile(r"not quite as before|altered|a trigger changed|left out|changed since|differs?", re.IGNORECASE)
@@ -80,8 +80,10 @@ class Said:
 
     def _about(self, title: str, words: re.Pattern[str], number: int) -> bool:
         """A text is about so many rows of that table, at least; one without any number is about all."""
-        for text in [*self.texts, *self._not_repaired()]:
-            _, found, rest = text.partition(title)
+        # Some texts quote every name.
+        both = {title, ".".join(f'"{part}"' for part in title.replace('"', "").split("."))}
+        for one, text in ((one, text) for text in [*self.texts, *self._not_repaired()] for one in both):
+            _, found, rest = text.partition(one)
             if found and words.search(text) and not rest[:1].isalnum():
                 numbers = [int(one.replace(",", "")) for one in re.findall(r"(?<![\w.])\d[\d,]*(?![\w/])", rest)]
                 if not numbers or sum(numbers) >= number:
