@@ -54,12 +54,12 @@ class Said:
         if recited.error is not None:
             texts.append(f"{recited.step}: {recited.error}")
         for title, seen in run.seen.items():
-            if any(word in title for word in _STEPS):
+            if any(word in title.lower() for word in _STEPS):
                 texts += _flat(getattr(seen, "facts", {}))
                 texts += [
                     f"{row.get('table', '')}: {row['notes']}" for row in getattr(seen, "rows", ()) if row.get("notes")
                 ]
-        texts += _flat(run.facts.get("account", {}))
+        texts += _account(run.facts.get("account", {}))
         plan = [text for one in run.plans.values() for text in one.blast_radius]
         plan += [text for one in run.plans.values() for text in _flat(one.facts)]
         found = cls(texts, plan)
