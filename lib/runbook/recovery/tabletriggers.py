@@ -4,7 +4,7 @@ A trigger is left out by `ALTER TABLE ONLY … DISABLE TRIGGER` in the same tran
 was before the COMMIT. No other session sees it disabled: the table stays locked, and a transaction that does not commit has not happened,
 also after `kill -9`. Triggers of foreign keys are internal, belong to nobody's choice, and always fire.
 
-Source: PostgreSQL 17, "ALTER TABLE", "Overview of Trigger Behavior"; docs/decisions/0025.
+Source: PostgreSQL 17, "ALTER TABLE", "Overview of Trigger Behavior"; docs/decisions/0028.
 """
 
 from __future__ import annotations
