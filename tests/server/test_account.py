@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from runbook.recovery.account import LATER, UNEXPLAINED, Account, build_account
 from runbook.recovery.copybackplan import NO_KEY, Conflict
+from runbook.recovery.loss import TableLoss
 from undoing import Undoing, damaged, table
 
 pytestmark = [pytest.mark.server, pytest.mark.faults]
@@ -35,6 +36,14 @@ MADE = (
     "CREATE TYPE colour AS ENUM ('red', 'green', 'blue')",
     "CREATE TABLE paint (c colour PRIMARY KEY, n int)",
     "INSERT INTO paint VALUES ('red', 1), ('green', 2), ('blue', 3)",
+    "CREATE TABLE hues (c colour PRIMARY KEY, n int, updated_at timestamptz)",
+    "CREATE TRIGGER touch BEFORE INSERT OR UPDATE ON hues FOR EACH ROW EXECUTE FUNCTION touch()",
+    "INSERT INTO hues VALUES ('red', 1), ('green', 2), ('blue', 3)",
+    # the damage drops it, and makes another one of that name
+    "CREATE TABLE again (id int PRIMARY KEY, v text)",
+    "INSERT INTO again SELECT g, 'x' FROM generate_series(1, 30) AS g",
+    "CREATE TABLE none ()",
+    "INSERT INTO none DEFAULT VALUES",
     "CREATE TABLE log (id int PRIMARY KEY, x text)",
     "INSERT INTO log SELECT g, 'x' FROM generate_series(1, 500) AS g",
     "CREATE TABLE item (id int PRIMARY KEY, n int)",
@@ -50,10 +59,18 @@ DAMAGE = (
         "DELETE FROM tasks",
         "DELETE FROM part WHERE id <= 10",
         "UPDATE paint SET n = -n WHERE c <> 'blue'",
+        "DELETE FROM hues",
+        "DELETE FROM none",
         "UPDATE item SET n = -1 WHERE id <= 50",
         "SELECT lo_unlink(30001)",
     ],
-    ["DELETE FROM item WHERE id BETWEEN 41 AND 60 OR id > 1000", "TRUNCATE log"],
+    [
+        "DELETE FROM item WHERE id BETWEEN 41 AND 60 OR id > 1000",
+        "TRUNCATE log",
+        "DROP TABLE again",
+        "CREATE TABLE again (id int PRIMARY KEY, v text, w int)",
+        "INSERT INTO again VALUES (1, 'new', 1)",
+    ],
 )
 BETWEEN = (
     "INSERT INTO item VALUES (1001, 1), (1002, 1)",
@@ -77,7 +94,7 @@ AFTER = (
 class Done:
     at: Undoing
     account: Account
-    noted: list[tuple[str, Conflict]]
+    noted: list[tuple[TableLoss, Conflict]]
 
     def row(self, title: str) -> dict[str, Any]:
         return next(row for row in self.account.rows() if row["table"] == title)
@@ -116,6 +133,8 @@ def test_rows_without_a_key_that_others_changed_since_are_left(done: Done) -> No
 def test_altered_rows_are_counted_with_their_columns(done: Done) -> None:
     assert parts(done.row("public.tasks")) == (0, 120, 0, 0, 0)
     assert done.row("public.tasks")["notes"] == "altered: updated_at in 120"
+    assert parts(done.row("public.hues")) == (0, 3, 0, 0, 0)
+    assert done.row("public.hues")["notes"] == "altered: updated_at in 3"
     assert "public.tasks: 120 back but altered: updated_at in 120" in done.account.decisions()
 
 
@@ -130,6 +149,8 @@ def test_rows_made_after_the_point_are_not_back_and_each_is_noted(done: Done) ->
 def test_partitions_enum_keys_and_large_objects_are_in_the_account(done: Done) -> None:
     assert parts(done.row("public.part")) == (10, 0, 0, 0, 0)
     assert parts(done.row("public.paint")) == (2, 0, 0, 0, 0)
+    assert parts(done.row("public.again")) == (29, 0, 0, 1, 0)
+    assert parts(done.row("public.none")) == (1, 0, 0, 0, 0)
     assert parts(done.row("large objects")) == (1, 0, 0, 0, 0)
 
 

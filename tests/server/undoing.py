@@ -17,7 +17,7 @@ from runbook.recovery.copybackplan import Conflict, CopyBackPlan, TableCopy
 from runbook.recovery.deletions import RowFates, find_deletions
 from runbook.recovery.forensics import search_wal
 from runbook.recovery.identify import name_columns
-from runbook.recovery.loss import Loss, count_loss
+from runbook.recovery.loss import Loss, TableLoss, count_loss
 from runbook.recovery.relnames import read_names
 from runbook.recovery.remaking import SchemaDump
 from runbook.recovery.writers import Writers
@@ -106,11 +106,11 @@ class Undoing:
             connection.execute("SET search_path TO public")
             return [tuple(row.values()) for row in connection.execute(query).fetchall()]  # type: ignore[call-overload]
 
-    def account(self) -> tuple[Account, list[tuple[str, Conflict]]]:
+    def account(self) -> tuple[Account, list[tuple[TableLoss, Conflict]]]:
         """Planned, counted, copied back, counted again; the account, and the rows that the second count did not find as they were."""
         plan, before = self.copyback().plan(), self.copyback().count()
-        result, rows = self.apply(plan), list[tuple[str, Conflict]]()
-        after = self.copyback().count(lambda database, row: rows.append((database, row)))
+        result, rows = self.apply(plan), list[tuple[TableLoss, Conflict]]()
+        after = self.copyback().count(lambda table, row: rows.append((table, row)))
         return build_account(load_counts(json.loads(json.dumps(dump_counts(before)))), after, result), rows
 
     def apply(self, plan: CopyBackPlan | None = None, copyback: CopyBack | None = None) -> CopyBackPlan:

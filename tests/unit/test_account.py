@@ -115,7 +115,8 @@ def test_counts_of_before_outlive_an_attempt_and_may_lack() -> None:
     one = counted(wal=3, left=3, columns={"a": 1})
     assert load_counts(dump_counts([one])) == [one]
     found = build_account(None, [counted(wal=10, as_before=10)], CopyBackPlan())
-    assert found.problems() == [] and found.rows()[0]["taken (compared)"] is None
+    assert found.problems() == ["public.nokey: its rows were not counted before the copy-back"]
+    assert found.rows()[0]["taken (compared)"] is None
 
 
 def test_plan_that_would_restore_nothing_says_why() -> None:
@@ -131,14 +132,19 @@ def test_plan_that_would_restore_nothing_says_why() -> None:
 
 
 def test_rows_that_nothing_brought_back_are_in_the_file_with_key_or_place(tmp_path: Path) -> None:
+    other = TableLoss("public.people", named(VEHICLES, 16385, "people"))
     more = [
-        ("shop", Conflict("public.nokey", {"email": "ann@x"}, "(0,1)", "left alone")),
-        ("shop", Conflict("t", {}, "(3,4)", LATER)),
+        (LOSS, Conflict("public.nokey", {"email": "ann@x"}, "(0,1)", "left alone")),
+        (other, Conflict("public.people", {"code": "secret"}, "", "left alone")),
+        (LOSS, Conflict("public.nokey", {}, "(3,4)", LATER)),
     ]
-    path = write_conflicts(tmp_path, CopyBackPlan([TableCopy("shop", "public.nokey", LOSS)]), {}, more)
+    path = write_conflicts(
+        tmp_path, CopyBackPlan([TableCopy("shop", "public.nokey", LOSS)]), {"people.code": "drop"}, more
+    )
     assert path.read_text().splitlines()[1:] == [
         '"shop","public.nokey","{""email"": ""a***""}","(0,1)","left alone"',
-        f'"shop","t",,"(3,4)","{LATER}"',
+        '"shop","public.people",,,"left alone"',
+        f'"shop","public.nokey",,"(3,4)","{LATER}"',
     ]
 
 

@@ -94,17 +94,11 @@ class TableAccount:
         """The rows that are not as they were, by what is known of them: the comparison counts them, the copy-back names them."""
         changed = self.reasons.get(CHANGED, 0)
         named = sum(number for reason, number in self.reasons.items() if reason not in _NO_CONFLICT)
-        left, altered, others = self.after.left, self.after.altered, self.after.by_others
+        left, others = self.after.left, self.after.by_others
         # Rows that others wrote at that very moment: only the copy-back knows that they are theirs.
         more = min(max(0, changed - others), left)
         conflict = min(named, left - more)
-        late = min(max(0, named - conflict - self.after.later), altered)
-        return {
-            "others": others + more,
-            "conflict": conflict + late,
-            "altered": altered - late,
-            "left": left - more - conflict,
-        }
+        return {"others": others + more, "conflict": conflict, "left": left - more - conflict}
 
     @property
     def others(self) -> int:
@@ -115,11 +109,6 @@ class TableAccount:
     def conflict(self) -> int:
         """Rows in conflict, each with its reason."""
         return self._part()["conflict"]
-
-    @property
-    def altered(self) -> int:
-        """Rows that are back, and not as they were."""
-        return self._part()["altered"]
 
     @property
     def not_back(self) -> int:
@@ -141,6 +130,8 @@ class TableAccount:
             found.append(
                 f"{table}: WAL said {self.before.wal:,} rows when this was planned, and {self.after.wal:,} afterwards"
             )
+        if not self.is_known_before and self.after.wal:
+            found.append(f"{table}: its rows were not counted before the copy-back")
         if self.unnamed:
             found.append(f"{table}: {many(self.unnamed, 'row')} not back, and no reason is known")
         return found
@@ -158,8 +149,8 @@ class TableAccount:
             found.append(f"{table}: {self.not_back - self.unnamed:,} not brought back ({'; '.join(why)})")
         if self.alone is not None and not self.not_back:
             found.append(f"{table}: left alone: {self.alone}")
-        if self.altered:
-            found.append(f"{table}: {self.altered:,} back but altered{_columns(self.after.columns)}")
+        if self.after.altered:
+            found.append(f"{table}: {self.after.altered:,} back but altered{_columns(self.after.columns)}")
         return found
 
     def row(self) -> dict[str, Any]:
@@ -173,14 +164,14 @@ class TableAccount:
             if self.is_known_before
             else None,
             "back as before": after.as_before,
-            "back but altered": self.altered,
+            "back but altered": self.after.altered,
             "changed since by others": self.others,
             "in conflict": self.conflict,
             "not brought back": self.not_back,
             "adds up": "no" if self.problems() else "yes",
             "notes": "; ".join(
                 [
-                    *([f"altered{_columns(after.columns)}"] if self.altered else []),
+                    *([f"altered{_columns(after.columns)}"] if self.after.altered else []),
                     *([self.alone] if self.alone else []),
                 ]
             ),

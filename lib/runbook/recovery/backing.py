@@ -16,7 +16,7 @@ from runbook.recovery.copybackplan import LISTED, Conflict, CopyBackPlan
 from runbook.recovery.copydoor import writers_of
 from runbook.recovery.course import Seen
 from runbook.recovery.execution import Execution
-from runbook.recovery.loss import Loss
+from runbook.recovery.loss import Loss, TableLoss
 from runbook.recovery.remaking import SchemaDump
 from runbook.recovery.takenplan import write_statements
 from runbook.recovery.writers import Writers
@@ -221,21 +221,27 @@ class CopyingBack:
         self.course.note("copied back", seen.dump())
         return seen
 
-    def _account(self, copyback: CopyBack, result: CopyBackPlan) -> tuple[Account, list[tuple[str, Conflict]]]:
+    def _account(self, copyback: CopyBack, result: CopyBackPlan) -> tuple[Account, list[tuple[TableLoss, Conflict]]]:
         """What became of each row that the damage took; and the rows that nothing brought back and that the result does not list."""
         alone = {(one.database, one.loss.title): one.problem for one in result.tables if one.problem}
         listed = {(one.database, one.loss.title) for one in result.tables} - set(alone)
-        more: list[tuple[str, Conflict]] = []
+        more: list[tuple[TableLoss, Conflict]] = []
         heard: Counter[tuple[str, str, bool]] = Counter()
 
-        def note(database: str, row: Conflict) -> None:
-            key = database, row.table
+        def note(table: TableLoss, row: Conflict) -> None:
+            key = table.name.database_name if table.name else "", row.table
             if not row.reason and key in listed:
                 return  # in the result with its reason, or unnamed: the account says so
             heard[*key, bool(row.reason)] += 1
             if heard[*key, bool(row.reason)] <= LISTED:
                 reason = row.reason or alone.get(key) or UNLISTED
-                more.append((database, replace(row, reason=reason)))
+                more.append((table, replace(row, reason=reason)))
 
         counted = copyback.count(note)
+        losses = {(one.database, one.loss.title): one.loss for one in result.tables}
+        for one in counted:
+            gone = one.later - heard[one.database, one.table, True]
+            if gone > 0 and (loss := losses.get((one.database, one.table))) is not None:
+                said = f"{many(gone, 'row')} {LATER}; went with the table's file, so that WAL alone has them"
+                more.append((loss, Conflict(one.table, {}, "", said)))
         return build_account(self.counted, counted, result), more

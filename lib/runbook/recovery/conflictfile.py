@@ -9,6 +9,7 @@ from pathlib import Path
 
 from runbook.errors import PlatformError
 from runbook.recovery.copybackplan import Conflict, CopyBackPlan
+from runbook.recovery.loss import TableLoss
 from runbook.recovery.lossfiles import csv_line
 from runbook.recovery.minimising import Minimiser
 from runbook.recovery.relnames import RelationName
@@ -17,12 +18,12 @@ FILE = "copy-back-conflicts.csv"
 
 
 def write_conflicts(
-    folder: Path, result: CopyBackPlan, rules: Mapping[str, str], more: Sequence[tuple[str, Conflict]] = ()
+    folder: Path, result: CopyBackPlan, rules: Mapping[str, str], more: Sequence[tuple[TableLoss, Conflict]] = ()
 ) -> Path:
     """Write the conflicts that are listed, personal data in keys minimised as in loss files; the file's path.
 
     Args:
-        more: rows that nothing brought back, by database: those of tables that were left alone, and those that the restored copy does not have.
+        more: rows that nothing brought back, with their table: those of tables that were left alone, and those that the restored copy does not have.
 
     Raises:
         PlatformError: it cannot be written.
@@ -39,9 +40,8 @@ def write_conflicts(
                 if table.conflicting > len(table.conflicts):
                     others = f"{table.conflicting - len(table.conflicts):,} more are counted and not listed"
                     file.write(csv_line([table.database, table.table, None, None, others]))
-            names = {(table.database, table.loss.title): table.loss.name for table in result.tables}
-            for database, one in more:
-                file.write(_line(database, one, names.get((database, one.table)), minimiser))
+            for loss, one in more:
+                file.write(_line(loss.name.database_name if loss.name else "", one, loss.name, minimiser))
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)

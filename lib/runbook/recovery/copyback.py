@@ -127,11 +127,11 @@ class CopyBack:
                 sitting.add_to(result)
         return result
 
-    def count(self, note: Callable[[str, Conflict], None] = lambda database, row: None) -> list[Counted]:
+    def count(self, note: Callable[[TableLoss, Conflict], None] = lambda table, row: None) -> list[Counted]:
         """What the damage took of each table, from WAL and by comparing the restored copy with production as it is now; both are only read.
 
         Args:
-            note: called with the database and each row that is not as it was.
+            note: called with the table and each row that is not as it was.
 
         Raises:
             PlatformError: a server was lost, or a catalog cannot be read.
@@ -141,14 +141,14 @@ class CopyBack:
         for number, database in self._touched_databases(damaged):
             tables = damaged.get(database, [])
 
-            def count(table: TableLoss, database: str = database) -> Counted:
+            def count(table: TableLoss) -> Counted:
                 return count_table(
                     sides.loss,
                     table,
                     sides.fates,
                     open_reader=sides.open_reader,
                     open_restored=sides.open_restored,
-                    note=lambda row: note(database, row),
+                    note=lambda row: note(table, row),
                 )
 
             for done, table in enumerate(tables):

@@ -36,6 +36,7 @@ from runbook.recovery.tableshape import (
     TableShape,
     all_rows,
     fetch_by_key,
+    row_columns,
     rows_query,
     text_of,
 )
@@ -171,9 +172,9 @@ class Staged:
         """Without a key a changed row is found by its place, to which WAL was followed; it is set back if the damage wrote what is there."""
         for page in self._pages("what = 'u' AND reason IS NULL"):
             wanted = {self.places_there[row.place]: row for row in page if row.place in self.places_there}
-            listed = "{" + ",".join(f'"{ctid}"' for ctid in wanted) + "}"
-            query = rows_query(self.now, f"t.ctid = ANY ('{listed}'::tid[])")
-            there = {str(row[1]): row for row in copy_rows(self.reader, query)} if wanted else {}
+            query = f"SELECT ARRAY[{row_columns(self.now, as_text=True)}] AS cells FROM {self.now.source} WHERE t.ctid = ANY ($1::tid[])"
+            met = rows(self.reader, query, [list(wanted)]) if wanted else []
+            there: dict[str, Row] = {row["cells"][1]: tuple(row["cells"]) for row in met}
             reasons, found, replaced = [(row.n, NO_KEY) for row in page if row.place not in self.places_there], [], []
             for ctid, laid in wanted.items():
                 row = there.get(ctid)

@@ -22,13 +22,16 @@ from runbook.recovery.lossreport import DAMAGED, RESTORED
 from runbook.recovery.lossrows import Open, Side
 from runbook.recovery.lostrows import Relation, is_emptied, read_tree
 from runbook.recovery.relnames import RelationName, quoted, relation_name
-from runbook.recovery.rowdiffs import RowDiffs
+from runbook.recovery.rowdiffs import RowDiffs, digest
 from runbook.recovery.rowstreams import Key, Row, batches, copy_rows, key_of, side_by_side
 from runbook.recovery.tableshape import PLACE, TableShape, fetch_by_key, key_query
 from runbook.recovery.transactions import Rows
 
 #: Who touched a row of the restored copy, as WAL says: the damage removed it, the damage changed it, or others alone.
 REMOVED, UPDATED, THEIRS = "removed", "changed", "others"
+#: Altered rows of which it is not known in which columns they are: more than are held at once, or without a key.
+_UNTOLD = "columns not told apart"
+_MOST_ALTERED = 10_000
 _GONE = ("dropped", "truncated", "emptied")
 
 
@@ -150,9 +153,8 @@ class _TableCount:
         elif self._fates is not None:
             places = (ctid for ctid, fate in self._fates.touched(part.file) if fate != "other")
             for batch in batches(places):
-                listed = "{" + ",".join(f'"{ctid}"' for ctid in batch) + "}"
-                query = f"SELECT t.ctid::text AS place FROM {source} WHERE t.ctid = ANY ('{listed}'::tid[])"
-                found = {row["place"] for row in rows(connection, query)}
+                query = f"SELECT t.ctid::text AS place FROM {source} WHERE t.ctid = ANY ($1::tid[])"
+                found = {row["place"] for row in rows(connection, query, [batch])}
                 self._counts["wal"] += len(found)
                 self._counts["later"] += len(batch) - len(found)
                 for place in (place for place in batch if place not in found):
@@ -226,13 +228,17 @@ class _TableCount:
                 for is_now, shape in ((False, then), (True, now))
             }
         )
+        altered_rows: dict[bytes, Row] = {}
         try:
             found.feed(self._then.rows(), is_now=False)
             found.feed(self._now.rows(), is_now=True)
             if key:
                 for row in self._then.rows():
                     what, writer = found.judge(row, is_now=False)
-                    self._judge(row, None if what == "deleted" else (writer,), ["(not told apart)"] if what else [])
+                    self._judge(row, None if what == "deleted" else (writer,), [_UNTOLD] if what else [])
+                    if what == "updated_old" and self._whose(writer) == "ours" and len(altered_rows) < _MOST_ALTERED:
+                        altered_rows[digest([row[PLACE + then.columns.index(name)] for name in key])] = row
+                self._tell_columns(then, now, key, altered_rows)
                 return
             # Of equal rows, those that others removed are the missing ones, then those of the damage.
             for who in ((THEIRS,), (REMOVED, UPDATED), (None,)):
@@ -245,8 +251,22 @@ class _TableCount:
             altered = min(ours, self._counts["left"])
             self._counts["left"] -= altered
             self._counts["altered"] += altered
+            if altered:
+                self._columns[_UNTOLD] += altered
         finally:
             found.close()
+
+    def _tell_columns(self, then: TableShape, now: TableShape, key: tuple[str, ...], olds: dict[bytes, Row]) -> None:
+        """Count the columns of altered rows, found again by the hash of their key."""
+        if not olds:
+            return
+        places = [PLACE + now.columns.index(name) for name in key]
+        for new in self._now.rows():
+            old = olds.pop(digest([new[place] for place in places]), None)
+            if old is not None and self._touch_of(old) in (REMOVED, UPDATED):
+                self._columns.update(self._differing(then, old, now, new))
+                self._columns[_UNTOLD] -= 1
+        self._columns += Counter()  # without those that are told
 
     def _whose(self, writer: str | None) -> str | None:
         if not writer:
