@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -153,7 +152,8 @@ def test_copy_back_of_an_earlier_run_is_marked_and_so_is_what_it_repaired(tmp_pa
         own: "the copy-back of run R1, no damage",
         damage: "repaired already: run R1 has copied its rows back",
     }
-    assert proposed([replace(one, mark=marks[one.number]) for one in ranked(history)]) == []
+    found = ranked(history, earlier=read_copy_backs(tmp_path, "R2"), system="42")
+    assert proposed(found) == [] and {one.number: one.is_ours for one in found} == {own: True, damage: False}
     assert read_copy_backs(tmp_path, "R1") == []
 
 

@@ -247,7 +247,7 @@ class Identification:
             picked = pick(evidence.suspects, chosen)
             return (propose_target(*picked), picked) if picked else (None, [])
         target = target_of(self.resolve(asked).point)
-        return target, [one for one in evidence.suspects if one.commit.lsn >= target.gate]
+        return target, [one for one in evidence.suspects if one.commit.lsn >= target.gate and not one.is_ours]
 
     def resolve(self, asked: str) -> Resolved:
         """The point with the newest backup that reaches it, WAL up to it proven.

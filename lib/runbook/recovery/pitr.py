@@ -269,7 +269,7 @@ class PointInTimeRecovery:
                         "back with -p look_back '7 d'.",
                     )
                 point = self.identification.resolve("latest").point
-                return Seen(rows=[{"what": "point", "value": "nothing is suspected: the archive's end is shown"}],
+                return Seen(rows=[{"what": "point", "value": "no suspect is proposed: the archive's end is shown"}],
                             facts={"point": point.facts(), "sentence": "the archive's end", "damage": {}})  # fmt: skip
             point = self.identification.resolve(target.asked).point
         except TargetOutsideWindow as cause:

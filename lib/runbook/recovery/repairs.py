@@ -95,17 +95,23 @@ def mark_repaired(
     there = names.titles_now()
     marked = []
     for one in suspects:
-        said = _copied_back(one, ours) or later.words(one) or _made_again(one, there)
-        marked.append(replace(one, mark=said) if said else one)
+        run = _own_run(one, ours)
+        said = run or _copied_back(one, ours) or later.words(one) or _made_again(one, there)
+        marked.append(replace(one, mark=said, is_ours=bool(run)) if said else one)
     return marked
+
+
+def _own_run(one: Suspect, earlier: Sequence[EarlierCopyBack]) -> str:
+    xids = {xid & _MASK for xid in one.xids}
+    for run in earlier:
+        if any(xid in xids and abs(one.commit.at - at) < _CLOSE for xid, at in run.xids.items()):
+            return f"the copy-back of run {run.run}, no damage"
+    return ""
 
 
 def _copied_back(one: Suspect, earlier: Sequence[EarlierCopyBack]) -> str:
     xids = {xid & _MASK for xid in one.xids}
     for run in reversed(earlier):
-        own = [xid for xid, at in run.xids.items() if xid in xids and abs(one.commit.at - at) < _CLOSE]
-        if own:
-            return f"the copy-back of run {run.run}, no damage"
         done = max(run.xids.values())
         if xids & run.damage and one.commit.at < done + _CLOSE:
             part = "" if run.is_whole else ", as far as its record says"

@@ -34,7 +34,7 @@ class Suspect:
     `kind` is delete, update, truncate, drop, drop database or many deletes. `rows` is None where nobody counted. `xids` are
     its transactions (`has_all_xids` False: more of them than were kept). `prepared` are those of them that were prepared first, with the
     position of their PREPARE TRANSACTION (None: before the WAL that was read). `lost` are rows taken, by table.
-    `mark` says why it may be none, or none any more: it was repaired since, or is a copy-back of ours.
+    `mark` says why it may be none, or none any more: it was repaired since, or is a copy-back of ours (`is_ours`).
     """
 
     kind: str
@@ -54,6 +54,7 @@ class Suspect:
     prepared: tuple[tuple[int, int | None], ...] = ()
     lost: tuple[Lost, ...] = ()
     mark: str = ""
+    is_ours: bool = False
 
     @property
     def number(self) -> int:

@@ -49,6 +49,8 @@ _MAPPED = b"rmgr: RelMap"
 _NUMBERS = frozenset(f"{number}".encode() for number in NAMING)
 #: t_infomask2, t_infomask and t_hoff, as records carry them; what stands before them in a row is not needed.
 _ROW_HEADER, _BEFORE = 5, b"\0" * 18
+#: Where relfilenode stands in a row of pg_class: after oid, name and five other oids.
+_FILE = 4 + 64 + 5 * 4
 
 Page = tuple[RelFile, int]
 
@@ -65,6 +67,7 @@ class WalCatalog:
         self._tools, self._seed = tools, seed
         self._files = dict(files or {})
         self._pages: dict[Page, dict[int, Version]] = {}
+        self._seen: set[tuple[int, bytes]] = set()
         self._place: tuple[Path, int] | None = None
         self._records: RecordFile | None = None
         self.names = WalNames()
@@ -143,7 +146,7 @@ class WalCatalog:
             self._pages[RelFile(*block.file), block.number] = versions
             # The living first: what is heard first of a relation stands until a transaction says otherwise.
             for version in sorted(versions.values(), key=lambda one: not one.is_live):
-                if not version.is_dead:
+                if not version.is_dead and self._is_new(catalog, block.file[1], version):
                     row = self._row(catalog, RelFile(*block.file), version)
                     self.names.see(catalog, block.file[1], row, is_live=version.is_live)
         first = parts.blocks.get(0)
@@ -151,6 +154,16 @@ class WalCatalog:
             catalog = self._catalog_of(RelFile(*first.file))
             if catalog is not None:
                 yield from self._change(parts, first, catalog, lsn)
+
+    def _is_new(self, catalog: int, database: int, version: Version) -> bool:
+        """False for a relation with a file that an image has shown before: pages of large catalogs come by after every checkpoint."""
+        if catalog != PG_CLASS:
+            return True
+        begin = version.content[22]
+        oid, file = version.content[begin : begin + 4], version.content[begin + _FILE : begin + _FILE + 4]
+        before = len(self._seen)
+        self._seen.add((database, oid + file))
+        return len(self._seen) > before
 
     def _change(self, parts: RecordParts, block: WalBlock, catalog: int, lsn: int) -> Iterator[CatalogStep]:
         file, operation = RelFile(*block.file), parts.info & _OPERATION
