@@ -18,7 +18,7 @@ from runbook.recovery.course import Seen
 from runbook.recovery.execution import Execution
 from runbook.recovery.loss import Loss, TableLoss
 from runbook.recovery.remaking import SchemaDump
-from runbook.recovery.takenplan import write_statements
+from runbook.recovery.takenplan import shortened, write_statements
 from runbook.recovery.writers import Writers
 from runbook.texts import many
 
@@ -134,7 +134,7 @@ class CopyingBack:
             if one.left and (one.database, one.table) not in listed
         ]
         later = [f"{one.table}: {many(one.later, 'row')} {LATER}" for one in self.counted or () if one.later]
-        objects = [*plan.objects_left, *plan.objects_unclear, *plan.objects_made]
+        objects = [*plan.objects_left, *shortened(plan.objects_unclear), *shortened(plan.objects_made)]
         return [*plan.left, *doubts, *later, *plan.limits, *plan.warnings, *plan.conflict_lines(), *objects]
 
     def show(self) -> Seen:
@@ -200,7 +200,8 @@ class CopyingBack:
             next="Copy back by hand what is named, from the loss files or the record of this run." if reason else None,
         )
         notes = [f"{name} was copied back by an attempt before this one" for name in done]
-        limits = [f"{said}." for said in [*unrepaired, *result.limits, *result.warnings, *result.objects_unclear]]
+        unclear = shortened(result.objects_unclear)
+        limits = [f"{said}." for said in [*unrepaired, *result.limits, *result.warnings, *unclear]]
         statements = write_statements(self.recovery.run.dir / "loss", result.objects)
         if statements is not None:
             limits.append(f"The statements for objects that were not made again are in {statements}.")

@@ -26,7 +26,7 @@ _LEFT_OUT = {
     "pg_index": "indcheckxmin indislive indisready",
     "pg_constraint": "conislocal coninhcount connoinherit",
     "pg_rewrite": "ev_qual",
-    "pg_trigger": "tgconstrrelid",
+    "pg_trigger": "tgconstrrelid tgdeferrable tginitdeferred",
     "pg_enum": "enumsortorder",
     "pg_authid": "rolpassword",
     "pg_auth_members": "oid",
@@ -134,11 +134,11 @@ def read_columns(connection: Connection, *, with_shared: bool) -> Catalogs:
     for catalog, columns in by_catalog.items():
         if catalog in _NO_DEFINITIONS or catalog not in printed:
             continue
+        shared = columns[0]["is_shared"]
+        found.files[catalog] = (0 if shared else database[0]["oid"], columns[0]["file"])
         if not printed[catalog]["may_read"]:
             found.unread.append(catalog)
             continue
-        shared = columns[0]["is_shared"]
-        found.files[catalog] = (0 if shared else database[0]["oid"], columns[0]["file"])
         keys = [row["name"] for row in columns if row["is_key"]] or [row["name"] for row in columns]
         key = "pg_catalog.concat_ws('|', " + ", ".join(f"r.{quote(name)}{_cast(name, columns)}" for name in keys) + ")"
         where = _WHERE.get(catalog, "true")
@@ -231,6 +231,8 @@ def _expression(catalog: str, row: dict[str, Any]) -> str:
             if row["is_array"]
             else f"CASE WHEN {column}::oid <> 0 THEN {one.format(f'{column}::oid')} END"
         )
+    if row["type"] == "_text":
+        return f"pg_catalog.array_to_string({column}, chr(30), '')"
     return text_of(column)
 
 

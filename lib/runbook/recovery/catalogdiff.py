@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Container, Iterable
 from dataclasses import dataclass, replace
 
-from runbook.postgres.connect import Connection, literal, rows
+from runbook.postgres.connect import Connection, SqlError, literal, rows
 from runbook.postgres.sqlfiles import load_sql
 from runbook.recovery.catalogcolumns import USUAL_GRANTS, read_columns
 from runbook.recovery.deletions import FileKey, RowFates
@@ -22,6 +22,11 @@ DAMAGE, OTHERS, MIXED, UNKNOWN = "damage", "others", "mixed", "unknown"
 
 #: How pg_catalog calls what belongs to the server itself, or to a session.
 _NOT_OURS = re.compile(r"pg_toast\.|pg_toast_temp_\d+\.|pg_temp_\d+\.|(.* on )?pg_temp_\d+\.|(.* on )?pg_toast\.")
+
+#: Columns with the table that a row belongs to.
+_TABLE_OF = frozenset(
+    ["attrelid", "adrelid", "conrelid", "tgrelid", "polrelid", "ev_class", "indrelid", "indexrelid", "seqrelid", "stxrelid", "partrelid", "prrelid"]
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -62,8 +67,14 @@ class Difference:
         """Those that say something else."""
         if self.then is None or self.now is None:
             return ()
-        cells = self.then.cells.items()
-        return tuple(name for name, cell in cells if self.now.cells.get(name) != cell and name != USUAL_GRANTS)
+        # Of a row that is the same one, the table may have another name.
+        follows = _TABLE_OF if self.then.about == self.now.about else frozenset[str]()
+        told = self.then.cells.items()
+        return tuple(
+            name
+            for name, cell in told
+            if self.now.cells.get(name) != cell and name != USUAL_GRANTS and name not in follows
+        )
 
 
 @dataclass
@@ -82,13 +93,10 @@ class Comparison:
         self._catalogs = read_columns(self.copy, with_shared=self.with_shared)
         self._then: dict[str, dict[str, tuple[int, str]]] = {}
         self._whose: dict[tuple[str, str, str], str] = {}
+        #: Catalogs that were not compared, and why.
+        self.failed = dict.fromkeys(self._catalogs.unread, "the role may not read it")
         # Objects in whose place stands another one of the same name that the damage did not make.
         self._replaced: set[tuple[int, int]] | None = set()
-
-    @property
-    def unread(self) -> list[str]:
-        """Catalogs that the role may not read on the copy."""
-        return self._catalogs.unread
 
     @property
     def is_touched(self) -> bool:
@@ -96,25 +104,35 @@ class Comparison:
         return self.fates is None or any(file in self.damage_files for file in self._catalogs.files.values())
 
     def differences(self) -> list[Difference]:
-        """Return what differs now, each with whose doing it was when that was first seen.
+        """Return what differs now, each with whose doing it was when that was first seen. What cannot be read is in `failed`.
 
         Raises:
-            SqlError: a catalog cannot be read.
+            SqlError: a connection was lost.
         """
         found: list[Difference] = []
         for catalog, query in self._catalogs.raw.items():
-            if catalog not in self._then:
-                self._then[catalog] = {row["key"]: (row["hash"], row["place"]) for row in rows(self.copy, query)}
-            then = self._then[catalog]
-            now = {row["key"]: (row["hash"], row["writer"]) for row in rows(self.production, query)}
-            other = {key for key, (hashed, _) in then.items() if key not in now or now[key][0] != hashed}
-            fresh = {key for key in now if key in other or key not in then}
-            if other or fresh:
-                found += self._told(catalog, other, fresh, then, now)
+            if catalog in self.failed:
+                continue
+            try:
+                with self.copy.transaction(), self.production.transaction():
+                    found += self._compared(catalog, query)
+            except SqlError as problem:
+                if self.copy.closed or self.production.closed:
+                    raise
+                self.failed[catalog] = (problem.diag.message_primary or str(problem)).strip()
         if self._replaced:
             found = self._apart(found, self._replaced)
         self._replaced = None
         return found
+
+    def _compared(self, catalog: str, query: str) -> list[Difference]:
+        if catalog not in self._then:
+            self._then[catalog] = {row["key"]: (row["hash"], row["place"]) for row in rows(self.copy, query)}
+        then = self._then[catalog]
+        now = {row["key"]: (row["hash"], row["writer"]) for row in rows(self.production, query)}
+        other = {key for key, (hashed, _) in then.items() if key not in now or now[key][0] != hashed}
+        fresh = {key for key in now if key in other or key not in then}
+        return self._told(catalog, other, fresh, then, now) if other or fresh else []
 
     def _apart(self, found: list[Difference], replaced: set[tuple[int, int]]) -> list[Difference]:
         """What belongs to an object that somebody has made otherwise since is not the damage's alone any more."""
@@ -137,11 +155,15 @@ class Comparison:
         then: dict[str, tuple[int, str]],
         now: dict[str, tuple[int, str]],
     ) -> list[Difference]:
-        before = {row.key: (key, row) for key, row in self._tell(self.copy, catalog, other)}
-        after = {row.key: (key, row) for key, row in self._tell(self.production, catalog, fresh)}
-        found = []
-        for name, (key, row) in before.items():
-            new_key, new = after.get(name, (None, None))
+        before = dict(self._tell(self.copy, catalog, other))
+        after = dict(self._tell(self.production, catalog, fresh))
+        # The same row by its own key, also under another name; else one of the same name that was made since.
+        named = {row.key: key for key, row in after.items() if key not in before}
+        found, met = [], set()
+        for key, row in before.items():
+            new_key = key if key in after else named.get(row.key)
+            new = None if new_key is None else after[new_key]
+            met.add(new_key)
             writer = now[new_key][1] if new_key is not None else None
             is_other = new is not None and row.is_object and new.about != row.about
             if self._replaced is not None and is_other and not self._is_damage(writer):
@@ -150,8 +172,8 @@ class Comparison:
                 continue
             difference = Difference(row, new, UNKNOWN)
             found.append(replace(difference, whose=self._doer(difference, then[key][1], writer)))
-        for name, (key, row) in after.items():
-            if name not in before and not row.is_internal and self._is_damage(now[key][1]):
+        for key, row in after.items():
+            if key not in met and not row.is_internal and self._is_damage(now[key][1]):
                 found.append(Difference(None, row, DAMAGE))
         return found
 
@@ -203,6 +225,10 @@ class Comparison:
             {difference.row.cells[name], _cell(difference.now, name)} == {"t", "f"} for name in difference.columns
         )
         return DAMAGE if flags and int(writer) not in self.other_xids else MIXED
+
+    def is_damaged(self, catalog: str) -> bool:
+        """True when the damage wrote to the catalog, or nobody can say."""
+        return self.fates is None or self._catalogs.files[catalog] in self.damage_files
 
     def parts(self, found: Iterable[tuple[int, int]]) -> dict[tuple[int, int], set[tuple[int, int]]]:
         """By object: the objects that it belongs to, in the copy or, where it is new, in production."""

@@ -37,10 +37,12 @@ def column_statements(difference: Difference, column: str, literal: Literal) -> 
     then, now = difference.then, difference.now
     assert then is not None and now is not None
     before, after = then.cells[column], now.cells.get(column)
+    if then.name != now.name and then.catalog in _NAMES:
+        return _renamed(then, now, column)
     if column in GRANTS:
         return grants(then, before, after)
     if column == "reloptions":
-        return _options(then, _pairs(before), _pairs(after), literal)
+        return _options(then, pairs(before), pairs(after), literal)
     if column in OWNERS and before is not None:
         return [Statement(f"ALTER {_ON.get(then.kind, then.kind.upper())} {then.name} OWNER TO {before};")]
     made = _COLUMNS.get((then.catalog, column))
@@ -49,6 +51,27 @@ def column_statements(difference: Difference, column: str, literal: Literal) -> 
         return [] if whole is None else [whole]
     found = made(then, before, literal) if made is not None else None
     return [] if found is None else [found] if isinstance(found, Statement) else [Statement(found)]
+
+
+#: The columns with an object's name and its schema.
+_NAMES = {"pg_class": ("relname", "relnamespace"), "pg_proc": ("proname", "pronamespace"), "pg_type": ("typname", "typnamespace"),
+          "pg_namespace": ("nspname", ""), "pg_attribute": ("attname", "")}  # fmt: skip
+
+
+def _renamed(then: CatalogRow, now: CatalogRow, column: str) -> list[Statement]:
+    """Its own name and schema; for a person, since somebody may use the new ones. Whatever else differs is set back after that."""
+    name, schema = _NAMES[then.catalog]
+    before = str(then.cells[column])
+    if column == name and then.catalog == "pg_attribute":
+        columns = f"RENAME COLUMN {quote(str(now.cells[name]))} TO {quote(before)}"
+        return [Statement(f"ALTER TABLE {now.cells['attrelid']} {columns};", is_ours=False)]
+    alter = f"ALTER {_ON.get(then.kind, then.kind.upper())} {now.name}"
+    if column == name and (not schema or then.cells[schema] == now.cells[schema]):
+        return [Statement(f"{alter} RENAME TO {quote(before)};", is_ours=False)]
+    if column == schema and then.cells[name] == now.cells[name]:
+        return [Statement(f"{alter} SET SCHEMA {before};", is_ours=False)]
+    # What is told with the name in it.
+    return [Statement("", is_ours=False)] if column == "definition" else []
 
 
 def grants(row: CatalogRow, before: str | None, after: str | None) -> list[Statement]:
@@ -113,12 +136,8 @@ def _identity(then: CatalogRow, before: str | None, _: Literal) -> str | None:
     return f"{_table(then)} REPLICA IDENTITY {word};" if word else None
 
 
-def _options(
-    then: CatalogRow, before: dict[str, str] | None, after: dict[str, str] | None, literal: Literal
-) -> list[Statement]:
-    """Storage parameters; nothing where one is written in a way that is not understood here."""
-    if before is None or after is None:
-        return []
+def _options(then: CatalogRow, before: dict[str, str], after: dict[str, str], literal: Literal) -> list[Statement]:
+    """Storage parameters."""
     found = []
     if added := [name for name in after if name not in before]:
         found.append(Statement(f"{_table(then)} RESET ({', '.join(added)});"))
@@ -127,17 +146,13 @@ def _options(
     return found
 
 
-def _pairs(options: str | None) -> dict[str, str] | None:
-    """A text array of name=value.
+def pairs(options: str | None) -> dict[str, str]:
+    r"""Return name=value, as a catalog's array holds them.
 
-    >>> _pairs("{fillfactor=70,autovacuum_enabled=off}"), _pairs(None), _pairs('{"a=b c"}')
-    ({'fillfactor': '70', 'autovacuum_enabled': 'off'}, {}, None)
+    >>> pairs("fillfactor=70\x1eautovacuum_enabled=off"), pairs(None)
+    ({'fillfactor': '70', 'autovacuum_enabled': 'off'}, {})
     """
-    if options is None:
-        return {}
-    if '"' in options or "\\" in options:
-        return None
-    listed = [pair.partition("=") for pair in options.removeprefix("{").removesuffix("}").split(",") if pair]
+    listed = [pair.partition("=") for pair in (options or "").split("\x1e") if pair]
     return {name: value for name, _, value in listed}
 
 
@@ -191,6 +206,11 @@ def _key(then: CatalogRow, now: CatalogRow) -> Statement | None:
     name = quote(str(cells["conname"]))
     if after == f"{before} NOT VALID":
         return Statement(f"ALTER TABLE {cells['conrelid']} VALIDATE CONSTRAINT {name};", is_scan=True)
+    differing = {column for column, cell in cells.items() if now.cells.get(column) != cell}
+    if cells["contype"] == "f" and differing <= {"condeferrable", "condeferred", "conbin"}:
+        word = "DEFERRABLE" if cells["condeferrable"] == "t" else "NOT DEFERRABLE"
+        late = " INITIALLY DEFERRED" if cells["condeferred"] == "t" else ""
+        return Statement(f"ALTER TABLE {cells['conrelid']} ALTER CONSTRAINT {name} {word}{late};")
     again = f"ALTER TABLE {cells['conrelid']} DROP CONSTRAINT {name}, ADD CONSTRAINT {name} {before};"
     return Statement(again, is_scan=True, is_ours=False)
 

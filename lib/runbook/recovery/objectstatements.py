@@ -10,7 +10,16 @@ from collections.abc import Callable
 from runbook.postgres.connect import quote
 from runbook.recovery.catalogcolumns import USUAL_GRANTS
 from runbook.recovery.catalogdiff import CatalogRow, Difference
-from runbook.recovery.objectcolumns import GRANTS, OWNERS, Literal, Statement, column_statements, grants
+from runbook.recovery.objectcolumns import GRANTS, OWNERS, Literal, Statement, column_statements, grants, pairs
+
+#: Settings whose value is a list of names, which the catalog holds as it is written.
+_LISTS = (
+    "search_path",
+    "temp_tablespaces",
+    "local_preload_libraries",
+    "session_preload_libraries",
+    "shared_preload_libraries",
+)
 
 
 def statements(difference: Difference, literal: Literal) -> list[Statement]:
@@ -25,9 +34,8 @@ def statements(difference: Difference, literal: Literal) -> list[Statement]:
     if row.catalog in ("pg_description", "pg_shdescription", "pg_seclabel", "pg_shseclabel"):
         again = _GONE[row.catalog](row, literal)
         return [] if again is None else [again]
-    return list(
-        dict.fromkeys(one for column in _own(difference) for one in column_statements(difference, column, literal))
-    )
+    all_ = (one for column in _own(difference) for one in column_statements(difference, column, literal))
+    return [one for one in dict.fromkeys(all_) if one.text]
 
 
 def belongings(row: CatalogRow, literal: Literal) -> list[Statement]:
@@ -146,6 +154,31 @@ def _membership(row: CatalogRow, _: Literal) -> Statement | None:
     return Statement(f"GRANT {row.cells['roleid']} TO {row.cells['member']}{admin};", is_ours=False)
 
 
+def _settings(row: CatalogRow, literal: Literal) -> Statement | None:
+    """Settings of a role, of a database, or of both; a list is stored as it is written."""
+    cells = row.cells
+    options = pairs(cells["setconfig"])
+    role, database = cells["setrole"], cells["setdatabase"]
+    whose = (
+        f"ROLE {role or 'ALL'}" + (f" IN DATABASE {database}" if database else "")
+        if role or not database
+        else f"DATABASE {database}"
+    )
+    set_ = " ".join(
+        f"ALTER {whose} SET {quote(name)} TO {value if name in _LISTS and value else literal(value)};"
+        for name, value in options.items()
+    )
+    return Statement(set_, is_ours=False)
+
+
+def _role(row: CatalogRow, _: Literal) -> Statement | None:
+    """Without its password."""
+    words = {"rolsuper": "SUPERUSER", "rolinherit": "INHERIT", "rolcreaterole": "CREATEROLE", "rolcreatedb": "CREATEDB", "rolcanlogin": "LOGIN",
+             "rolreplication": "REPLICATION", "rolbypassrls": "BYPASSRLS"}  # fmt: skip
+    said = " ".join(word if row.cells.get(name) == "t" else f"NO{word}" for name, word in words.items())
+    return Statement(f"CREATE ROLE {row.name} {said};", is_ours=False)
+
+
 _GONE: dict[str, Callable[[CatalogRow, Literal], Statement | None]] = {
     "pg_constraint": _constraint,
     "pg_attrdef": _default,
@@ -157,4 +190,6 @@ _GONE: dict[str, Callable[[CatalogRow, Literal], Statement | None]] = {
     "pg_shseclabel": _label,
     "pg_depend": _depends,
     "pg_auth_members": _membership,
+    "pg_db_role_setting": _settings,
+    "pg_authid": _role,
 }

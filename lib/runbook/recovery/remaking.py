@@ -43,10 +43,12 @@ def parse_dump(script: str) -> list[Entry]:
 
     >>> parse_dump("\\restrict x\nSET a = b;\n--\n-- Name: t; Type: TABLE; Schema: public; Owner: o\n--\n\nCREATE TABLE public.t ();\n\n")
     [Entry(name='t', kind='TABLE', schema='public', sql='--\n-- Name: t; Type: TABLE; Schema: public; Owner: o\n--\n\nCREATE TABLE public.t ();\n\n')]
+    >>> parse_dump("SET a = b;\n")  # a table without keys has nothing after its rows
+    []
     """
     script = script.rpartition("\n--\n-- PostgreSQL database dump complete\n")[0] or script
     found = list(_HEADING.finditer(script))
-    ends = [match.start() for match in found[1:]] + [len(script)]
+    ends = [match.start() for match in found[1:]] + [len(script)] if found else []
     return [
         Entry(match[1], match[2], match[3], script[match.start() : end]) for match, end in zip(found, ends, strict=True)
     ]
@@ -195,6 +197,7 @@ class Remaking:
                 continue
             owner = only(self.restored, file.text, file.values({"schema": schema}))["owner"]
             self.production.execute(f"CREATE SCHEMA {quote(schema)} AUTHORIZATION {quote(owner)}")
+            self.notes.append(f"schema {schema} is made again; its grants, types and functions are not")
 
     def _views(self) -> list[str]:
         """Views that went with the tables, quoted."""

@@ -126,7 +126,7 @@ class TakenObjects:
             if row.kind == "table":
                 return None if row.cells["relkind"] == "p" else "its rows are not among those that come back"
             if row.kind not in _PARSED | _SCANNING:
-                return f"a {row.kind} is not made again by itself"
+                return f"an object of this kind ({row.kind}) is not made again by itself"
             if row.kind == "type" and row.cells["typtype"] not in _TYPES:
                 return "a base type is not made again by itself"
             return self._would_run(difference, is_scan=row.kind in _SCANNING)
@@ -166,9 +166,18 @@ class TakenObjects:
     # -- doing it
 
     def make_early(self) -> None:
-        """Schemas, types, functions and sequences that dropped tables may need are there again, as far as they need no table themselves."""
-        missing = self._without_tables(self._damage(self._first))
-        missing = [one_ for one_ in missing if one_.row.kind in _EARLY and one_.now is None and one_.row.is_object]
+        """Schemas, types, functions and sequences that dropped tables may need are there again, as far as they need no table themselves.
+
+        A sequence of a column is not: making it locks its table, which is still to be read.
+        """
+        found = self._without_tables(self._damage(self._first))
+        gone = [one_ for one_ in found if one_.now is None and one_.row.is_object]
+        wholes = self.comparison.parts(one_.row.about for one_ in gone)
+        missing = [
+            one_
+            for one_ in gone
+            if one_.row.kind in _EARLY and not (one_.row.kind == "sequence" and wholes.get(one_.row.about))
+        ]
         if missing:
             self._make_entries(missing)
 
@@ -317,6 +326,10 @@ class TakenObjects:
             else:
                 why = self._why.get(one_.row.key) or self._refusal(one_, entry) or "it was not made again"
             taken.append(self._taken(one_, why, said))
+        for catalog, why in self.comparison.failed.items():
+            if self.comparison.is_damaged(catalog):
+                said_ = f"it was not compared, and the damage wrote to it: {why}"
+                taken.append(TakenObject(self.database, f"catalog {catalog}", "not compared", DAMAGE, said_))
         others = sum(one_.whose == OTHERS for one_ in found)
         if others:
             self.notes.append(
@@ -350,7 +363,7 @@ class TakenObjects:
 
     def _taken(self, difference: Difference, why: str, said: list[str]) -> TakenObject:
         row = difference.row
-        what = f"{row.kind or row.catalog} {row.name}".strip()
+        what = f"{row.kind} {row.name}".strip()
         if not row.is_object and row.catalog not in ("pg_attribute", "pg_depend"):
             what = f"{row.catalog} of {what}"
         changed = (

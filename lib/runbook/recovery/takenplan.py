@@ -11,6 +11,8 @@ from runbook.texts import visible_line
 
 #: Longer statements, and those of several lines, are in the file alone.
 _SHOWN = 300
+#: More objects than these are not listed one by one in a plan or a report.
+_LISTED = 100
 
 
 @dataclass(frozen=True)
@@ -47,9 +49,16 @@ class TakenObject:
 FILE = "objects_not_made_again.sql"
 
 
+def shortened(lines: list[str]) -> list[str]:
+    """Return the first of them, and how many more there are: all are in the file."""
+    if len(lines) <= _LISTED:
+        return lines
+    return [*lines[:_LISTED], f"{len(lines) - _LISTED:,} objects more"]
+
+
 def write_statements(folder: Path, objects: Iterable[TakenObject]) -> Path | None:
-    """The statements of what is left are in a file in the folder, for psql; None where there are none."""
-    left = [one for one in objects if one.why and one.statements]
+    """All that is left is in a file in the folder, each with its statements for psql; None where nothing is."""
+    left = [one for one in objects if one.why]
     if not left:
         return None
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
