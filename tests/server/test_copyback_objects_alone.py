@@ -105,3 +105,23 @@ def test_crash_after_the_rows_and_before_the_objects_ends_whole(monkeypatch: pyt
         assert done.objects_left == [] and len(done.objects_made) == 2
         assert at.sql(STATE) == [("item", True, None), ("seen", False, "a view")]
         assert len(at.values("SELECT id FROM item")) == 10
+
+
+def test_table_that_cannot_be_made_again_leaves_the_others_and_the_rows_back() -> None:
+    with damaged(
+        *MADE[:2],
+        "CREATE SCHEMA ext",
+        "CREATE EXTENSION hstore SCHEMA ext",
+        "CREATE TABLE held (id int PRIMARY KEY, x ext.hstore)",
+        "INSERT INTO held VALUES (1, 'a=>b')",
+        "CREATE TABLE free (id int PRIMARY KEY)",
+        "INSERT INTO free SELECT generate_series(1, 30)",
+        damage=("DELETE FROM item WHERE id > 5", "DROP TABLE held, free", "DROP EXTENSION hstore"),
+    ) as at:
+        done = at.apply()
+        assert [(one.table, one.problem) for one in done.tables if one.problem] == [
+            ("public.held", 'it is not made again: production refused: type "ext.hstore" does not exist')
+        ]
+        assert len(at.values("SELECT id FROM item")) == 10 and len(at.values("SELECT id FROM free")) == 30
+        assert [one.name for one in done.objects if one.is_left] == ["extension hstore"]
+        assert done.unrepaired[0].startswith("public.held: it is not made again")

@@ -30,7 +30,7 @@ from runbook.recovery.lossrows import Open, is_superuser
 from runbook.recovery.lostrows import Relation, is_emptied, lost_rows, read_tree
 from runbook.recovery.orphans import Orphans
 from runbook.recovery.relnames import RelationName
-from runbook.recovery.remaking import Remaking, SchemaDump, find_relations
+from runbook.recovery.remaking import Remaking, SchemaDump, family, find_relations
 from runbook.recovery.schemaarchive import SchemaArchive
 from runbook.recovery.tablelinks import read_foreign_keys, read_unique_keys
 from runbook.recovery.tableshape import TableShape, find_shape
@@ -93,8 +93,8 @@ class Sitting:
                 rows(connection, load_sql("recovery/lift_time_limits").text)
             self._untrusted = closure.untrusted(self.reader)
             self._untrusted_then = {} if not is_superuser(self.restored) else closure.untrusted(self.restored)
-            setting = one(self.reader, "SELECT pg_catalog.current_setting('server_encoding') AS name")
-            self._encoding = str(setting["name"])
+            encoding = one(self.reader, "SELECT pg_catalog.current_setting('server_encoding') AS name")["name"]
+            self._encoding = str(encoding)
             self._remaking = Remaking(self._database, self._of.dump, self.production, self.restored, self._untrusted)
             self._taken = self._compare_catalogs(stack.enter_context(SchemaArchive(self._of.dump, self._database)))
             self._stack = stack.pop_all()
@@ -187,7 +187,11 @@ class Sitting:
         self._objects = self._taken.planned()
         self._doing = "dropped tables were made again"
         self._taken.make_early()
-        self._remaking.make_tables()
+        refused = self._remaking.make_what_goes()
+        for report, _, relations, _ in parts:
+            if report.is_made_again and relations[0].oid in refused:
+                report.problem = f"it is not made again: production refused: {refused[relations[0].oid]}"
+        parts = [part for part in parts if part[0].problem is None]
         for number, (report, then, relations, name) in enumerate(parts):
             self._of.progress(report.table, number, len(parts))
             self._doing = f"{report.table} was laid ready"
@@ -243,7 +247,7 @@ class Sitting:
             named = replace(name, oid=top.oid, schema=top.schema, name=top.name, kind=top.kind)
             shape = find_shape(self.restored, named, self._untrusted_then)
             assert shape is not None
-            found.append((report, shape, _below(top, ours), named))
+            found.append((report, shape, family(top, ours), named))
         return found
 
     def _was_dropped(self, part: Relation, tree: list[Relation], database: int) -> bool:
@@ -251,7 +255,7 @@ class Sitting:
         numbers = {oid for one_ in self._of.loss.damage if one_.files is not None for oid in one_.files.dropped_oids}
         return any(
             (below.oid == part.oid and (database, below.oid) in numbers) or is_emptied(below, self._of.loss)
-            for below in _below(part, tree)
+            for below in family(part, tree)
         )
 
     def _lay(
@@ -406,12 +410,3 @@ class Sitting:
         self.reader.execute("ROLLBACK")
         with self._of.writers.writing(task) as writer:
             yield writer
-
-
-def _below(top: Relation, tree: list[Relation]) -> list[Relation]:
-    """The relation and those of the tree that are partitions of it, at any depth."""
-    found = [top]
-    for part in tree:
-        if part.parent_oid in {one_.oid for one_ in found} and part not in found:
-            found.append(part)
-    return found

@@ -150,6 +150,45 @@ class Remaking:
         self._run([entry for entry in entries if entry not in self._held])
         self._post = self.dump.read(self.database, "post-data", names)
 
+    def make_what_goes(self) -> dict[int, str]:
+        """As `make_tables`; a table that production refuses is left out, the others are made.
+
+        Returns:
+            by OID of each relation that is left out: what production said.
+
+        Raises:
+            SqlError: the connection was lost. CommandFailed: pg_dump failed.
+        """
+        if self._is_made() is None:
+            return {}
+        refused: dict[int, str] = {}
+        wanted, notes = self.relations, list(self.notes)
+        for top in list(self.tops):
+            self.relations = members = family(top, wanted)
+            said = self._is_made(keep=False)
+            refused |= {relation.oid: said for relation in members if said is not None}
+        self.notes = notes
+        self.relations = [relation for relation in wanted if relation.oid not in refused]
+        if (said := self._is_made()) is not None:  # each goes by itself, and not together with the others
+            refused |= {relation.oid: said for relation in self.relations}
+            self.relations, self._post, self._held = [], [], []
+        return refused
+
+    def _is_made(self, *, keep: bool = True) -> str | None:
+        """What production said against the tables, None when they were made; they are unmade again where they are not to be kept."""
+        self.production.execute("SAVEPOINT tables")
+        try:
+            self.make_tables()
+        except SqlError as problem:
+            if self.production.closed:
+                raise
+            self.production.execute("ROLLBACK TO tables")
+            return (problem.diag.message_primary or str(problem)).strip()
+        if not keep:
+            self.production.execute("ROLLBACK TO tables")
+        self.production.execute("RELEASE tables")
+        return None
+
     def finish(self) -> None:
         """The tables are complete.
 
@@ -242,6 +281,14 @@ class Remaking:
                     "VALIDATE CONSTRAINT once they have"
                 )
             self.production.execute("RELEASE pointing")
+
+
+def family(top: Relation, relations: list[Relation]) -> list[Relation]:
+    """The table and its partitions at any depth."""
+    found = [top]
+    while more := [one for one in relations if one not in found and one.parent_oid in {part.oid for part in found}]:
+        found += more
+    return found
 
 
 def unfit_to_fill(production: Connection, view: int, untrusted: Mapping[int, str]) -> str | None:
