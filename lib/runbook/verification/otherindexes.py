@@ -11,6 +11,8 @@ its owner's.
 
 from __future__ import annotations
 
+import os
+import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -185,7 +187,12 @@ class _Asker:
         thread.start()
         thread.join(_SECONDS + _SECONDS_TO_CANCEL)
         if thread.is_alive():
-            connection.close()
+            # Ended, not closed: the number of a closed one would be given to the next connection, which the thread would then wait on.
+            with socket.socket(fileno=os.dup(connection.fileno())) as line:
+                line.shutdown(socket.SHUT_RDWR)
+            thread.join(_SECONDS_TO_CANCEL)
+            if not thread.is_alive():
+                connection.close()
             self._connection = None
             return Missed("the server does not come back from a search in it, and cannot be interrupted", is_odd=True)
         if not answer:
