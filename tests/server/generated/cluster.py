@@ -19,6 +19,7 @@ from homes import at_home
 from own_cluster import OwnCluster, own_cluster, service_words
 from runbook.postgres.connect import quote
 from runbook.postgres.osuser import give
+from runbook.recovery.suspects import Suspect
 
 
 @dataclass
@@ -209,13 +210,11 @@ class GeneratedCluster:
 
         def choose(names: dict[str, Any]) -> None:
             suspects = names["recovery"].evidence.suspects
-            numbers = [str(n) for n, one in enumerate(suspects, 1) if {xid & 0xFFFFFFFF for xid in one.xids} & wanted]
-            if not numbers:
+            chosen = [one for one in suspects if {xid & 0xFFFFFFFF for xid in one.xids} & wanted]
+            if not chosen:
                 raise NotSuspected("; ".join(one.sentence for one in suspects) or "nothing is suspected")
-            # As an operator who has read the table starts again with -p suspects.
-            names["recovery"]._chosen = ",".join(numbers)
-            chosen = {xid & 0xFFFFFFFF for n in numbers for xid in suspects[int(n) - 1].xids}
-            played.choose(chosen)
+            choose_suspects(names, chosen)
+            played.choose({xid & 0xFFFFFFFF for one in chosen for xid in one.xids})
 
         parameters = {
             "target": "own", "dry_run": False, "commander": "Ada", "personal_data": "no", "rationale": "a test", "way": way,
@@ -271,6 +270,16 @@ def _succeeds(connection: psycopg.Connection[Any], statement: str) -> bool:
 def _run_alone(connection: psycopg.Connection[Any], statement: str) -> None:
     """One statement, or nothing."""
     _succeeds(connection, statement)
+
+
+def choose_suspects(names: dict[str, Any], chosen: list[Suspect]) -> None:
+    """Those are undone, as an operator answers who has read the table."""
+    suspects = names["recovery"].evidence.suspects
+    if hasattr(names["recovery"], "suspects"):
+        numbers = ",".join(str(one.number) for one in chosen)
+        names["run"].answered["Choose the suspects to undo"] = numbers if len(chosen) == 1 else f"several: {numbers}"
+    else:
+        names["recovery"]._chosen = ",".join(str(suspects.index(one) + 1) for one in chosen)
 
 
 def _xid(connection: psycopg.Connection[Any]) -> int | None:
