@@ -15,7 +15,8 @@ from runbook.postgres.connect import one, rows, shared_rows
 from runbook.postgres.sqlfiles import load_sql
 from runbook.recovery.account import Counted
 from runbook.recovery.copybackplan import NAMELESS, Conflict, CopyBackPlan, TableCopy, refuse_another
-from runbook.recovery.copysitting import Sides, Sitting
+from runbook.recovery.copysides import Sides
+from runbook.recovery.copysitting import Sitting
 from runbook.recovery.deletions import RowFates
 from runbook.recovery.largeobjects import LargeObjects
 from runbook.recovery.loss import Loss, TableLoss

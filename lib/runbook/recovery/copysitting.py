@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from runbook.errors import PlatformError
@@ -20,40 +20,24 @@ from runbook.postgres.connect import SqlError, one, rows
 from runbook.postgres.sqlfiles import load_sql
 from runbook.recovery.catalogdiff import Comparison
 from runbook.recovery.copybackplan import KEPT_OUT, NOT_SET_BACK, CopyBackPlan, TableCopy
+from runbook.recovery.copysides import Sides
 from runbook.recovery.copystage import Staged
 from runbook.recovery.copystints import Stint, find_stints, note_rights, note_sequences, note_triggers, task_of
 from runbook.recovery.copywrite import Writing, context_words
-from runbook.recovery.deletions import RowFates
 from runbook.recovery.ledger import Ledger
-from runbook.recovery.loss import COLUMNS, Loss, TableLoss
-from runbook.recovery.lossrows import Open, is_superuser
+from runbook.recovery.loss import COLUMNS, TableLoss
+from runbook.recovery.lossrows import is_superuser
 from runbook.recovery.lostrows import Relation, is_emptied, lost_rows, read_tree
 from runbook.recovery.orphans import Orphans
 from runbook.recovery.relnames import RelationName
-from runbook.recovery.remaking import Remaking, SchemaDump, family, find_relations
+from runbook.recovery.remaking import Remaking, family, find_relations
 from runbook.recovery.schemaarchive import SchemaArchive
 from runbook.recovery.tablelinks import read_foreign_keys, read_unique_keys
 from runbook.recovery.tableshape import TableShape, find_shape
 from runbook.recovery.takenobjects import TakenObjects
 from runbook.recovery.takenplan import TakenObject
-from runbook.recovery.writers import Writer, Writers
+from runbook.recovery.writers import Writer
 from runbook.texts import many
-
-
-@dataclass(frozen=True)
-class Sides:
-    """Both servers, and what is known of the damage. `open_production` is the operator's way, `open_reader` the reader's."""
-
-    loss: Loss
-    fates: RowFates | None
-    open_production: Open
-    open_reader: Open
-    open_restored: Open
-    writers: Writers
-    dump: SchemaDump
-    progress: Callable[[str, int, int], None]
-    #: Tables (`TableCopy.key`) and triggers (`copystints.trigger_key`) that do not fire while rows are written.
-    leave_out: frozenset[str] = frozenset()
 
 
 class Sitting:

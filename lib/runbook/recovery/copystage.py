@@ -341,10 +341,11 @@ class Staged:
         for page in self._pages("what <> 'o' AND reason IS NULL AND found = 0"):
             self.ledger.speak(self.number, [(row.n, kept if row.what == "i" else not_set_back) for row in page])
         if altered:
-            altered_columns = ", ".join(f"{name} in {number:,}" for name, number in sorted(self.report.altered.items()))
-            self.report.warn(
-                f"{many(altered, 'row')} not quite as before, changed by triggers while written: {altered_columns}"
-            )
+            self._warn_altered(altered)
+
+    def _warn_altered(self, number: int) -> None:
+        columns = ", ".join(f"{name} in {rows_:,}" for name, rows_ in sorted(self.report.altered.items()))
+        self.report.warn(f"{many(number, 'row')} not quite as before, changed by triggers while written: {columns}")
 
     def _note_altered(self, found: Altered) -> None:
         """What triggers made of rows without a key."""
@@ -356,10 +357,7 @@ class Staged:
                 "which of the rows that did not get in these are is not known"
             )
         elif found.rows:
-            names = ", ".join(f"{name} in {number:,}" for name, number in sorted(found.columns.items()))
-            self.report.warn(
-                f"{many(found.rows, 'row')} not quite as before, changed by triggers while written: {names}"
-            )
+            self._warn_altered(found.rows)
 
     def _see(self, met: list[tuple[Laid, Row]], ours: set[str]) -> int:
         """Rows that are in are noted as found; how many of them say something else."""

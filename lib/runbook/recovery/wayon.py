@@ -26,6 +26,7 @@ from runbook.recovery.done import judge
 from runbook.recovery.execution import Execution
 from runbook.recovery.lockdown import LIFTED
 from runbook.recovery.plans import MOVES, plan_way
+from runbook.recovery.planted import check_planted
 from runbook.recovery.room import MOVED_FIRST
 from runbook.recovery.sideeffects import discarded_lines
 from runbook.recovery.telling import Telling
@@ -227,7 +228,7 @@ class WayOn:
         rows += sequences["rows"]
         made_up_for += [Check.model_validate(one) for one in sequences["checks"]]
         return Seen(
-            [check, _check_planted(beside.noted("planted", [])), *made_up_for],
+            [check, check_planted(beside.noted("planted", [])), *made_up_for],
             rows,
             {"lifted": self.execution.kept.limits_until_promotion, "limits": limits},
         )
@@ -378,23 +379,6 @@ class WayOn:
         self.run.undone(MOVED_FIRST)  # it lasts: the report's top says so where production still stands there
         self.run.effects(None)
         return Seen([judge("recovery-answers", "Production answers at the end", "accepts connections", "accepts them")])
-
-
-def _check_planted(found: list[str]) -> Check:
-    """Nothing in the copy's files leads out of it: it may have run code that a hostile role had left in it."""
-    return Check(
-        id="recovery-copy-files",
-        title="The copy holds only files that PostgreSQL makes",
-        status=Status.FAIL if found else Status.PASS,
-        expected="no link, hard link, device, pipe, socket or setuid file but its own tablespaces",
-        observed=f"{len(found)} such files, first {found[0]}" if found else "none",
-        severity=Severity.CRITICAL,
-        reason=f"What ran in the copy has made {found[0]}: in production's place it would lead out of the data directory."
-        if found
-        else None,
-        next="Answer 'back', then recover again; see who may run programs in this database." if found else None,
-        source="the copy's data directory and tablespaces",
-    )
 
 
 def _discarded(loss: dict[str, Any]) -> str:
