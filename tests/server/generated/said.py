@@ -124,11 +124,9 @@ class Said:
 
     def names_trigger(self, *names: str) -> bool:
         """One of these triggers or rules is said to fire."""
+        fires = re.compile(r"fires|trigger|rule")
         return any(
-            f"{kind} {name} " in f"{text} "
-            for text in [*self.texts, *self.plan]
-            for name in names
-            for kind in ("trigger", "rule")
+            fires.search(text) and _word(name).search(text) for text in [*self.texts, *self.plan] for name in names
         )
 
 
