@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from runbook.recovery.copybackplan import CHANGED, NO_KEY, SAME_CONTENT, Conflic
 from runbook.recovery.course import Course
 from runbook.recovery.loss import TableLoss
 from runbook.recovery.postmortem import draft
+from runbook.recovery.takenplan import DAMAGE, TakenObject
 from runbook.recovery.transactions import Rows
 from test_suspects import VEHICLES, named
 
@@ -158,3 +160,15 @@ def test_post_mortem_has_the_account_and_what_is_not_back() -> None:
         and f"- Not back as it was: public.nokey: 3 in conflict (3: {NO_KEY})." in text
     )
     assert "| shop | public.nokey | 10 | 10 | 7 | 0 | 0 | 3 | 0 | yes |" in text
+
+
+def test_plan_that_makes_only_objects_again_is_a_plan_and_adds_up() -> None:
+    made = TakenObject("shop", "policy p on table public.t", "gone", DAMAGE, "")
+    result = CopyBackPlan(objects=[made])
+    assert result.why_empty is None
+    found = build_account([], [], result)
+    assert (found.problems(), found.decisions()) == ([], [])
+    left = replace(made, why="it would run app.f as superuser")
+    found = build_account([], [], CopyBackPlan(objects=[left]))
+    assert found.problems() == [] and found.decisions() == [left.words], "an object that is left is a decision"
+    assert CopyBackPlan(objects=[left]).why_empty is not None

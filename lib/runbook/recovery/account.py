@@ -185,15 +185,17 @@ def _columns(columns: Mapping[str, int]) -> str:
 
 @dataclass(frozen=True)
 class Account:
-    """All tables. `unrepaired` is damage that is no table's rows and stays: it needs a decision, or has no name at all."""
+    """All tables. `unrepaired` is damage that is no table's rows and stays: it needs a decision, or has no name at all. `objects` is how
+    many keys, views, grants … the damage took, made again or not."""
 
     tables: tuple[TableAccount, ...] = ()
     unrepaired: tuple[str, ...] = ()
+    objects: int = 0
 
     def problems(self) -> list[str]:
         """What is unnamed, unexplained, or does not add up: never a PASS."""
         found = [said for table in self.tables for said in table.problems()]
-        if not self.tables and not self.unrepaired:
+        if not self.tables and not self.unrepaired and not self.objects:
             found.append("nothing that the damage took was found")
         return [*found, *(said for said in self.unrepaired if NAMELESS in said)]
 
@@ -235,7 +237,7 @@ def build_account(before: Sequence[Counted] | None, after: Sequence[Counted], re
         alone = "; ".join(dict.fromkeys(one.problem for one in reports if one.problem)) or None
         was = earlier.get(key)
         found.append(TableAccount(was or counted, counted, reasons, alone, is_known_before=was is not None))
-    return Account(tuple(found), tuple(result.left))
+    return Account(tuple(found), (*result.left, *result.objects_left), len(result.objects))
 
 
 def load_counts(kept: Iterable[Mapping[str, Any]]) -> list[Counted]:

@@ -178,6 +178,8 @@ class CopyBackPlan:
         """Why nothing would be restored; None: something would."""
         if any(table.is_made_again or table.insert or table.set_back for table in self.tables if not table.problem):
             return None
+        if self.objects_made:
+            return None
         present = sum(table.present for table in self.tables)
         said = [*self.unrepaired, *self.conflict_lines()]
         if not said and present:
