@@ -191,4 +191,7 @@ def test_what_others_changed_is_left_and_told_apart(done: Done) -> None:
     assert not any("later" in one.name for one in [*done.plan.objects, *done.result.objects])
     unclear = [one for one in done.result.objects if "both_changed" in one.name]
     assert [(one.whose, one.change) for one in unclear] == [("mixed", "changed: relacl")]
-    assert "GRANT SELECT ON TABLE public.both_changed" in unclear[0].words
+    assert unclear[0].statements == ('GRANT SELECT ON TABLE public.both_changed TO "app";',)
+    assert [note for note in done.result.notes if "other transactions alone" in note] == [
+        "1 row of catalogs: other transactions alone have changed what the restored copy has"
+    ]

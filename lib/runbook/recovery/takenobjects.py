@@ -19,6 +19,7 @@ from runbook.recovery.objectstatements import belongings, covered, statements
 from runbook.recovery.remaking import unfit_to_fill
 from runbook.recovery.schemaarchive import ArchiveEntry, SchemaArchive
 from runbook.recovery.takenplan import TakenObject
+from runbook.texts import many
 
 _CLASS, _TYPE, _FUNCTION, _SCHEMA, _CONSTRAINT = 1259, 1247, 1255, 2615, 2606
 #: Kinds of objects, as pg_identify_object calls them, that are made again from pg_dump's entry. What is not here is named.
@@ -332,16 +333,23 @@ class TakenObjects:
                 taken.append(TakenObject(self.database, f"catalog {catalog}", "not compared", DAMAGE, said_))
         others = sum(one_.whose == OTHERS for one_ in found)
         if others:
-            self.notes.append(
-                f"{others:,} rows of catalogs differ from the restored copy because other transactions changed them"
+            self._note(
+                f"{many(others, 'row')} of catalogs: other transactions alone have changed what the restored copy has"
             )
         return taken
+
+    def _note(self, said: str) -> None:
+        if said not in self.notes:
+            self.notes.append(said)
 
     def _said(self, difference: Difference, found: list[Difference]) -> list[str]:
         """What makes it again by hand, with all that belongs to it: its indexes, its comment, its grants."""
         if difference.then is None:
             return []
         own = [made.text for made in statements(difference, self._literal)]
+        if difference.whose == MIXED:
+            # What others have granted since is theirs.
+            own = [text for text in own if not text.startswith("REVOKE ")]
         if difference.now is not None or not difference.row.is_object:
             return own
         gone = [one_ for one_ in found if one_.now is None and one_.then is not None]
