@@ -11,6 +11,7 @@ from runbook.recovery.conflictfile import write_conflicts
 from runbook.recovery.copybackplan import NO_KEY, Conflict, CopyBackPlan, TableCopy
 from runbook.recovery.loss import TableLoss
 from runbook.recovery.plans import plan_way
+from runbook.recovery.takenplan import TakenObject, shortened, write_statements
 from runbook.recovery.transactions import Rows
 from test_suspects import VEHICLES, named
 
@@ -97,3 +98,30 @@ def test_plan_names_triggers_and_sequences_with_what_becomes_of_them() -> None:
     kept = plan_way("promote", sequences={"shop: s": "1 and 2: numbers are given out again"}, **common)  # type: ignore[arg-type]
     assert [one.what for one in forward.actions if "sequence shop: s" in one.what]
     assert not [one.what for one in kept.actions if "sequence" in one.what] and forward.sha256 != kept.sha256
+
+
+def test_object_that_is_left_is_not_repaired_and_its_statement_is_shown_as_it_is_or_in_the_file(tmp_path: Path) -> None:
+    short = TakenObject(
+        "shop", "policy seen on public.t", "gone", "damage", "why", ("CREATE POLICY seen ON public.t;",)
+    )
+    odd = TakenObject("shop", "view a\nb\x1b[1m", "gone", "mixed", "why", ("CREATE VIEW\n\u202e;",))
+    made = TakenObject("shop", "trigger x on public.t", "gone", "damage", "", ())
+    unknown = TakenObject("shop", "table public.u", "changed: relacl", "unknown", "whose change is not known", ())
+    plan = CopyBackPlan(objects=[short, odd, made, unknown])
+    assert plan.unrepaired == [
+        "shop: policy seen on public.t (gone): why; to run: CREATE POLICY seen ON public.t;",
+        "shop: view a␊b␛[1m (gone): why; its statement is in objects_not_made_again.sql",
+    ]
+    assert plan.objects_made == ["shop: trigger x on public.t (gone): made again"]
+    assert plan.objects_unclear == ["shop: table public.u (changed: relacl): whose change is not known"]
+    file = write_statements(tmp_path / "loss", plan.objects)
+    assert file is not None and file.stat().st_mode & 0o777 == 0o600
+    written = file.read_text("utf-8")
+    assert (
+        "CREATE POLICY seen ON public.t;" in written
+        and "CREATE VIEW\n\u202e;" in written
+        and "trigger x" not in written
+    )
+    assert "-- view a␊b" in written, "a name writes no line of its own"
+    assert write_statements(tmp_path, [made]) is None
+    assert shortened(["x"] * 150) == [*["x"] * 100, "50 objects more"]
