@@ -73,7 +73,8 @@ def _rows(played: Played, now: Snapshot, said: Said, title: str) -> Iterator[Dif
     then, final = played.at_point.tables.get(title), played.final.tables.get(title) if played.final else None
     here = now.tables.get(title)
     if then is None:
-        if final is not None and here is None:
+        is_part_again = ("relation", title) in now.objects and ("relation", title) in played.at_point.objects
+        if final is not None and here is None and not is_part_again:
             yield Difference("table missing", title, "it was made after the point, and is gone now", False)
         return
     if here is None:
