@@ -49,6 +49,9 @@ KINDS = {
     "rows changed by the damage and deleted by others since": Kind(
         T, [damage("UPDATE t SET v = 'x'"), others("DELETE FROM t WHERE id <= 10")]
     ),
+    "rows without a key changed by the damage and deleted by others since": Kind(
+        (T[0].replace(" PRIMARY KEY", ""), T[1]), [damage("UPDATE t SET v = 'x'"), others("DELETE FROM t WHERE id <= 10")]
+    ),
     "rows that lost their parent and were deleted by others since": Kind(
         (*T, "CREATE TABLE c (id int PRIMARY KEY, t int REFERENCES t ON DELETE SET NULL)", "INSERT INTO c SELECT g, g FROM generate_series(1, 100) AS g"),
         [damage("DELETE FROM t"), others("DELETE FROM c WHERE id <= 10")],

@@ -22,6 +22,7 @@ from runbook.recovery.largeobjects import LargeObjects
 from runbook.recovery.loss import Loss, TableLoss
 from runbook.recovery.lossrows import Open
 from runbook.recovery.remaking import SchemaDump
+from runbook.recovery.sideeffects import unlogged_words
 from runbook.recovery.tablecount import count_table, count_unnamed
 from runbook.recovery.transactions import FIRST_NORMAL, USER_DATA
 from runbook.recovery.writers import Writers
@@ -75,6 +76,8 @@ class CopyBack:
         plan = CopyBackPlan()
         plan.tables += [objects.plan() for objects in self._large_objects()]
         for number, (database, tables) in enumerate(self._damaged(plan).items()):
+            with self._sides.open_restored(database) as copy:
+                plan.limits += unlogged_words(database, copy)
             with Sitting(self._sides, database, tables, with_shared=number == 0) as sitting:
                 sitting.prepare()
                 sitting.stints()

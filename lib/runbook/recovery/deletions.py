@@ -114,6 +114,11 @@ class RowFates:
         page, _, line = ctid.strip("()").partition(",")
         return self._fate((*file, int(page), int(line)))
 
+    def was_changed(self, file: FileKey, ctid: str) -> bool:
+        """True where the damage changed the row, whoever removed it afterwards."""
+        page, _, line = ctid.strip("()").partition(",")
+        return (*file, int(page), int(line)) in self._of["updated"]
+
     def places_now(self, file: FileKey) -> dict[str, str]:
         """Where rows that were changed and not removed lie now, by their ctid in the restored copy; those that were not followed are left out.
 

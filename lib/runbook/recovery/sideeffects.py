@@ -67,6 +67,19 @@ class SideEffects:
         ]
 
 
+def unlogged_words(database: str, copy: Connection) -> list[str]:
+    """What a copy-back cannot know of this database: nothing of an unlogged table is in WAL, nor in the copy. One line, or none."""
+    found = rows(copy, load_sql("recovery/list_emptied_relations").text)
+    names = [f"{quote(row['schema'])}.{quote(row['name'])}" for row in found if row["kind"] in ("r", "m")]
+    if not names:
+        return []
+    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+    return [
+        f"{database}: unlogged {', '.join(names[:_SHOWN])}{more}: WAL does not say whether the damage took rows of them, and the copy has none "
+        "to bring back"
+    ]
+
+
 def read_side_effects(
     open_: Callable[[str], Connection], open_damaged: Callable[[str], Connection] | None = None
 ) -> tuple[SideEffects, list[str]]:

@@ -27,8 +27,9 @@ from runbook.recovery.rowstreams import Key, Row, batches, copy_rows, key_of, si
 from runbook.recovery.tableshape import PLACE, TableShape, fetch_by_key, key_query
 from runbook.recovery.transactions import Rows
 
-#: Who touched a row of the restored copy, as WAL says: the damage removed it, the damage changed it, or others alone.
-REMOVED, UPDATED, THEIRS = "removed", "changed", "others"
+#: Who touched a row of the restored copy, as WAL says: the damage removed it, the damage changed it, the damage changed it and others
+#: removed it since, or others alone.
+REMOVED, UPDATED, SINCE, THEIRS = "removed", "changed", "removed since", "others"
 #: Altered rows of which it is not known in which columns they are: more than are held at once, or without a key.
 _UNTOLD = "columns not told apart"
 _MOST_ALTERED = 10_000
@@ -145,13 +146,16 @@ class _TableCount:
         if part.file in self._emptied:
             theirs = 0
             for (ctid,) in copy_rows(self._then.stream, f"SELECT t.ctid::text FROM {source}"):
-                if self._touch(part.file, ctid) == THEIRS:
-                    theirs += 1
-                else:
-                    self._counts["wal"] += 1
+                touch = self._touch(part.file, ctid)
+                theirs += touch in (THEIRS, SINCE)
+                self._counts["wal"] += touch != THEIRS
             self._counts["later"] += self._lost_with(part.file, theirs)
         elif self._fates is not None:
-            places = (ctid for ctid, fate in self._fates.touched(part.file) if fate != "other")
+            places = (
+                ctid
+                for ctid, fate in self._fates.touched(part.file)
+                if fate != "other" or self._fates.was_changed(part.file, ctid)
+            )
             for batch in batches(places):
                 query = f"SELECT t.ctid::text AS place FROM {source} WHERE t.ctid = ANY ($1::tid[])"
                 found = {row["place"] for row in rows(connection, query, [batch])}
@@ -172,7 +176,10 @@ class _TableCount:
 
     def _touch(self, file: FileKey, ctid: str | None) -> str | None:
         """Who touched this row since the recovery point; None: nobody that WAL names."""
-        fate = self._fates.of(file, ctid or "(0,0)") if self._fates is not None else None
+        place = ctid or "(0,0)"
+        fate = self._fates.of(file, place) if self._fates is not None else None
+        if self._fates is not None and fate == "other" and self._fates.was_changed(file, place):
+            return SINCE
         if file in self._emptied:
             return THEIRS if fate == "other" else REMOVED
         if fate is None:
@@ -241,7 +248,7 @@ class _TableCount:
                 self._tell_columns(then, now, key, altered_rows)
                 return
             # Of equal rows, those that others removed are the missing ones, then those of the damage.
-            for who in ((THEIRS,), (REMOVED, UPDATED), (None,)):
+            for who in ((THEIRS, SINCE), (REMOVED, UPDATED), (None,)):
                 for row in self._then.rows():
                     if self._touch_of(row) in who:
                         what, _ = found.judge(row, is_now=False)
@@ -278,7 +285,7 @@ class _TableCount:
         """Count one row of the restored copy. `new` is production's row of that key; `differing` the columns that are not the same."""
         touch = self._touch_of(old)
         if new is not None and not differing:
-            self._counts["as_before"] += touch in (REMOVED, UPDATED)
+            self._counts["as_before"] += touch in (REMOVED, UPDATED, SINCE)
             return
         if touch == THEIRS:
             self._budget -= 1
@@ -288,7 +295,7 @@ class _TableCount:
             if whose != "others" and not self._is_theirs(old):
                 self._counts["unexplained"] += 1
                 self._note(self._conflict(old, UNEXPLAINED))
-        elif touch == UPDATED and whose == "others":
+        elif touch == SINCE or (touch == UPDATED and whose == "others"):
             self._counts["by_others"] += 1
         elif whose == "ours":
             self._counts["altered"] += 1
