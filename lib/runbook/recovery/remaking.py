@@ -102,6 +102,7 @@ class Remaking:
     notes: list[str] = field(default_factory=list)
     _post: list[Entry] = field(default_factory=list)
     _held: list[Entry] = field(default_factory=list)
+    _is_without_views: bool = False
 
     @property
     def tops(self) -> list[Relation]:
@@ -159,10 +160,15 @@ class Remaking:
         Raises:
             SqlError: the connection was lost. CommandFailed: pg_dump failed.
         """
+        wanted, notes = self.relations, list(self.notes)
+        if self._is_made() is None:
+            return {}
+        self.notes = list(notes)
+        # A view may need a function that takes a row of the table, and which is made after it.
+        self._is_without_views = True
         if self._is_made() is None:
             return {}
         refused: dict[int, str] = {}
-        wanted, notes = self.relations, list(self.notes)
         for top in list(self.tops):
             self.relations = members = family(top, wanted)
             said = self._is_made(keep=False)
@@ -240,6 +246,8 @@ class Remaking:
 
     def _views(self) -> list[str]:
         """Views that went with the tables, quoted."""
+        if self._is_without_views:
+            return []
         file = load_sql("recovery/list_dependent_views")
         oids = [relation.oid for relation in self.relations]
         views = rows(self.restored, file.text, file.values({"oids": oids}))
