@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from runbook import clock
-from runbook.errors import OperatorError
+from runbook.errors import OperatorError, TargetOutsideWindow
 from runbook.recovery.course import Course
 from runbook.recovery.repairs import mark_repaired, read_copy_backs
 from runbook.recovery.suspectchoice import SuspectChoice, given_answer, pick, proposed
@@ -49,7 +49,13 @@ def two() -> tuple[list[Suspect], int, int]:
 def test_nothing_given_leaves_the_question_open_and_nothing_is_undone() -> None:
     suspects, first, second = two()
     choice, question = choice_of(suspects, "")
-    assert question["given"] == "" and list(question["options"]) == [str(first), str(second), "several"]
+    assert question["given"] == "" and list(question["options"]) == [
+        str(first),
+        str(second),
+        "several",
+        "point",
+        "further",
+    ]
     with pytest.raises(OperatorError, match="No suspect was chosen"):
         choice.chosen()
     choice.choose("several", f"{second}, {first}")
@@ -164,3 +170,28 @@ def test_number_of_another_system_or_time_is_no_copy_back(tmp_path: Path, system
     at = ranked(history)[0].commit.at
     journal(tmp_path, "R1", own, clock.stamp(at + timedelta(hours=hours)), system=system)
     assert [one.mark for one in ranked(history, earlier=read_copy_backs(tmp_path, ""), system="42")] == [""]
+
+
+def nowhere(value: str) -> object:
+    raise TargetOutsideWindow(f"{value} lies before the oldest backup.")
+
+
+def test_damage_that_the_search_does_not_find_leaves_a_point_by_hand_and_a_wider_search() -> None:
+    choice, question = choice_of([], "")
+    assert list(question["options"]) == ["point", "further"] and question["given"] == ""
+    assert "looks like the damage" in question["text"]
+    assert choice.again("further", "7 d", [], nowhere) == "The search now goes back 7 d."
+    assert choice.look_back == 7 * 86400 and choice.question(choice.facts([]), "find")["after"] == 1
+    said = [choice.again("point", value, [], nowhere) for value in ("yesterday", "0/3000060")]
+    assert "yesterday" in str(said[0]) and "oldest backup" in str(said[1]) and choice.by_hand is None
+    assert choice.question(choice.facts([]), "find")["after"] == 3, "a wrong answer is asked again, never a dead end"
+    assert choice.again("point", "0/3000060", [], str) is None and choice.by_hand == "0/3000060"
+    assert choice.again("point", "0/3000060", [], nowhere) is None, "taken once"
+    assert choice.question(choice.facts([]), "0/3000060")["after"] == 0
+
+
+def test_answer_that_names_no_suspect_is_asked_again() -> None:
+    suspects, first, _ = two()
+    choice, _ = choice_of(suspects, "")
+    assert "names no transactions" in str(choice.again("several", "x", suspects, nowhere))
+    assert choice.again(str(first), "", suspects, nowhere) is None

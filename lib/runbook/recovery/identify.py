@@ -150,12 +150,17 @@ class Identification:
 
     # -- the damage ----------------------------------------------------------------------------------------
 
-    def search(self) -> Evidence:
+    def search(self, look_back: float | None = None) -> Evidence:
         """WAL has been read from a backup before the damage to its end; the suspects are ranked.
+
+        Args:
+            look_back: seconds; None: as asked for.
 
         Raises:
             WalDamaged: WAL on the way is missing or damaged.
         """
+        if look_back is not None:
+            self._look_back = look_back
         selection = self._known()
         backup = self._start_backup(selection.candidates)
         stage = self._stage(backup)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from runbook.errors import OperatorError, PlatformError
-from runbook.params.schema import Params, seconds_of
+from runbook.params.schema import Params
 from runbook.platforms.cluster import service
 from runbook.platforms.cluster.live import LiveServer, read_position
 from runbook.platforms.cluster.window import parse_point
@@ -14,7 +14,7 @@ from runbook.postgres.sqlfiles import load_sql
 from runbook.postgres.wal import format_lsn
 from runbook.recovery.minimising import Minimiser
 from runbook.recovery.plans import FINAL, NUMBERS, WAYS
-from runbook.recovery.suspectchoice import FIND, FIRST, parse_choice
+from runbook.recovery.suspectchoice import FIND, FIRST, look_back_of, parse_choice
 
 
 def check_parameters(params: Params, values: dict[str, Any]) -> None:
@@ -81,15 +81,3 @@ def _refuse_unwritten(live: LiveServer, point: int) -> None:
             f"{format_lsn(written)}.",
             next="Choose an earlier position or a time, or -p recovery_point find",
         )
-
-
-def look_back_of(text: str) -> float:
-    """Seconds from `24 h`.
-
-    Raises:
-        OperatorError: it is no duration.
-    """
-    try:
-        return float(str(seconds_of(text)))
-    except ValueError as cause:
-        raise OperatorError(f"look_back: {cause}.", next="-p look_back '24 h'") from None

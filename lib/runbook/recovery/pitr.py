@@ -28,11 +28,10 @@ from runbook.recovery.deletions import RowFates, find_deletions
 from runbook.recovery.identify import Evidence, Identification
 from runbook.recovery.lockdown import LockDown
 from runbook.recovery.loss import Loss
-from runbook.recovery.parameters import look_back_of
 from runbook.recovery.plans import MOVES, plan_recovery
 from runbook.recovery.repairs import read_copy_backs
 from runbook.recovery.room import Room
-from runbook.recovery.suspectchoice import FIND, SuspectChoice, suspect_rows
+from runbook.recovery.suspectchoice import FIND, SuspectChoice, look_back_of, suspect_rows
 from runbook.recovery.suspects import RecoveryTarget, Suspect
 from runbook.texts import many
 
@@ -203,7 +202,7 @@ class PointInTimeRecovery:
         """The suspects, most suspicious first."""
 
         def look() -> Seen:
-            found = self.identification.search()
+            found = self.identification.search(self.suspects.look_back)
             speed = (found.search.reached - found.search.start) / max(found.search.seconds, 0.001)
             facts = {
                 "wal": human_bytes(found.search.reached - found.search.start),
@@ -211,8 +210,8 @@ class PointInTimeRecovery:
                 "commits": found.search.commits,
                 "from": f"base backup {found.backup.label}",
                 "names missed": found.missed,
+                **self.suspects.facts(found.suspects),
             }
-            facts |= self.suspects.facts(found.suspects)
             return Seen(rows=suspect_rows(found.suspects), facts={**facts, "limits": self._not_searched(found)})
 
         return self.course.keep("search", look)
@@ -243,7 +242,19 @@ class PointInTimeRecovery:
 
     def suspects_question(self, seen: Seen) -> dict[str, Any]:
         """Return the question which suspects are undone, from what the search has just shown."""
-        return self.suspects.question(seen.facts, self.moves[-1] if self.moves else self._asked)
+        return self.suspects.question(seen.facts, self._asked_now)
+
+    @property
+    def _asked_now(self) -> str:
+        """The point as it was asked for last: moved to, given by hand, or the notebook's parameter."""
+        return self.moves[-1] if self.moves else self.suspects.by_hand or self._asked
+
+    def ask_again(self, option: str, value: str) -> Seen | None:
+        """What a wider search shows, or what was wrong with the answer; None: the answer stands."""
+        if (found := self.evidence) is None or self._asked_now.strip() != FIND:
+            return None
+        said = self.suspects.again(option, value, found.suspects, self.identification.resolve)
+        return None if said is None else self.suspects.said(self.search(), said)
 
     def _chosen(self, asked: str) -> str:
         return self.suspects.chosen() if asked.strip() == FIND and self.evidence and self.evidence.suspects else ""
@@ -258,16 +269,12 @@ class PointInTimeRecovery:
         return self.course.keep("point", self._propose)
 
     def _propose(self) -> Seen:
-        asked = self.moves[-1] if self.moves else self._asked
+        asked = self._asked_now
         try:
             target, damage = self.identification.propose(asked, self._chosen(asked))
             if target is None:
                 if not self.dry_run:
-                    raise OperatorError(
-                        "No transaction in the WAL that was searched looks like the damage.",
-                        next="Give a time or position: start the run again with -p recovery_point …; or search further "
-                        "back with -p look_back '7 d'.",
-                    )
+                    raise OperatorError("No suspect was chosen.", next=f"runbook status {self.run.id}")
                 point = self.identification.resolve("latest").point
                 return Seen(rows=[{"what": "point", "value": "no suspect is proposed: the archive's end is shown"}],
                             facts={"point": point.facts(), "sentence": "the archive's end", "damage": {}})  # fmt: skip
@@ -369,7 +376,7 @@ class PointInTimeRecovery:
         """
         self.identification.look()
         self.identification.search()
-        asked = self.moves[-1] if self.moves else self._asked
+        asked = self._asked_now
         self.target, self.damage = self.identification.propose(asked, self._chosen(asked))
         if self.target is not None:
             self.loss = self.identification.count_loss(self.point, self.damage)

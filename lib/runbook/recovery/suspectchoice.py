@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from runbook import clock
-from runbook.errors import OperatorError
+from runbook.errors import OperatorError, TargetOutsideWindow
 from runbook.params.loading import nearest
+from runbook.params.schema import seconds_of
+from runbook.platforms.cluster.window import parse_point
 from runbook.postgres.wal import format_lsn
-from runbook.recovery.course import Course
+from runbook.recovery.course import Course, Seen
 from runbook.recovery.suspects import Suspect
 
 #: The recovery point that the search finds.
@@ -19,6 +22,10 @@ FIND = "find"
 FIRST = "first"
 #: Answers to the question which suspects are undone.
 SEVERAL, NONE = "several", "none"
+#: Answers where the search has not found the damage: a point by hand, or a search from an earlier backup.
+POINT, FURTHER = "point", "further"
+#: Answers that say nothing without a value.
+WITH_VALUE = (SEVERAL, POINT, FURTHER)
 _NUMBER = re.compile(r"(?:xid\s*)?(\d+)")
 
 
@@ -39,6 +46,18 @@ def parse_choice(chosen: str) -> list[int]:
             next="Give the numbers of the suspects' transactions: -p suspects 812,830",
         )
     return list(dict.fromkeys(int(match[1]) for match in matches if match is not None))
+
+
+def look_back_of(text: str) -> float:
+    """Seconds from `24 h`.
+
+    Raises:
+        OperatorError: it is no duration.
+    """
+    try:
+        return float(str(seconds_of(text)))
+    except ValueError as cause:
+        raise OperatorError(f"look_back: {cause}.", next="-p look_back '24 h'") from None
 
 
 def proposed(suspects: Sequence[Suspect]) -> list[Suspect]:
@@ -120,6 +139,10 @@ def option_words(suspects: Sequence[Suspect]) -> dict[str, str]:
         options[str(one.number)] = one.sentence + (f" [{note}]" if note else "")
     if len(suspects) > 1:
         options[SEVERAL] = "more than one: their transactions, separated by commas"
+    options[POINT] = (
+        "none of these: the recovery point by hand, an aware time (2025-09-07T14:30:00Z) or a position (0/3000060)"
+    )
+    options[FURTHER] = "none of these: search further back, from a backup that is older than this span (7 d)"
     return options
 
 
@@ -162,12 +185,64 @@ class SuspectChoice:
             facts: as `facts` gave them. asked: the recovery point that was asked for.
         """
         if asked.strip() != FIND:
-            return {"text": "No suspect is asked for.", "options": {NONE: f"the point is {asked}"}, "given": NONE}
-        if not facts["options"]:
-            return {"text": "No transaction is suspected.", "options": {NONE: "nothing is found"}, "given": NONE}
+            text = "No suspect is asked for."
+            return {"text": text, "options": {NONE: f"the point is {asked}"}, "given": NONE, "after": 0, "values": ()}
         refused = f" What was given is not taken: {facts['refused']}" if facts["refused"] else ""
+        refused += f" {facts['said']}" if facts.get("said") else ""
         text = f"Which suspects does the recovery undo?{refused}"
-        return {"text": text, "options": facts["options"], "given": facts["given"]}
+        if set(facts["options"]) <= {POINT, FURTHER}:
+            text = f"No transaction in the WAL that was searched looks like the damage. Where does the recovery go?{refused}"
+        given = {"given": facts["given"], "after": self._used, "values": WITH_VALUE}
+        return {"text": text, "options": facts["options"], **given}
+
+    @property
+    def _used(self) -> int:
+        """Answers that asked for another search, or named nothing: the question was asked again after them."""
+        return int(self._course.noted("suspects used", 0))
+
+    @property
+    def by_hand(self) -> str | None:
+        """The recovery point that was given instead of a suspect; None: none was."""
+        kept = self._course.noted("point by hand")
+        return None if kept is None else str(kept)
+
+    @property
+    def look_back(self) -> float | None:
+        """How far back a person wants the search to go, in seconds; None: nobody said."""
+        kept = self._course.noted("look back")
+        return None if kept is None else float(kept)
+
+    @staticmethod
+    def said(seen: Seen, said: str) -> Seen:
+        """Return what a search has shown, with a sentence for the question that follows."""
+        return replace(seen, facts={**seen.facts, "said": said})
+
+    def again(
+        self, option: str, value: str, suspects: Sequence[Suspect], resolve: Callable[[str], object]
+    ) -> str | None:
+        """Return why the question is asked again after this answer; None: the answer stands.
+
+        Args:
+            resolve: looks whether a point can be recovered to.
+        """
+        if self._course.way is not None or option == NONE or (option == POINT and value == self.by_hand):
+            return None
+        try:
+            if option == POINT:
+                parse_point(value)
+                resolve(value)
+                self._course.note("point by hand", value)
+                return None
+            if option == FURTHER:
+                self._course.note("look back", look_back_of(value))
+                said = f"The search now goes back {value}."
+            else:
+                pick(suspects, value if option == SEVERAL else option)
+                return None
+        except (OperatorError, TargetOutsideWindow) as cause:
+            said = cause.message
+        self._course.note("suspects used", self._used + 1)
+        return said
 
     def choose(self, option: str, value: str) -> None:
         """The suspects are undone that an answer to that question names.
@@ -175,7 +250,7 @@ class SuspectChoice:
         Raises:
             OperatorError: it names none.
         """
-        if option == NONE or self._course.way is not None:
+        if option in (NONE, POINT, FURTHER) or self._course.way is not None:
             return
         chosen = value if option == SEVERAL else option
         parse_choice(chosen)
