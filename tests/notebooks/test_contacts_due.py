@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import pytest
 import yaml
 from callhouse import add_contacts, channel, mail_to, review
 from controlhouse import a_control
 from house import House
 from posthouse import mail_server
+
+pytestmark = pytest.mark.faults
 
 
 def add_control(house: House) -> None:

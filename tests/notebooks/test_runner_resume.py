@@ -6,6 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import nbformat
+import pytest
 from house import CONCLUDE, FAILING, OPEN, House
 
 RESOLVE = (
@@ -67,6 +68,7 @@ def test_changed_params_file_refuses_to_resume(house: House) -> None:
     assert refused.code == 2 and "params/sandbox.yaml" in refused.last["reason"]
 
 
+@pytest.mark.faults
 def test_prose_may_change_between_attempts(house: House) -> None:
     house.add_notebook("drill", RESOLVE, DIE_FIRST, CONCLUDE)
     first = house.runbook("run", "drill")
@@ -109,6 +111,7 @@ def test_probe_tells_that_a_once_step_has_already_happened(house: House) -> None
     assert house.record(again)["facts"]["said"] == "found done"
 
 
+@pytest.mark.faults
 def test_once_step_with_other_inputs_is_another_act(house: House) -> None:
     step = 'run.step("Swap it in", lambda: Path("done").open("a").write("x"), once=True, key=run.attempt)'
     house.add_notebook("drill", "from pathlib import Path\nimport os\n" + step, DIE_FIRST, CONCLUDE)
@@ -117,6 +120,7 @@ def test_once_step_with_other_inputs_is_another_act(house: House) -> None:
     assert (house.home / "done").read_text() == "xx"
 
 
+@pytest.mark.faults
 def test_table_comes_back_with_its_types(house: House) -> None:
     house.add_notebook(
         "drill",
@@ -134,6 +138,7 @@ def test_table_comes_back_with_its_types(house: House) -> None:
     assert facts["types"][0].startswith("datetime64") and facts["types"][1] == "int64" and facts["rows"] == 3
 
 
+@pytest.mark.faults
 def test_resume_after_fail_is_another_record_and_the_first_stays(house: House) -> None:
     house.add_notebook(
         "drill",
@@ -178,6 +183,7 @@ def test_line_added_to_the_run_s_own_notebook_is_not_executed(house: House) -> N
     assert not (house.home / "evil").exists()
 
 
+@pytest.mark.faults
 def test_change_accepted_for_an_altered_copy_takes_the_notebook_and_not_the_copy(house: House) -> None:
     house.add_notebook("drill", RESOLVE, DIE_FIRST, CONCLUDE)
     first = house.runbook("run", "drill")
@@ -188,6 +194,7 @@ def test_change_accepted_for_an_altered_copy_takes_the_notebook_and_not_the_copy
     assert any("somebody edited the copy" in limit for limit in house.record(accepted)["limitations"])
 
 
+@pytest.mark.faults
 def test_notebook_that_is_exchanged_while_it_runs_is_executed_as_it_was_compared(house: House) -> None:
     exchange = (
         "import os\nfrom pathlib import Path\n"
@@ -200,6 +207,7 @@ def test_notebook_that_is_exchanged_while_it_runs_is_executed_as_it_was_compared
     assert any("source.ipynb is not what was executed" in text for text in house.record(done)["limitations"])
 
 
+@pytest.mark.faults
 def test_params_exchanged_between_runner_and_kernel_are_refused(house: House) -> None:
     exchange = 'from pathlib import Path\np = Path("params/sandbox.yaml")\np.write_text(p.read_text().replace("30 min", "90 min"))'
     opened = OPEN.format(name="drill")
@@ -219,6 +227,7 @@ def test_changed_sql_refuses_to_resume(house: House) -> None:
     assert refused.code == 2 and "the SQL files in sql" in refused.last["reason"]
 
 
+@pytest.mark.faults
 def test_module_that_python_executes_before_the_library_is_a_limitation(house: House) -> None:
     folder = house.home / "startup"
     folder.mkdir()

@@ -10,7 +10,7 @@ from runbook.recovery.account import Account, build_account
 from runbook.recovery.copybackplan import CHANGED, EXISTS, GONE, KEPT_OUT, SAME_CONTENT, CopyBackPlan
 from undoing import Undoing, damaged, reasons, table
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.faults]
 
 MADE = (
     "CREATE SCHEMA kinds",

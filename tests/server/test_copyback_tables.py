@@ -13,7 +13,7 @@ from runbook.recovery.lossrows import write_loss_rows
 from runbook.recovery.minimising import Minimiser
 from undoing import Undoing, damaged, reasons, table
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.faults]
 
 MADE = (
     "CREATE ROLE reader",

@@ -23,7 +23,7 @@ from runbook.recovery.lockdown import AUTOVACUUM, DOORS, LockDown
 from runbook.sandbox import traffic_process
 from runbook.sandbox.place import Sandbox, need_sandbox
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.faults]
 
 
 def vehicles(sandbox: Sandbox) -> int:
