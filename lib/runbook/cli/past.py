@@ -184,6 +184,6 @@ def abort(
     from runbook.runner.abort import abort_run, what_became
 
     outcome = abort_run(run, reason, by_hand)
-    for line in what_became(run):
+    for line in what_became(run) if outcome.record else ():
         say(line)
     return show_outcome(outcome)

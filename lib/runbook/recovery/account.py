@@ -35,7 +35,7 @@ class Counted:
 
     `wal` rows were removed or changed by the damage, as WAL says; `later` more of them are not in the copy. Of `wal`: `as_before` are in
     production as they were, `altered` are there in a version that neither the damage nor others wrote, `by_others` were changed since by
-    others, `left` are missing or as the damage left them. `unexplained` rows differ, and WAL names nobody who touched them. `columns`
+    others, `gone_since` were removed since by others, `left` are missing or as the damage left them. `unexplained` rows differ, and WAL names nobody who touched them. `columns`
     counts the columns of altered rows. `problem`: the table could not be counted.
     """
 
@@ -46,6 +46,7 @@ class Counted:
     as_before: int = 0
     altered: int = 0
     by_others: int = 0
+    gone_since: int = 0
     left: int = 0
     unexplained: int = 0
     columns: dict[str, int] = field(default_factory=dict)
@@ -54,7 +55,7 @@ class Counted:
     @property
     def differing(self) -> int:
         """The second count: rows that the comparison found, without those that only others changed."""
-        return self.altered + self.by_others + self.left + self.unexplained
+        return self.altered + self.by_others + self.gone_since + self.left + self.unexplained
 
     @property
     def disagreement(self) -> str | None:
@@ -98,7 +99,7 @@ class TableAccount:
         # Rows that others wrote at that very moment: only the copy-back knows that they are theirs.
         more = min(max(0, changed - others), left)
         conflict = min(named, left - more)
-        return {"others": others + more, "conflict": conflict, "left": left - more - conflict}
+        return {"others": others + more + self.after.gone_since, "conflict": conflict, "left": left - more - conflict}
 
     @property
     def others(self) -> int:

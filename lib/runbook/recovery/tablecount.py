@@ -104,7 +104,7 @@ class _TableCount:
             self._table.title,
             **{
                 name: self._counts[name]
-                for name in ("wal", "later", "as_before", "altered", "by_others", "left", "unexplained")
+                for name in ("wal", "later", "as_before", "altered", "by_others", "gone_since", "left", "unexplained")
             },
             columns=dict(self._columns),
             problem=problem,
@@ -295,7 +295,9 @@ class _TableCount:
             if whose != "others" and not self._is_theirs(old):
                 self._counts["unexplained"] += 1
                 self._note(self._conflict(old, UNEXPLAINED))
-        elif touch == SINCE or (touch == UPDATED and whose == "others"):
+        elif touch == SINCE:
+            self._counts["gone_since"] += 1
+        elif touch == UPDATED and whose == "others":
             self._counts["by_others"] += 1
         elif whose == "ours":
             self._counts["altered"] += 1
