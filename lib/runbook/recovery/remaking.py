@@ -121,9 +121,10 @@ class Remaking:
         then = closure.untrusted(self.restored)
         file = load_sql("recovery/list_run_functions")
         oids = [relation.oid for relation in relations]
+        parsed = parsed_by(self.restored, oids)
         computed = {row["oid"]: row["name"] for row in rows(self.restored, file.text, file.values({"oids": oids}))}
         for relation in relations:
-            if reached := then.get(relation.oid) or computed.get(relation.oid):
+            if reached := then.get(relation.oid) or computed.get(relation.oid) or parsed.get(relation.oid):
                 return f"making {relation.title} would run {reached} as superuser; do it by hand, as its owner"
             for link in read_foreign_keys(self.restored, relation.oid):
                 parent = find_relations(self.production, [(0, link.parent_schema, link.parent_name)]).get(0)
@@ -252,7 +253,8 @@ class Remaking:
         oids = [relation.oid for relation in self.relations]
         views = rows(self.restored, file.text, file.values({"oids": oids}))
         here = find_relations(self.production, [(view["oid"], view["schema"], view["name"]) for view in views])
-        gone = [view for view in views if view["oid"] not in here]
+        parsed = parsed_by(self.restored, [view["oid"] for view in views])
+        gone = [view for view in views if view["oid"] not in here and view["oid"] not in parsed]
         if gone:
             self.notes.append("views made again: " + ", ".join(f"{view['schema']}.{view['name']}" for view in gone))
         return [f"{quote(view['schema'])}.{quote(view['name'])}" for view in gone]
@@ -310,6 +312,23 @@ def unfit_to_fill(production: Connection, view: int, untrusted: Mapping[int, str
         if row["oid"] in untrusted
     ]
     return run[0] if run else None
+
+
+def parsed_by(restored: Connection, oids: list[int]) -> dict[int, str]:
+    """Return relations with a part (a default, a trigger's condition, a view's rule …) that runs a function as soon as its definition is
+    read, and which one."""
+    checked = {
+        (row["class"], row["oid"]): row["name"]
+        for row in rows(restored, load_sql("recovery/list_checked_objects").text)
+    }
+    if not checked:
+        return {}
+    file = load_sql("recovery/list_own_parts")
+    found = {}
+    for row in rows(restored, file.text, file.values({"oids": oids})):
+        if name := checked.get((row["class"], row["oid"])):
+            found[row["relation"]] = name
+    return found
 
 
 def find_relations(connection: Connection, wanted: list[tuple[int, str, str]]) -> dict[int, tuple[int, bool]]:

@@ -16,7 +16,7 @@ from runbook.postgres.connect import Connection, SqlError, one, rows
 from runbook.postgres.sqlfiles import load_sql
 from runbook.recovery.catalogdiff import DAMAGE, MIXED, OTHERS, UNKNOWN, Comparison, Difference, literal_of
 from runbook.recovery.objectstatements import belongings, covered, statements
-from runbook.recovery.remaking import unfit_to_fill
+from runbook.recovery.remaking import parsed_by, unfit_to_fill
 from runbook.recovery.schemaarchive import ArchiveEntry, SchemaArchive
 from runbook.recovery.takenplan import TakenObject
 from runbook.texts import many
@@ -125,7 +125,12 @@ class TakenObjects:
         row = difference.row
         if difference.now is None and entry is not None:
             if row.kind == "table":
-                return None if row.cells["relkind"] == "p" else "its rows are not among those that come back"
+                if row.cells["relkind"] != "p":
+                    return "its rows are not among those that come back"
+                reached = parsed_by(self.restored, [row.about[1]]).get(row.about[1])
+                return (
+                    f"reading its definition would run {reached} as superuser; run it as its owner" if reached else None
+                )
             if row.kind not in _PARSED | _SCANNING:
                 return f"an object of this kind ({row.kind}) is not made again by itself"
             if row.kind == "type" and row.cells["typtype"] not in _TYPES:
@@ -214,7 +219,10 @@ class TakenObjects:
             difference = by_object[about]
             why = self._refusal(difference, entry)
             if why is None:
-                why = self._run(self.archive.statements(entry))
+                try:
+                    why = self._run(self.archive.statements(entry))
+                except (CommandFailed, CommandTimedOut) as problem:  # its definition cannot be read, say
+                    why = str(problem)
             if why is None and difference.row.kind == "sequence":
                 self._set_value(difference.row.name)
             if why is not None:
