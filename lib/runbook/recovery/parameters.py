@@ -49,7 +49,7 @@ def check_parameters(params: Params, values: dict[str, Any]) -> None:
         raise OperatorError(f"There is no way '{way}'.", next="-p way " + "|".join(FINAL))
     if values["acceptance"] not in ("", "accept", "back"):
         raise OperatorError("acceptance is accept, back, or empty.", next="-p acceptance accept")
-    if values["sequences"] not in ("", *NUMBERS):
+    if values.get("sequences", "") not in ("", *NUMBERS):
         raise OperatorError("sequences is forward, keep, or empty.", next="-p sequences forward")
     if params.environment == "production" and (way in FINAL or values["acceptance"]):
         raise OperatorError(
