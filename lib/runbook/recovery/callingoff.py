@@ -13,7 +13,7 @@ from runbook.errors import RunbookError
 from runbook.model import Check
 from runbook.params.schema import Params
 from runbook.platforms.cluster import service
-from runbook.platforms.cluster.beside import Beside, folder_beside
+from runbook.platforms.cluster.beside import Beside, folder_beside, is_swapped_in
 from runbook.postgres.osuser import service_user
 from runbook.postgres.tools import find_tools
 from runbook.recovery.closing import Recall
@@ -61,15 +61,22 @@ def call_off(
     try:
         _remove_copy(lockdown)
     except (RunbookError, OSError, ValueError) as cause:
-        done.checks.append(_stays("called-off-copy", "the restored copy", str(cause), "Remove it by hand."))
+        next_ = cause.next if isinstance(cause, RunbookError) else None
+        done.checks.append(
+            _stays("called-off-copy", "the restored copy", _words(cause), next_ or "See what uses the folder.")
+        )
     return done
 
 
+def _words(cause: Exception) -> str:
+    return cause.message if isinstance(cause, RunbookError) else str(cause)
+
+
 def _remove_copy(lockdown: LockDown) -> None:
-    """The copy beside production takes no room any more; one that stands in production's place is refused by itself."""
+    """The copy beside production takes no room any more; the folder of one that was swapped in may hold production's tablespaces."""
     data = lockdown.server.need_data()
     folder = folder_beside(data, lockdown.params.recovery.location, lockdown.run_id)
-    if not folder.exists():
+    if not folder.exists() or is_swapped_in(folder):
         return
     user = service_user(lockdown.cluster.os_user, data)
     major = int((data / "PG_VERSION").read_text("utf-8").strip())

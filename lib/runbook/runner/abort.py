@@ -22,6 +22,8 @@ from runbook.session.request import JOURNAL, SOURCE, start_attempt
 from runbook.session.state import RunState
 
 _WAIT_SECONDS = 12.0
+#: Names what a recovery's course has reached, in the run's memory.
+_MOMENT = "recovery/at/"
 
 
 def what_became(text: str) -> list[str]:
@@ -49,7 +51,8 @@ def abort_run(text: str, reason: str | None, by_hand: str | None = None) -> Outc
         by_hand: what the operator says to have undone by hand; without it, what stands in no code of ours stays.
 
     Raises:
-        OperatorError: the run is over and keeps nothing locked; or a restored copy stands in production's place.
+        OperatorError: the run is over and keeps nothing locked; or a restored copy stands in production's place, not accepted or not
+            opened yet.
         PlatformError: its runner does not end.
     """
     folder = find_run(text)
@@ -101,6 +104,13 @@ def _refuse_swapped(state: RunState, by_hand: str | None) -> None:
             f"The restored copy stands in production's place, and nobody has accepted it or put the damaged cluster back. {SWAPPED}: "
             f"{state.undos[SWAPPED]}",
             next=f"runbook resume {state.run}, then answer accept or back; when it was put back by hand: runbook abort {state.run} "
+            '--by-hand "WHAT WAS DONE"',
+        )
+    reached = {name.removeprefix(_MOMENT) for name in state.memory if name.startswith(_MOMENT)}
+    if "accepted" in reached and not reached & {"archived", "done"} and by_hand is None:
+        raise OperatorError(
+            "The recovery is accepted and not finished: production is the restored copy, and may be read-only with its archiving held.",
+            next=f"runbook resume {state.run}; when both were ended by hand: runbook abort {state.run} "
             '--by-hand "WHAT WAS DONE"',
         )
 

@@ -52,6 +52,12 @@ def aside_of(data_directory: Path, run_id: str) -> Path:
     return place.with_name(f"{place.name}.damaged-{run_id}")
 
 
+def is_swapped_in(folder: Path) -> bool:
+    """True for the folder of a copy that stands in production's place: tablespaces that production uses may lie in it."""
+    file = folder / STATE
+    return file.is_file() and bool(json.loads(file.read_text("utf-8")).get("swapped"))
+
+
 def _prepared_words(row: Mapping[str, Any]) -> str:
     return f"{row['gid']} in {row['database']}"
 
