@@ -6,16 +6,22 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import psutil
 import pytest
 from besides import Besides, digest, killed
 from homes import at_home
+from memory import Memory
 from own_cluster import OwnCluster, own_cluster
 from runbook import layout
 from runbook.errors import PlatformError, RecoveryRefused
 from runbook.postgres import server
 from runbook.postgres.osuser import give
+from runbook.recovery.plans import swaps_of
+from runbook.recovery.planted import check_planted
+from runbook.recovery.wayon import STOPPED, WayOn
 from shop import Mark, add_mark, fill
 
 pytestmark = [pytest.mark.server, pytest.mark.faults]
@@ -272,6 +278,25 @@ def test_copy_with_planted_files_is_not_swapped_in_and_nothing_has_moved(scene: 
     scene.to_production()
     scene.start()
     assert scene.marks() == [1]
+
+
+def test_swap_that_is_refused_leaves_the_stop_of_the_damaged_server_to_be_taken_back(
+    scene: Scene, tmp_path: Path
+) -> None:
+    beside = scene.one.open()
+    (beside.data / "base" / "evil").symlink_to(tmp_path)
+    memory = Memory(tmp_path / "memory")
+    memory.undo_first(STOPPED, "start it")
+    onward = WayOn.__new__(WayOn)  # of a whole recovery only the swap is looked at
+    onward.cluster, onward.run = scene.one.cluster, cast(Any, memory)
+    cast(Any, memory).id = RUN
+    onward.execution = cast(Any, SimpleNamespace(beside=beside))
+    onward.recovery = cast(Any, SimpleNamespace(user=scene.one.user))
+    with pytest.raises(RecoveryRefused, match="is not swapped in"):
+        onward._swap_in()
+    assert memory.undos == {STOPPED: "start it"}
+    doubts = [check_planted(onward.swap().find_planted())]
+    assert list(swaps_of(doubts)) == ["back"] and list(swaps_of([])) == ["swap", "back"]
 
 
 def test_no_configuration_of_the_copy_is_read_in_production(scene: Scene) -> None:

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from runbook.gates.plan import Action, Plan
+from runbook.model import Check
 from runbook.platforms.cluster.window import RecoveryPoint
 from runbook.postgres.wal import format_lsn
+from runbook.recovery.planted import PLANTED
 
 #: The ways on from the pause, with what each does.
 WAYS = {
@@ -35,6 +37,12 @@ NUMBERS = {
 #: Ways on that end the recovery: a plan for them is approved and carried out.
 FINAL = ("promote", "copy-back", "back")
 MOVES = ("later", "earlier")
+
+
+def swaps_of(doubts: Sequence[Check]) -> dict[str, str]:
+    """What may follow from a promoted copy: one with files that PostgreSQL does not make is refused by the swap itself."""
+    is_planted = any(check.id == PLANTED for check in doubts)
+    return {option: words for option, words in SWAPS.items() if not (is_planted and option == "swap")}
 
 
 def plan_recovery(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from runbook.model import Check, Severity, Status
 
+PLANTED = "recovery-copy-files"
+
 
 def check_planted(found: list[str]) -> Check:
     """Nothing in the copy's files leads out of it: it may have run code that a hostile role had left in it."""
     return Check(
-        id="recovery-copy-files",
+        id=PLANTED,
         title="The copy holds only files that PostgreSQL makes",
         status=Status.FAIL if found else Status.PASS,
         expected="no link, hard link, device, pipe, socket or setuid file but its own tablespaces",

@@ -25,7 +25,7 @@ from runbook.recovery.decisions import SequenceDecision, TriggerDecision
 from runbook.recovery.done import judge
 from runbook.recovery.execution import Execution
 from runbook.recovery.lockdown import LIFTED
-from runbook.recovery.plans import MOVES, plan_way
+from runbook.recovery.plans import MOVES, plan_way, swaps_of
 from runbook.recovery.planted import check_planted
 from runbook.recovery.room import MOVED_FIRST
 from runbook.recovery.sideeffects import discarded_lines
@@ -242,9 +242,10 @@ class WayOn:
         if not doubts:
             return "Is the promoted copy swapped in?"
         first = doubts[0]
+        asked = "Is it swapped in all the same?" if "swap" in swaps_of(doubts) else "It cannot be swapped in."
         return (
             f"Production is down and the copy is promoted, not swapped in yet. {len(doubts)} of what was checked since did not pass, "
-            f"first '{first.title}': {first.status}, {first.reason} Is it swapped in all the same?"
+            f"first '{first.title}': {first.status}, {first.reason} {asked}"
         )
 
     @property
@@ -270,11 +271,12 @@ class WayOn:
         swap = self.swap()
         left = swap.left_where_they_are()
         if not self.execution.beside.noted("handed over"):
+            if service.is_running(self.cluster):  # since it was stopped a reboot, or somebody, has started it again
+                service.stop(self.cluster)
+            swap.refuse()  # while an abort can still start the damaged server again
             by_hand = swap.back_by_hand()
             self.run.undo_first(SWAPPED, f"answer 'back' before it is accepted; by hand, servers down: {by_hand}")
             self.run.undone(STOPPED)
-            if service.is_running(self.cluster):  # since it was stopped a reboot, or somebody, has started it again
-                service.stop(self.cluster)
             swap.forward()
             self.handover().configure()
             self.execution.beside.note(**{"handed over": True})

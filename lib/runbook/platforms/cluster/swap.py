@@ -211,6 +211,16 @@ class Swap:
                     next="Stop it (and whoever starts it), then resume.",
                 )
 
+    def refuse(self) -> None:
+        """The renames may begin: asked while it is still the damaged server's stop that would be taken back.
+
+        Raises:
+            OperatorError, PlatformError, RecoveryRefused: they may not; nothing was renamed.
+        """
+        self.refuse_impossible()
+        self.refuse_servers()
+        self.refuse_planted()
+
     # -- doing it
 
     def forward(self) -> None:
@@ -220,9 +230,7 @@ class Swap:
             PlatformError: a server runs there, or a rename failed; calling it again goes on.
             RecoveryRefused: the copy holds what PostgreSQL does not make; nothing was renamed.
         """
-        self.refuse_impossible()
-        self.refuse_servers()
-        self.refuse_planted()
+        self.refuse()
         fitting = [one for one in self.tablespaces() if one.fits]
         noted = {one.oid: [str(one.location), str(one.link), one.version] for one in fitting}
         self.beside.note(tablespaces=noted, swapped=True)
