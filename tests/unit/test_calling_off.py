@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from homes import open_folder
 from memory import Memory
 from runbook.params.schema import Params
 from runbook.recovery.callingoff import call_off
 from runbook.recovery.done import Done
+from runbook.recovery.room import MOVED_FIRST
 
 RUN = "r1"
 
 
 @pytest.fixture
-def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
-    monkeypatch.setenv("RUNBOOK_HOME", str(tmp_path))
-    data = tmp_path / "data"
-    data.mkdir()
-    (data / "PG_VERSION").write_text("17\n")
-    return params_of(tmp_path)
+def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    with open_folder() as folder:
+        monkeypatch.setenv("RUNBOOK_HOME", str(folder))
+        (folder / "data").mkdir()
+        (folder / "data" / "PG_VERSION").write_text("17\n")
+        yield folder
+
+
+@pytest.fixture
+def params(home: Path) -> Params:
+    return params_of(home)
 
 
 def params_of(home: Path, **recovery: object) -> Params:
@@ -53,12 +62,50 @@ def called_off(params: Params, memory: Memory) -> Done:
     )
 
 
-def test_folder_of_a_copy_that_was_swapped_in_stays_and_nobody_is_told_to_remove_it(
-    tmp_path: Path, params: Params
-) -> None:
-    folder = tmp_path / f"data.recovery-{RUN}"
+def test_folder_of_a_copy_that_was_swapped_in_stays_and_nobody_is_told_to_remove_it(home: Path, params: Params) -> None:
+    folder = home / f"data.recovery-{RUN}"
     (folder / "tablespaces" / "16400").mkdir(parents=True)
     (folder / "recovery.json").write_text(json.dumps({"run": RUN, "swapped": True}))
-    done = called_off(params, Memory(tmp_path / "memory"))
+    done = called_off(params, Memory(home / "memory"))
     assert done.checks == []
     assert (folder / "tablespaces" / "16400").is_dir()
+
+
+def moved(home: Path, memory: Memory, *, stopped: bool) -> Params:
+    """A move that was killed between its two renames: the files were copied, and nothing stands in their place."""
+    (home / "big").mkdir()
+    data = (home / "data").resolve()
+    shutil.copytree(data, home / "big" / f"data.moved-{RUN}")
+    data.rename(data.with_name(f"data.leaving-{RUN}"))
+    memory.undo_first(MOVED_FIRST, "cp -a")
+    memory.remember("recovery/stopped to be moved", stopped)
+    return params_of(home, move_first_to=str(home / "big"))
+
+
+def test_move_that_was_cut_short_is_ended_and_said(home: Path, params: Params) -> None:
+    memory = Memory(home / "memory")
+    done = called_off(moved(home, memory, stopped=False), memory)
+    assert done.checks == [] and memory.undos == {}
+    assert (home / "data").readlink() == home / "big" / f"data.moved-{RUN}"
+    assert not (home / f"data.leaving-{RUN}").exists()
+    assert len(done.limits) == 1 and "were moved to another disk" in done.limits[0] and "cp -a" in done.limits[0]
+
+
+def test_server_that_was_stopped_to_be_moved_is_started_or_the_move_stays_noted(home: Path, params: Params) -> None:
+    memory = Memory(home / "memory")
+    params = moved(home, memory, stopped=True)
+    assert params.cluster is not None
+    broken = params.cluster.service.model_copy(update={"start": ("false",)})
+    params = params.model_copy(update={"cluster": params.cluster.model_copy(update={"service": broken})})
+    done = called_off(params, memory)
+    assert [check.id for check in done.checks] == ["called-off-room"] and MOVED_FIRST in memory.undos
+    assert "command to start" in str(done.checks[0].reason)
+
+
+def test_copying_that_never_got_its_link_is_gone(home: Path, params: Params) -> None:
+    memory = Memory(home / "memory")
+    (home / "big" / f"data.moved-{RUN}.part").mkdir(parents=True)
+    memory.undo_first(MOVED_FIRST, "cp -a")
+    done = called_off(params_of(home, move_first_to=str(home / "big")), memory)
+    assert (done.checks, done.limits, memory.undos) == ([], [], {})
+    assert list((home / "big").iterdir()) == [] and (home / "data" / "PG_VERSION").is_file()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Collection
+from typing import Any
 
 from runbook.errors import RunbookError
 from runbook.model import Check
@@ -17,8 +18,10 @@ from runbook.platforms.cluster.beside import Beside, folder_beside, is_swapped_i
 from runbook.postgres.osuser import service_user
 from runbook.postgres.tools import find_tools
 from runbook.recovery.closing import Recall
+from runbook.recovery.course import Course
 from runbook.recovery.done import Done, judge
 from runbook.recovery.lockdown import LIFTED, LockDown
+from runbook.recovery.room import MOVED_FIRST, Room
 from runbook.recovery.wayon import STOPPED
 
 _REACHED = "reaches the password (a wrong one was tried, from this host)"
@@ -43,6 +46,14 @@ def call_off(
     """
     lockdown = LockDown(params, run_id, remember=remember, recall=recall, undo_first=undo_first, undone=undone)
     done = Done()
+    if MOVED_FIRST in undos:
+        try:
+            done.limits += _room_of(lockdown, _Memory(remember, recall), undo_first).call_off()
+            undone(MOVED_FIRST)
+        except (RunbookError, OSError) as cause:
+            next_ = cause.next if isinstance(cause, RunbookError) else None
+            done.checks.append(_stays("called-off-room", MOVED_FIRST, _words(cause), next_ or "Mend what is named."))
+            return done
     if STOPPED in undos:
         try:
             service.start(lockdown.cluster)
@@ -66,6 +77,26 @@ def call_off(
             _stays("called-off-copy", "the restored copy", _words(cause), next_ or "See what uses the folder.")
         )
     return done
+
+
+class _Memory:
+    """A run's memory, by its two functions."""
+
+    def __init__(self, remember: Callable[[str, Any], object], recall: Recall) -> None:
+        self._remember, self._recall = remember, recall
+
+    def remember(self, name: str, value: Any) -> None:
+        self._remember(name, value)
+
+    def recall(self, name: str, default: Any = None) -> Any:
+        return self._recall(name, default)
+
+
+def _room_of(lockdown: LockDown, memory: _Memory, undo_first: Callable[[str, str], object]) -> Room:
+    elsewhere = lockdown.params.recovery.move_first_to
+    data = lockdown.server.need_data()
+    folder = folder_beside(data, lockdown.params.recovery.location, lockdown.run_id)
+    return Room(lockdown.cluster, Course(memory), folder, elsewhere, lockdown.run_id, undo_first)
 
 
 def _words(cause: Exception) -> str:

@@ -14,6 +14,8 @@ class Done:
 
     checks: list[Check] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
+    #: What stays, for the top of the report.
+    limits: list[str] = field(default_factory=list)
 
     def say(self, what: str, state: str, detail: str = "") -> None:
         """A row: what, how it stands, and more."""

@@ -15,7 +15,7 @@ from runbook.clock import human_bytes
 from runbook.errors import OperatorError, ScratchFull
 from runbook.params.schema import Cluster
 from runbook.platforms.cluster import service
-from runbook.platforms.cluster.copying import allocated, free_bytes, tree_size, with_spare
+from runbook.platforms.cluster.copying import allocated, free_bytes, remove_tree, tree_size, with_spare
 from runbook.platforms.cluster.movefirst import MoveFirst
 from runbook.postgres.osuser import service_user
 from runbook.recovery.course import Course, Seen
@@ -149,6 +149,31 @@ class Room:
         if self.course.noted(_STOPPED):
             service.start(self.cluster)
             self.course.note(_STOPPED, False)
+
+    def call_off(self) -> list[str]:
+        """Production stands whole in one place and runs as before the move; what a move that was cut short has left is gone.
+
+        Returns:
+            What stays, for the top of the report.
+
+        Raises:
+            OperatorError: params do not say any more where the files went.
+            CommandFailed, CommandTimedOut, PlatformError: the server does not start, or a file cannot be removed.
+        """
+        moving = self.moving
+        if moving is None:
+            raise OperatorError(
+                "Params do not say any more where production's files were to be moved.",
+                next="Name recovery.move_first_to again.",
+            )
+        self.mend()
+        if moving.is_begun:
+            moving.carry_out(
+                lambda done, total: None
+            )  # they were copied and proven: what is left is to free their place
+        for earlier in moving.leftovers():
+            remove_tree(earlier)
+        return self.left_elsewhere()
 
     def make(self, show: Callable[[int, int], None]) -> Seen:
         """There is room for the copy, as it was decided. Safe again after a crash.

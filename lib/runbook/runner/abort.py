@@ -148,6 +148,8 @@ def _take_back(folder: Path, params: Params, journal: Journal, by_hand: str | No
             undo_first=lambda act, undo: journal.append("undo-noted", act=act, undo=undo),
             undone=undone,
         )
+        for limit in done.limits:
+            journal.append("limit", text=limit)
         for check in done.checks:
             journal.append("check", check=check.model_dump(mode="json"))
             if check.reason is not None:
