@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from runbook import clock
-from runbook.errors import OperatorError, TargetOutsideWindow
-from runbook.recovery.course import Course
+from runbook.errors import OperatorError, TargetOutsideWindow, WalDamaged
+from runbook.recovery.course import Course, Seen
 from runbook.recovery.repairs import mark_repaired, read_copy_backs
 from runbook.recovery.suspectchoice import SuspectChoice, given_answer, pick, proposed
 from runbook.recovery.suspects import Suspect, rank_suspects
@@ -195,3 +195,55 @@ def test_answer_that_names_no_suspect_is_asked_again() -> None:
     choice, _ = choice_of(suspects, "")
     assert "names no transactions" in str(choice.again("several", "x", suspects, nowhere))
     assert choice.again(str(first), "", suspects, nowhere) is None
+
+
+def damaged(value: str) -> object:
+    raise WalDamaged(f"WAL on the way to {value} is missing.")
+
+
+@pytest.mark.parametrize("value", ["99999999999 d", "36601 d", f"{'9' * 400} s", "soon"])
+def test_span_that_nothing_is_kept_for_is_asked_again(value: str) -> None:
+    choice, _ = choice_of([], "")
+    assert "look_back" in str(choice.again("further", value, [], str)) and choice.look_back is None
+
+
+def test_point_behind_a_gap_in_wal_is_asked_again() -> None:
+    choice, _ = choice_of([], "")
+    assert "is missing" in str(choice.again("point", "0/3000060", [], damaged)) and choice.by_hand is None
+
+
+def test_search_that_cannot_go_back_so_far_goes_back_as_before_in_this_attempt_and_the_next() -> None:
+    memory = Memory()
+    asked: list[float | None] = []
+
+    def search(look_back: float | None) -> str:
+        asked.append(look_back)
+        if look_back == 7 * 86400:
+            raise WalDamaged("Segment 3 is missing.")
+        return "suspects"
+
+    for _ in range(2):  # the second is an attempt after the first was killed before it was asked again
+        choice = SuspectChoice(Course(memory), "", dry_run=False)
+        assert choice.searched(search) == ("suspects", "")
+        choice.again("further", "2 d", [], nowhere)
+        assert choice.searched(search) == ("suspects", "")
+        choice.again("further", "7 d", [], nowhere)
+        found, said = SuspectChoice(Course(memory), "", dry_run=False).searched(search)
+        assert found == "suspects" and "Segment 3 is missing." in said and choice.look_back == 2 * 86400
+        assert asked[-1] == 2 * 86400
+        seen = choice.said(Seen(facts=choice.facts([], said)), "The search now goes back 7 d.")
+        assert "Segment 3 is missing." in choice.question(seen.facts, "find")["text"]
+
+
+def test_search_falls_back_to_the_first_span_when_what_it_has_read_is_gone_since() -> None:
+    choice, _ = choice_of([], "")
+    choice.again("further", "7 d", [], nowhere)
+    assert choice.searched(str) == (str(7 * 86400.0), "")
+    found, said = choice.searched(lambda look_back: damaged("3") if look_back else "suspects")
+    assert found == "suspects" and "is missing" in said and choice.look_back is None
+
+
+def test_search_that_failed_as_it_was_asked_for_at_first_still_fails() -> None:
+    choice, _ = choice_of([], "")
+    with pytest.raises(WalDamaged):
+        choice.searched(lambda look_back: damaged(str(look_back)))

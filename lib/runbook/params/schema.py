@@ -32,8 +32,8 @@ def seconds_of(value: object) -> object:
 
 
 #: Longer than anything is kept or waited for, and short enough for every clock and timer.
-_CENTURY = 100 * 366 * 86400.0
-Duration = Annotated[float, BeforeValidator(seconds_of), Field(gt=0, le=_CENTURY)]
+CENTURY = 100 * 366 * 86400.0
+Duration = Annotated[float, BeforeValidator(seconds_of), Field(gt=0, le=CENTURY)]
 EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 #: Variables of our own environment that a command gets: names, never values.
 EnvNames = tuple[EnvName, ...]

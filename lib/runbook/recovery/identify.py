@@ -159,10 +159,8 @@ class Identification:
         Raises:
             WalDamaged: WAL on the way is missing or damaged.
         """
-        if look_back is not None:
-            self._look_back = look_back
         selection = self._known()
-        backup = self._start_backup(selection.candidates)
+        backup = self._start_backup(selection.candidates, self._look_back if look_back is None else look_back)
         stage = self._stage(backup)
         names = self._names_of_backups()
         found = search_wal(
@@ -198,9 +196,10 @@ class Identification:
             return f"{said}; production's WAL ends there too."
         return f"{said}; production writes at {format_lsn(position)}. Damage in between is not among the suspects."
 
-    def _start_backup(self, candidates: Sequence[Backup]) -> Backup:
+    @staticmethod
+    def _start_backup(candidates: Sequence[Backup], look_back: float) -> Backup:
         """The newest backup from before the time to look back to; the oldest when all are younger."""
-        since = clock.now() - timedelta(seconds=self._look_back)
+        since = clock.now() - timedelta(seconds=look_back)
         old = [backup for backup in candidates if backup.started_at is not None and backup.started_at <= since]
         return old[0] if old else candidates[-1]
 
@@ -262,6 +261,20 @@ class Identification:
         """
         selection = self._choose(asked)
         return selection.resolve(lambda position: self._progress("Proving WAL", 0, 0, "WAL bytes"))
+
+    def refuse_point(self, asked: str) -> None:
+        """The point can be recovered to, it leaves something out, and what it cuts off can be counted: asked before it is written down.
+
+        Raises:
+            as `resolve`, `target_of` and `count_loss`.
+        """
+        stage = self.loss_stage
+        try:
+            point = self.resolve(asked).point
+            target_of(point)
+            self.count_loss(point, [])
+        finally:
+            self.loss_stage = stage
 
     def nearest_points(self) -> list[dict[str, Any]]:
         """The oldest and the newest point that can be had, for a target outside the window."""

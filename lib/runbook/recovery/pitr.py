@@ -202,7 +202,7 @@ class PointInTimeRecovery:
         """The suspects, most suspicious first."""
 
         def look() -> Seen:
-            found = self.identification.search(self.suspects.look_back)
+            found, said = self.suspects.searched(self.identification.search)
             speed = (found.search.reached - found.search.start) / max(found.search.seconds, 0.001)
             facts = {
                 "wal": human_bytes(found.search.reached - found.search.start),
@@ -210,7 +210,7 @@ class PointInTimeRecovery:
                 "commits": found.search.commits,
                 "from": f"base backup {found.backup.label}",
                 "names missed": found.missed,
-                **self.suspects.facts(found.suspects),
+                **self.suspects.facts(found.suspects, said),
             }
             return Seen(rows=suspect_rows(found.suspects), facts={**facts, "limits": self._not_searched(found)})
 
@@ -253,7 +253,7 @@ class PointInTimeRecovery:
         """What a wider search shows, or what was wrong with the answer; None: the answer stands."""
         if (found := self.evidence) is None or self._asked_now.strip() != FIND:
             return None
-        said = self.suspects.again(option, value, found.suspects, self.identification.resolve)
+        said = self.suspects.again(option, value, found.suspects, self.identification.refuse_point)
         return None if said is None else self.suspects.said(self.search(), said)
 
     def _chosen(self, asked: str) -> str:
@@ -375,7 +375,7 @@ class PointInTimeRecovery:
             as `search`, `propose` and `count_loss`.
         """
         self.identification.look()
-        self.identification.search()
+        self.suspects.searched(self.identification.search)
         asked = self._asked_now
         self.target, self.damage = self.identification.propose(asked, self._chosen(asked))
         if self.target is not None:

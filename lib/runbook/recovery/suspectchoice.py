@@ -5,17 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from runbook import clock
-from runbook.errors import OperatorError, TargetOutsideWindow
+from runbook.errors import OperatorError, RunbookError, TargetError
 from runbook.params.loading import nearest
-from runbook.params.schema import seconds_of
+from runbook.params.schema import CENTURY, seconds_of
 from runbook.platforms.cluster.window import parse_point
 from runbook.postgres.wal import format_lsn
 from runbook.recovery.course import Course, Seen
 from runbook.recovery.suspects import Suspect
 
+Found = TypeVar("Found")
 #: The recovery point that the search finds.
 FIND = "find"
 #: The first suspect that is proposed, whatever it is: for practice on a sandbox alone.
@@ -52,12 +53,15 @@ def look_back_of(text: str) -> float:
     """Seconds from `24 h`.
 
     Raises:
-        OperatorError: it is no duration.
+        OperatorError: it is no duration, or longer than anything is kept.
     """
     try:
-        return float(str(seconds_of(text)))
+        seconds = float(str(seconds_of(text)))
     except ValueError as cause:
         raise OperatorError(f"look_back: {cause}.", next="-p look_back '24 h'") from None
+    if seconds > CENTURY:
+        raise OperatorError(f"look_back: {text} is longer than a hundred years.", next="-p look_back '24 h'")
+    return seconds
 
 
 def proposed(suspects: Sequence[Suspect]) -> list[Suspect]:
@@ -172,10 +176,14 @@ class SuspectChoice:
     def __init__(self, course: Course, given: str, *, dry_run: bool) -> None:
         self._course, self._given, self._dry_run = course, given, dry_run
 
-    def facts(self, suspects: Sequence[Suspect]) -> dict[str, Any]:
-        """Return what the question is made of, for the journal."""
+    def facts(self, suspects: Sequence[Suspect], said: str = "") -> dict[str, Any]:
+        """Return what the question is made of, for the journal.
+
+        Args:
+            said: what has to be said of the search.
+        """
         given, refused = given_answer(suspects, self._given)
-        return {"options": option_words(suspects), "given": given, "refused": refused}
+        return {"options": option_words(suspects), "given": given, "refused": refused, "said": said}
 
     def question(self, facts: Mapping[str, Any], asked: str) -> dict[str, Any]:
         """Return the question (text, options, given): a person answers it who has seen the suspects, or a parameter that names the
@@ -212,25 +220,44 @@ class SuspectChoice:
         kept = self._course.noted("look back")
         return None if kept is None else float(kept)
 
+    def searched(self, search: Callable[[float | None], Found]) -> tuple[Found, str]:
+        """Return what a search finds that goes back as far as a person has asked for last; or, where that cannot be searched (a gap in
+        WAL, say), as far as before, and why: such an answer must not block the run.
+
+        Args:
+            search: from so many seconds back; None: as the parameter says.
+        """
+        wanted, before = self.look_back, self._course.noted("look back searched")
+        try:
+            found = search(wanted)
+        except RunbookError as cause:
+            if wanted is None or (wanted == before and not isinstance(cause, TargetError)):
+                raise
+            before = None if wanted == before else before  # what could be read then is gone since
+            self._course.note("look back", before)
+            return search(before), f"The search cannot go back so far: {cause.message} It goes back as before."
+        self._course.note("look back searched", wanted)
+        return found, ""
+
     @staticmethod
     def said(seen: Seen, said: str) -> Seen:
         """Return what a search has shown, with a sentence for the question that follows."""
-        return replace(seen, facts={**seen.facts, "said": said})
+        return replace(seen, facts={**seen.facts, "said": seen.facts.get("said") or said})
 
     def again(
-        self, option: str, value: str, suspects: Sequence[Suspect], resolve: Callable[[str], object]
+        self, option: str, value: str, suspects: Sequence[Suspect], refuse: Callable[[str], object]
     ) -> str | None:
         """Return why the question is asked again after this answer; None: the answer stands.
 
         Args:
-            resolve: looks whether a point can be recovered to.
+            refuse: raises a RunbookError when a point cannot be recovered to.
         """
         if self._course.way is not None or option == NONE or (option == POINT and value == self.by_hand):
             return None
         try:
             if option == POINT:
                 parse_point(value)
-                resolve(value)
+                refuse(value)
                 self._course.note("point by hand", value)
                 return None
             if option == FURTHER:
@@ -239,7 +266,7 @@ class SuspectChoice:
             else:
                 pick(suspects, value if option == SEVERAL else option)
                 return None
-        except (OperatorError, TargetOutsideWindow) as cause:
+        except RunbookError as cause:
             said = cause.message
         self._course.note("suspects used", self._used + 1)
         return said
