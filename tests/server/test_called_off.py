@@ -13,12 +13,20 @@ from runbook.session import lock
 pytestmark = [pytest.mark.server, pytest.mark.faults]
 
 
-def test_recovery_that_is_called_off_restores_service_and_proves_it(live_home: Path) -> None:
+def test_recovery_whose_target_cannot_be_moved_is_called_off_and_restores_service(live_home: Path) -> None:
     sandbox, _ = suffer()
     hba = (sandbox.data / "pg_hba.conf").read_bytes()
     recovery = Recovering({**ANSWERS, "way": ""})
     paused = recovery.go_on(recovery.start())
     assert paused.code == 3 and "choose-the-way-on" in paused.last["next"], paused.stdout
+    for option, value in (("later", "yesterday"), ("earlier", "0/1000"), ("later", "latest")):
+        moved = recovery.say(
+            "answer", recovery.run, "choose-the-way-on", option, "--value", value, "--reason", "a guess"
+        )
+        assert moved.code == 0, moved.stderr
+        paused = recovery.resume()
+        assert paused.code == 3 and "choose-the-way-on" in paused.last["next"], paused.stdout
+        assert "The target is not moved" in paused.last["reason"], paused.last["reason"]
     with pytest.raises(Exception, match="pg_hba"):
         figure(sandbox, "SELECT 1", user="dealerscope_app")
     aborted = recovery.say("abort", recovery.run, "--reason", "a false alarm")

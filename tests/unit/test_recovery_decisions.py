@@ -5,16 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from memory import Memory
+from runbook.errors import TargetOutsideWindow
 from runbook.model import Status
 from runbook.recovery.copybackplan import CopyBackPlan, TableCopy
 from runbook.recovery.course import Course, Seen
 from runbook.recovery.decisions import SequenceDecision, TriggerDecision, judge_forward
+from runbook.recovery.pitr import PointInTimeRecovery
 from runbook.recovery.sequences import SequenceGap, SetForward
 from runbook.recovery.tabletriggers import Trigger
+from runbook.recovery.wayon import WayOn
 from test_copyback_left import NOKEY
 
 TOUCH = Trigger(
@@ -128,3 +131,20 @@ def test_sequence_that_was_not_set_forward_is_no_pass() -> None:
     check = judge_forward(done)
     assert (check.status, check.reason) == (Status.UNKNOWN, "b: permission denied")
     assert judge_forward(done[:1]).status is Status.PASS
+
+
+@pytest.mark.parametrize("option", ["earlier", "later"])
+def test_target_that_cannot_be_moved_there_uses_the_answer_up_and_is_asked_again(course: Course, option: str) -> None:
+    def refuse(asked: str) -> None:
+        raise TargetOutsideWindow(f"{asked} lies behind the archive's end.")
+
+    recovery = PointInTimeRecovery.__new__(PointInTimeRecovery)
+    recovery.course, recovery.identification = course, cast(Any, SimpleNamespace(refuse_point=refuse))
+    onward = WayOn.__new__(WayOn)
+    onward.recovery, onward.course = recovery, course
+    asked = onward.uses_up(option, "F/0")
+    assert asked == "The target is not moved: F/0 lies behind the archive's end. How does it go on instead?"
+    assert (recovery.moves, onward.answers_used) == ([], 1)
+    recovery.identification = cast(Any, SimpleNamespace(refuse_point=str))
+    assert "The target is moved" in str(onward.uses_up(option, "0/5000"))
+    assert (recovery.moves, onward.answers_used) == (["0/5000"], 2)

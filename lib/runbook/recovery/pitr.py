@@ -21,7 +21,7 @@ from runbook.platforms.cluster.live import LiveServer
 from runbook.platforms.cluster.restoring import size_of
 from runbook.platforms.cluster.selection import Selection
 from runbook.platforms.cluster.timelines import ServerTimeline, ask_server
-from runbook.platforms.cluster.window import RecoveryPoint, parse_point
+from runbook.platforms.cluster.window import RecoveryPoint
 from runbook.postgres.osuser import service_user
 from runbook.recovery.course import Course, Memory, Seen
 from runbook.recovery.deletions import RowFates, find_deletions
@@ -234,10 +234,10 @@ class PointInTimeRecovery:
         return list(self.course.noted("moves", []))
 
     def move(self, option: str, value: str) -> None:
-        """The target is moved: the next attempt (or the next run of these cells) recovers to it."""
+        """The target is moved, if it can be recovered to: the next attempt (or the next run of these cells) recovers to it."""
         if option not in MOVES:
             raise ValueError(f"{option} moves nothing")
-        parse_point(value)
+        self.identification.refuse_point(value)
         self.course.note("moves", [*self.moves, value])
 
     def suspects_question(self, seen: Seen) -> dict[str, Any]:

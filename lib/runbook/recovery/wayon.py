@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from runbook.errors import OperatorError, PlatformError
+from runbook.errors import OperatorError, PlatformError, RunbookError
 from runbook.gates.plan import Plan
 from runbook.model import Check, Severity, Status
 from runbook.platforms.cluster import service
@@ -81,14 +81,18 @@ class WayOn:
         """
         if self.way:
             return None
-        if option in MOVES:
-            self.recovery.move(option, value)
-            return "The target is moved: resume (or run the cells again from the point)."
         why = self.copying.refusal() if option == "copy-back" else None
+        said = f"No plan is made for it, {why}."
+        if option in MOVES:
+            try:
+                self.recovery.move(option, value)
+                return "The target is moved: resume (or run the cells again from the point)."
+            except RunbookError as cause:
+                why, said = cause.message, f"The target is not moved: {cause.message}"
         if why is None:
             return None
         self.course.note("ways refused", [*self.course.noted("ways refused", []), why])
-        return f"No plan is made for it, {why}. How does it go on instead?"
+        return f"{said} How does it go on instead?"
 
     # -- the plan ------------------------------------------------------------------------------------------
 
