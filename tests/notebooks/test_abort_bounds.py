@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 from house import CONCLUDE, House
+from runbook import layout
 from runbook.session import lock
 from runbook.session.journal import Journal
+from runbook.session.request import start_attempt
 
 
 def dead_run(house: House, **remembered: Any) -> str:
@@ -44,3 +46,41 @@ def test_accepted_recovery_is_not_called_off_before_production_is_open_and_archi
     assert lock.changing("sandbox") is not None, "it keeps its target"
     assert house.inside("abort", run, "--by-hand", "opened it").code == 4
     assert lock.changing("sandbox") is None
+
+
+def test_run_at_work_on_another_host_is_left_as_it_was_until_somebody_says_that_the_host_is_gone(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNBOOK_HOME", str(house.home))
+    run = dead_run(house)
+    process = {"host": "elsewhere", "pid": 4711, "started": 1, "boot": "b"}
+    start_attempt(
+        Journal(layout.run(run) / "journal.jsonl"),
+        layout.run(run),
+        2,
+        by="runbook run",
+        like={"planned": []},
+        process=process,
+    )
+    before = house.journal(run)
+    refused = house.inside("abort", run)
+    assert "works on this run" in refused.stderr and "elsewhere" in refused.stderr and "--by-hand" in refused.stderr
+    assert house.journal(run) == before, "the run that lives there is not called aborted"
+    aborted = house.inside("abort", run, "--by-hand", "host elsewhere is gone")
+    assert aborted.code == 4, aborted.stderr
+    assert any("was not looked for" in one for one in house.record(aborted)["limitations"])
+    assert lock.changing("sandbox") is None
+
+
+def test_abort_that_was_killed_before_it_freed_the_target_is_ended_by_the_next(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNBOOK_HOME", str(house.home))
+    run = dead_run(house)
+    kept = layout.locks() / "sandbox.lock"
+    text = kept.read_bytes()
+    assert house.inside("abort", run).code == 4
+    kept.write_bytes(text)  # as it stood when the abort was killed
+    assert house.inside("resume", run).stderr.endswith(f"runbook abort {run}\n")
+    assert house.inside("abort", run).code == 4 and lock.changing("sandbox") is None
+    assert house.inside("abort", run).code == 2

@@ -62,6 +62,20 @@ def test_pending_effects_outlive_the_holder_for_all_but_its_own_run(home: Path) 
     lock.TargetLock("db", "r2").acquire()
 
 
+def test_target_is_freed_though_somebody_looks_at_its_lock_just_then(home: Path) -> None:
+    first = lock.TargetLock("db", "r1")
+    first.acquire()
+    lock.note_effects("db", "r1", True, "data directory swapped")
+    first.release()
+    looking = "import fcntl, sys, time\nfile = open(sys.argv[1])\nfcntl.flock(file, fcntl.LOCK_EX)\nprint('held', flush=True)\ntime.sleep(0.3)"
+    other = subprocess.Popen(
+        [sys.executable, "-c", looking, str(layout.locks() / "db.lock")], stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout is not None and other.stdout.readline() == "held\n"
+    assert lock.free_effects("db", "r1") is True
+    other.communicate()
+
+
 def test_run_cannot_note_effects_on_a_target_that_another_holds(home: Path) -> None:
     held = lock.TargetLock("db", "r1")
     held.acquire()

@@ -53,7 +53,7 @@ def abort_run(text: str, reason: str | None, by_hand: str | None = None) -> Outc
     Raises:
         OperatorError: the run is over and keeps nothing locked; or a restored copy stands in production's place, not accepted or not
             opened yet.
-        PlatformError: its runner does not end.
+        PlatformError: its runner does not end, or works on another host.
     """
     folder = find_run(text)
     if is_never_opened(folder):
@@ -62,10 +62,16 @@ def abort_run(text: str, reason: str | None, by_hand: str | None = None) -> Outc
     params = load_params(state.target)
     register_secrets(params)
     if is_over(state) and state.effects is None and not state.undos:
+        if lock.free_effects(state.target, state.run):  # an abort before was killed when all but this was done
+            return outcome_of(state)
         raise OperatorError(
             f"The run {state.run} is over: there is nothing to abort.", next=f"runbook status {state.run}"
         )
     _refuse_swapped(state, by_hand)
+    working = [one for one in (state.sitting.get("process"), state.session and state.session["process"]) if one]
+    foreign = [] if state.closed else [one for one in working if one["host"] != identity.host()]
+    if foreign and by_hand is None:
+        raise _beyond_reach(foreign[0], folder)  # before a word of it is journaled: the run goes on as it was
     journal = Journal(folder / JOURNAL)
     if state.closed or state.attempt == 0:
         start_attempt(
@@ -80,8 +86,12 @@ def abort_run(text: str, reason: str | None, by_hand: str | None = None) -> Outc
     said = f"by {identity.operator()}" + (f": {reason}" if reason else "")
     journal.append("aborted", reason=said, **identity.at_work().facts)
     if not state.closed:
-        for process in (state.sitting.get("process"), state.session and state.session["process"]):
-            _end(process, folder)
+        for process in working:
+            if process not in foreign:
+                _end(process, folder)
+        if foreign:
+            said = f"The process {foreign[0]['pid']} on {foreign[0]['host']} was not looked for: it is gone, as {identity.operator()} says"
+            journal.append("limit", text=f"{said} ({by_hand}).")
     clean_up(folder)
     left = _take_back(folder, params, journal, by_hand)
     what = f"not taken back: {', '.join(left)}" if left else ""
@@ -157,18 +167,27 @@ def _take_back(folder: Path, params: Params, journal: Journal, by_hand: str | No
     return read_state(folder).undos
 
 
-def _end(process: dict[str, Any] | None, folder: Path) -> None:
-    """The process has ended: asked, and then killed."""
+def _beyond_reach(process: dict[str, Any], folder: Path) -> PlatformError:
+    host, pid = process["host"], process["pid"]
+    return PlatformError(
+        f"The process {pid} on {host} works on this run, and nothing of that host can be ended from here.",
+        next=f'On {host}: runbook abort {folder.name}; when that host is gone: runbook abort {folder.name} --by-hand "host {host} is '
+        'gone, and WHAT WAS DONE"',
+    )
+
+
+def _end(process: dict[str, Any], folder: Path) -> None:
+    """The process of this host has ended: asked, and then killed."""
     for number, seconds in ((signal.SIGTERM, _WAIT_SECONDS), (signal.SIGKILL, 2.0)):
-        if process is None or process["host"] != identity.host() or not identity.is_alive(process):
-            break
+        if not identity.is_alive(process):
+            return
         if process["pid"] == os.getpid():
             return
         os.kill(process["pid"], number)
         deadline = time.monotonic() + seconds
         while identity.is_alive(process) and time.monotonic() < deadline:
             time.sleep(0.05)
-    if process is not None and identity.is_alive(process):
+    if identity.is_alive(process):
         raise PlatformError(
             f"The process {process['pid']} on {process['host']} works on this run and does not end.",
             next=f"On {process['host']}: kill -9 {process['pid']}, then: runbook abort {folder.name}",

@@ -20,7 +20,7 @@ from runbook.session import fingerprints, identity, notebook
 from runbook.session.credentials import register_secrets
 from runbook.session.deciding import refuse_other_name, type_target
 from runbook.session.journal import Journal, write_atomically
-from runbook.session.lock import lock_of
+from runbook.session.lock import changing, lock_of
 from runbook.session.notebook import Parameter
 from runbook.session.request import JOURNAL, expected_source, only_reads, source_name, source_of
 from runbook.session.state import RunState
@@ -84,10 +84,12 @@ def _refuse_unless_resumable(state: RunState) -> None:
     if is_alive(state) and not state.closed:
         raise OperatorError(f"The run {state.run} is still at work.", next=f"runbook status {state.run}")
     if is_over(state):
+        holder = changing(state.target)
+        keeps_locked = holder is not None and holder["run"] == state.run
         ending = "was aborted" if state.aborted is not None else "has ended with PASS"
         raise OperatorError(
             f"The run {state.run} {ending}: there is nothing to resume.",
-            next=f"runbook abort {state.run}" if state.undos else str(state.request["command"]),
+            next=f"runbook abort {state.run}" if state.undos or keeps_locked else str(state.request["command"]),
         )
 
 

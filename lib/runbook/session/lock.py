@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from typing import Any, Protocol
 
 from runbook import clock, disk, layout
@@ -76,6 +77,18 @@ def way_on(holder: dict[str, Any]) -> str:
     return str(holder.get("next") or f"runbook resume {holder['run']}")
 
 
+def _flocked(descriptor: int, wait_seconds: float) -> bool:
+    deadline = time.monotonic() + wait_seconds
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.05)
+
+
 class TargetLock:
     """Held from `acquire` to `release`, or to the end of this process."""
 
@@ -84,8 +97,11 @@ class TargetLock:
         self.run_id = run_id
         self._descriptor: int | None = None
 
-    def acquire(self) -> None:
+    def acquire(self, wait_seconds: float = 0.0) -> None:
         """This run alone works on the target.
+
+        Args:
+            wait_seconds: for somebody who only looks whether it is free.
 
         Raises:
             TargetLocked: another run holds it, or left effects on it.
@@ -94,12 +110,10 @@ class TargetLock:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{self.target}.lock"
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _flocked(descriptor, wait_seconds):
             holder = _parse(os.pread(descriptor, 65536, 0))
             os.close(descriptor)
-            raise _refusal(self.target, holder, held=True) from None
+            raise _refusal(self.target, holder, held=True)
         before = _parse(os.pread(descriptor, 65536, 0)) or {}
         if before.get("effects") and before["run"] != self.run_id:
             os.close(descriptor)
@@ -240,7 +254,7 @@ def note_effects(target: str, run_id: str, pending: bool, what: str, *, next: st
 def keep_effects(target: str, run_id: str, what: str, *, next: str) -> None:
     """The dead run still keeps the target locked, for `what`; whoever is refused is told `next`."""
     lock = TargetLock(target, run_id)
-    lock.acquire()
+    lock.acquire(wait_seconds=1.0)
     note_effects(target, run_id, True, what, next=next)
     lock.release()
 
@@ -251,7 +265,7 @@ def free_effects(target: str, run_id: str) -> bool:
     if holder is None or holder["run"] != run_id:
         return False
     lock = TargetLock(target, run_id)
-    lock.acquire()
+    lock.acquire(wait_seconds=1.0)
     note_effects(target, run_id, False, "")
     lock.release()
     return bool(holder.get("effects"))
