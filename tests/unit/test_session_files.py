@@ -84,6 +84,57 @@ def test_run_cannot_note_effects_on_a_target_that_another_holds(home: Path) -> N
     held.release()
 
 
+BROKEN = [
+    b'{"run": "r1", "eff',
+    b'{"effects": true}',
+    b"[" * 60000,
+    b"null",
+    b"\xff\xfe",
+    b'{"run": 7}',
+    b'{}{"run": "r1"}',
+]
+
+
+@pytest.mark.parametrize("text", BROKEN, ids=range(len(BROKEN)))
+def test_lock_file_that_cannot_be_read_keeps_the_target_and_raises_nothing_raw(home: Path, text: bytes) -> None:
+    path = layout.locks() / "db.lock"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(text)
+    with pytest.raises(TargetLocked, match="cannot be read") as refusal:
+        lock.TargetLock("db", "r2").acquire()
+    assert refusal.value.next == "runbook doctor" and path.read_bytes() == text
+    with pytest.raises(TargetLocked):
+        lock.note_effects("db", "r2", False, "")
+    assert lock.free_effects("db", "r2") is False
+    assert "is not known" in str(lock.changing_words("db", "r2"))
+    [holder] = lock.read_holders()
+    assert lock.way_on(holder) == lock.look_at(holder) == "runbook doctor"
+
+
+def test_lock_file_that_says_only_whose_it_is_raises_nothing_raw(home: Path) -> None:
+    path = layout.locks() / "db.lock"
+    path.parent.mkdir(parents=True)
+    path.write_text('{"run": "r1", "effects": true}')
+    with pytest.raises(TargetLocked, match="it does not say what") as refusal:
+        lock.TargetLock("db", "r2").acquire()
+    assert refusal.value.next == "runbook resume r1"
+    assert not identity.is_alive(lock.read_holders()[0])
+
+
+def test_effects_are_known_when_a_shorter_text_was_written_and_its_writer_killed(home: Path) -> None:
+    first = lock.TargetLock("db", "r1")
+    first.acquire()
+    lock.note_effects("db", "r1", True, "x" * 300)
+    killed = (
+        "import os, signal\nfrom runbook.session import lock\n"
+        "os.ftruncate = lambda *a: os.kill(os.getpid(), signal.SIGKILL)\nlock.note_effects('db', 'r1', True, 'short')"
+    )
+    subprocess.run([sys.executable, "-c", killed], check=False)
+    first.release()
+    with pytest.raises(TargetLocked, match=r"is not finished \(short\)"):
+        lock.TargetLock("db", "r2").acquire()
+
+
 def test_two_processes_do_not_go_on_with_one_reading_run(home: Path) -> None:
     (home / "var" / "runs" / "r1").mkdir(parents=True)
     first, second = (lock.lock_of("db", "r1", only_reads=True) for _ in range(2))

@@ -273,7 +273,7 @@ def _target_files() -> list[Path]:
 def _runs() -> Iterator[Finding]:
     from runbook.runner.dead import close_dead_runs, is_alive, open_runs
     from runbook.runner.unopened import clear_never_opened, never_opened
-    from runbook.session.lock import read_holder, way_on
+    from runbook.session.lock import UNREADABLE, read_holder, way_on
 
     for state in close_dead_runs():
         yield Finding(True, f"found dead and archived: {state.run}: {state.verdict}: {state.reason}")
@@ -290,7 +290,10 @@ def _runs() -> Iterator[Finding]:
             yield Finding(False, f"not archived: {state.run}", f"runbook close {state.run}")
     for path in sorted(layout.locks().glob("*.lock")) if layout.locks().is_dir() else ():
         holder = read_holder(path.stem)
-        if holder is not None and holder.get("effects"):
+        if holder is not None and holder["run"] == UNREADABLE:
+            way = f"runbook runs; when none of them has left anything on {path.stem}: rm {layout.short(path)}"
+            yield Finding(False, f"{path.stem} is locked: {holder['effects_what']}", way)
+        elif holder is not None and holder.get("effects"):
             yield Finding(False, f"{path.stem} is locked by {holder['run']}: {holder['effects_what']}", way_on(holder))
 
 

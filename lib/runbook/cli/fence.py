@@ -36,7 +36,7 @@ def take(
     if other is not None:
         raise TargetLocked(
             f"The run {other['run']} is changing {target} ({other['effects_what']}): figures of now would be compared with later.",
-            next=f"runbook status {other['run']}",
+            next=lock.look_at(other),
             target=target,
             holder=other["run"],
         )

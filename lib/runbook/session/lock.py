@@ -33,19 +33,32 @@ def read_holders() -> list[dict[str, Any]]:
     return [one for one in found if one is not None]
 
 
+#: The run of a holder that cannot be read; it is nobody's, and keeps the target until somebody has looked.
+UNREADABLE = "that is not known"
+
+
 def _parse(data: bytes) -> dict[str, Any] | None:
+    """What a lock file says: nothing when it is empty; what cannot be read is taken for effects of a run that is not known."""
+    if not data.strip():
+        return None
+    known: dict[str, Any] = {"pid": 0, "started": None, "boot": "", "host": identity.host(), "since": "not known"}
+    known |= {"effects": False, "effects_what": "it does not say what"}
     try:
         content = json.loads(data)
-    except ValueError:
-        return None
-    return content if isinstance(content, dict) else None
+    except (ValueError, RecursionError):
+        content = None
+    if isinstance(content, dict) and isinstance(content.get("run"), str):
+        return {**known, **content}
+    what = "its lock file cannot be read, so what a run has left there is not known"
+    return {**known, "run": UNREADABLE, "effects": True, "effects_what": what, "next": "runbook doctor"}
 
 
 def _write(descriptor: int, content: dict[str, Any] | None) -> None:
     data = b"" if content is None else json.dumps(content).encode() + b"\n"
-    # In place: a rename would leave the flock on a file that nobody looks at any more.
+    # In place: a rename would leave the flock on a file that nobody looks at any more. In one write, over all that was there: whoever is
+    # killed before the file is cut leaves the new text, and blanks.
     with disk.naming(layout.locks()):
-        os.pwrite(descriptor, data, 0)
+        os.pwrite(descriptor, data.ljust(os.fstat(descriptor).st_size), 0)
         os.ftruncate(descriptor, len(data))
         os.fsync(descriptor)
 
@@ -60,9 +73,13 @@ def _refusal(target: str, holder: dict[str, Any] | None, *, held: bool) -> Targe
         return TargetLocked(
             f"The target {target} is locked by the run {run} (pid {holder['pid']} on {holder['host']}, since "
             f"{holder['since']}).",
-            next=f"runbook status {run}",
+            next=look_at(holder),
             target=target,
             holder=run,
+        )
+    if run == UNREADABLE:
+        return TargetLocked(
+            f"The target {target} is locked: {holder['effects_what']}.", next=way_on(holder), target=target, holder=run
         )
     return TargetLocked(
         f"The target {target} is locked: the run {run} changed it and is not finished ({holder['effects_what']}).",
@@ -87,6 +104,11 @@ def _flocked(descriptor: int, wait_seconds: float) -> bool:
             if time.monotonic() >= deadline:
                 return False
             time.sleep(0.05)
+
+
+def look_at(holder: dict[str, Any]) -> str:
+    """The command that shows the run which holds a target."""
+    return "runbook doctor" if holder["run"] == UNREADABLE else f"runbook status {holder['run']}"
 
 
 class TargetLock:
@@ -218,6 +240,8 @@ def changing_words(target: str, run_id: str) -> str | None:
     other = changing(target)
     if other is None or other["run"] == run_id:
         return None
+    if other["run"] == UNREADABLE:
+        return f"Whether another run is changing this target is not known: {other['effects_what']}."
     return f"The run {other['run']} is changing this target ({other['effects_what']}): what stands here was read meanwhile."
 
 
