@@ -109,3 +109,28 @@ def test_copying_that_never_got_its_link_is_gone(home: Path, params: Params) -> 
     done = called_off(params_of(home, move_first_to=str(home / "big")), memory)
     assert (done.checks, done.limits, memory.undos) == ([], [], {})
     assert list((home / "big").iterdir()) == [] and (home / "data" / "PG_VERSION").is_file()
+
+
+@pytest.mark.parametrize("is_done", [False, True])
+def test_copy_that_may_be_the_only_place_of_rows_is_kept_and_said(home: Path, params: Params, is_done: bool) -> None:
+    memory = Memory(home / "memory")
+    folder = home / f"data.recovery-{RUN}"
+    folder.mkdir()
+    memory.remember("recovery/copy-back transactions", {"shop": 815, "shop 2": 816})
+    if is_done:
+        account = {"problems": [], "needs a decision": ["shop: public.nokey: 3 rows in conflict"]}
+        memory.remember("recovery/copied back", {"facts": {"account": account}})
+    [said] = called_off(params, memory).limits
+    assert folder.is_dir() and str(folder) in said
+    assert ("3 rows in conflict" if is_done else "shop 2: SELECT pg_xact_status('816')") in said
+
+
+def test_copy_is_removed_when_every_row_is_back(home: Path, params: Params) -> None:
+    memory = Memory(home / "memory")
+    folder = home / f"data.recovery-{RUN}"
+    folder.mkdir()
+    memory.remember("recovery/copy-back transactions", {"shop": 815})
+    account = {"problems": [], "needs a decision": []}
+    memory.remember("recovery/copied back", {"facts": {"account": account}})
+    done = called_off(params, memory)
+    assert (done.checks, done.limits, folder.exists()) == ([], [], False)

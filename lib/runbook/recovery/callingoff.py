@@ -17,6 +17,7 @@ from runbook.platforms.cluster import service
 from runbook.platforms.cluster.beside import Beside, folder_beside, is_swapped_in
 from runbook.postgres.osuser import service_user
 from runbook.postgres.tools import find_tools
+from runbook.recovery.account import needs_answer
 from runbook.recovery.closing import Recall
 from runbook.recovery.course import Course
 from runbook.recovery.done import Done, judge
@@ -69,6 +70,14 @@ def call_off(
     done.rows += lifted.rows
     if any(act in undos for act in LIFTED):
         done.checks += [_answers(lockdown), entry(lockdown)]
+    kept = _why_kept(recall)
+    if kept is not None:
+        folder = folder_beside(lockdown.server.need_data(), params.recovery.location, run_id)
+        if folder.exists() and not is_swapped_in(folder):
+            done.limits.append(
+                f"{kept} The restored copy is kept in {folder}: remove it when the rows were taken from it."
+            )
+            return done
     try:
         _remove_copy(lockdown)
     except (RunbookError, OSError, ValueError) as cause:
@@ -77,6 +86,19 @@ def call_off(
             _stays("called-off-copy", "the restored copy", _words(cause), next_ or "See what uses the folder.")
         )
     return done
+
+
+def _why_kept(recall: Recall) -> str | None:
+    """Why the copy may be the one place that has rows which the damage took; None: it is not."""
+    result = recall("recovery/copied back")
+    if result is not None:
+        left = needs_answer(result["facts"].get("account"))
+        return f"Not all that the damage took is back as it was: {'; '.join(left)}." if left else None
+    xids = recall("recovery/copy-back transactions")
+    if not xids:
+        return None
+    asked = ", ".join(f"{name}: SELECT pg_xact_status('{xid}')" for name, xid in xids.items())
+    return f"The copy-back was called off midway: rows are back where a transaction was committed, and nowhere else ({asked})."
 
 
 class _Memory:
