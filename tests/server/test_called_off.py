@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from recovering import ANSWERS, Recovering, figure, suffer
+from runbook import layout
 from runbook.sandbox import cluster
 from runbook.sandbox.place import need_sandbox
 from runbook.session import lock
@@ -72,3 +73,15 @@ def test_what_was_undone_by_hand_is_believed_on_the_operator_s_word_and_says_so(
     assert freed.record["undos"] == {}
     assert any("put pg_hba.conf back" in one and "Nothing has proven it" in one for one in freed.record["limitations"])
     assert lock.changing("sandbox") is None
+
+
+def test_sandbox_is_removed_with_what_a_waiting_recovery_has_left_on_it(live_home: Path) -> None:
+    suffer()
+    recovery = Recovering()
+    assert recovery.start().code == 3
+    cluster.down()
+    removed = recovery.say("sandbox", "down", "--remove")
+    assert removed.code == 0, removed.stderr
+    assert f"The run {recovery.run} is ended with its sandbox" in removed.stdout
+    assert lock.read_holder("sandbox") is None and not layout.sandbox().exists()
+    assert recovery.say("abort", recovery.run).code == 2, "nothing is left to abort"

@@ -122,13 +122,14 @@ def _end_runs() -> None:
     holder = read_holder(TARGET)
     if holder is None:
         return
-    if not (layout.run(holder["run"])).is_dir():
-        free_effects(TARGET, holder["run"])
-    else:
-        outcome = abort_run(holder["run"], "its sandbox is removed")
-        typer.echo(
-            f"The run {holder['run']} is ended with its sandbox: {outcome.verdict}, {outcome.record or 'no record'}."
-        )
+    run = holder["run"]
+    if layout.run(run).is_dir():
+        try:
+            outcome = abort_run(run, "its sandbox is removed", by_hand="the sandbox is deleted with all its files")
+            typer.echo(f"The run {run} is ended with its sandbox: {outcome.verdict}, {outcome.record or 'no record'}.")
+        except OperatorError as cause:  # it is over
+            typer.echo(scrubber.text(cause.message))
+    free_effects(TARGET, run)
 
 
 @app.command()
