@@ -84,3 +84,19 @@ def test_abort_that_was_killed_before_it_freed_the_target_is_ended_by_the_next(
     assert house.inside("resume", run).stderr.endswith(f"runbook abort {run}\n")
     assert house.inside("abort", run).code == 4 and lock.changing("sandbox") is None
     assert house.inside("abort", run).code == 2
+
+
+@pytest.mark.parametrize("undo", ["by hand: params name no maintenance_off", "call the hook maintenance_off"])
+def test_abort_that_takes_nothing_back_again_names_the_command_that_ends_it(
+    house: House, undo: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNBOOK_HOME", str(house.home))
+    run = dead_run(house)
+    note(house, run, "undo-noted", act="maintenance mode is on", undo=undo)
+    first = house.inside("abort", run)
+    plain, by_hand = f"runbook abort {run}", f'runbook abort {run} --by-hand "WHAT WAS DONE"'
+    assert first.last["next"] == (by_hand if undo.startswith("by hand") else plain)
+    assert house.inside("abort", run).last["next"] == by_hand
+    assert lock.way_on(lock.changing("sandbox") or {"run": ""}) == by_hand
+    ended = house.inside("abort", run, "--by-hand", "turned it off")
+    assert (ended.code, lock.changing("sandbox")) == (4, None), ended.stderr

@@ -13,6 +13,7 @@ from memory import Memory
 from runbook.params.schema import Params
 from runbook.recovery.callingoff import call_off
 from runbook.recovery.done import Done
+from runbook.recovery.lockdown import MAINTENANCE
 from runbook.recovery.room import MOVED_FIRST
 
 RUN = "r1"
@@ -134,3 +135,12 @@ def test_copy_is_removed_when_every_row_is_back(home: Path, params: Params) -> N
     memory.remember("recovery/copied back", {"facts": {"account": account}})
     done = called_off(params, memory)
     assert (done.checks, done.limits, folder.exists()) == ([], [], False)
+
+
+def test_production_that_was_down_before_is_for_its_service_manager_and_no_other_command(
+    home: Path, params: Params
+) -> None:
+    memory = Memory(home / "memory")
+    memory.undo_first(MAINTENANCE, "by hand")
+    [answers] = [check for check in called_off(params, memory).checks if check.id == "called-off-answers"]
+    assert answers.next == "Start it with its service manager."

@@ -149,7 +149,7 @@ def _answers(lockdown: LockDown) -> Check:
         "accepts connections",
         "accepts them" if is_up else "does not answer",
         reason=None if is_up else "Production does not answer: what was taken back holds from its next start on.",
-        next=None if is_up else f"Start it with its service manager, then: runbook abort {lockdown.run_id}",
+        next=None if is_up else "Start it with its service manager.",
     )
 
 

@@ -31,6 +31,8 @@ HA = "the HA manager is paused"
 EXPIRY = "backups and WAL are kept from expiring"
 #: The order in which a lock-down is lifted: the reverse of its making.
 LIFTED = (AUTOVACUUM, DOORS, EXPIRY, HA, MAINTENANCE)
+#: Begins the undo of an act for which params name no undo hook.
+BY_HAND = "by hand"
 _UNDO_HOOKS = {MAINTENANCE: "maintenance_off", HA: "ha_resume", EXPIRY: "expiry_thaw"}
 _TAIL = "lockdown tail"
 
@@ -119,7 +121,7 @@ class LockDown:
             result = before
         else:
             undo = getattr(self.params.hooks, _UNDO_HOOKS[act])
-            self._begin(act, describe_hook(undo) if undo else f"by hand: params name no {_UNDO_HOOKS[act]}")
+            self._begin(act, describe_hook(undo) if undo else f"{BY_HAND}: params name no {_UNDO_HOOKS[act]}")
             called = call_hook(name, hook, self._facts(name))
             result = {"ok": called.ok, "what": called.what, "said": called.said, "seconds": round(called.seconds, 1)}
             self._remember(f"lockdown hook {name}", result)

@@ -95,11 +95,14 @@ def abort_run(text: str, reason: str | None, by_hand: str | None = None) -> Outc
     clean_up(folder)
     left = _take_back(folder, params, journal, by_hand)
     what = f"not taken back: {', '.join(left)}" if left else ""
+    next_ = f"runbook abort {state.run}"
+    if set(left) == set(state.undos) and (state.aborted is not None or _is_by_hand(left)):
+        next_ += ' --by-hand "WHAT WAS DONE"'  # another abort would take back no more than this one
     if left:
-        journal.append("effects", pending=True, what=what)
+        journal.append("effects", pending=True, what=what, next=next_)
     closed = close_attempt(folder)
     if left and effects is not None:
-        lock.keep_effects(state.target, state.run, what, next=f"runbook abort {state.run}")
+        lock.keep_effects(state.target, state.run, what, next=next_)
     elif not left:
         lock.free_effects(state.target, state.run)
     return outcome_of(closed)
@@ -165,6 +168,12 @@ def _take_back(folder: Path, params: Params, journal: Journal, by_hand: str | No
             if check.reason is not None:
                 journal.append("limit", text=f"{check.title}: {check.reason} Next: {check.next}")
     return read_state(folder).undos
+
+
+def _is_by_hand(left: dict[str, str]) -> bool:
+    from runbook.recovery.lockdown import BY_HAND  # late: few runs have locked anything down
+
+    return all(undo.startswith(BY_HAND) for undo in left.values())
 
 
 def _beyond_reach(process: dict[str, Any], folder: Path) -> PlatformError:

@@ -41,6 +41,7 @@ class _Folding(gatebook.GateFolding, questions.QuestionFolding, pagebook.PageFol
         self.records: list[str] = []
         self.scratch: dict[str, None] = {}
         self.effects: str | None = None
+        self.way_on: str | None = None
         self.aborted: str | None = None
         self.accepted: list[dict[str, Any]] = []
         self.executed_at: str | None = None
@@ -206,6 +207,7 @@ class _Folding(gatebook.GateFolding, questions.QuestionFolding, pagebook.PageFol
 
     def on_effects(self, event: Event, at: datetime) -> None:
         self.effects = event["what"] if event["pending"] else None
+        self.way_on = event.get("next")
         if event["pending"]:
             self.begin_what_passed()
 
@@ -283,6 +285,7 @@ def fold(events: Iterable[Event]) -> RunState:
         cells=known.cell_problems(ended=known.ended),
         concluded=known.concluded,
         aborted=aborted,
+        way_on=known.way_on,
         limits=limits,
     )
     return RunState(

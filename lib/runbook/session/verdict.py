@@ -50,12 +50,14 @@ def _judge(
     problems: Sequence[Problem],
     concluded: bool,
     aborted: str | None,
+    way_on: str | None = None,
     limits: Sequence[str] = (),
     cells: Sequence[CellProblem] = (),
 ) -> Judgement:
     """The verdict on what an attempt saw; `undos` are the acts that were not taken back, with how to. A PASS says how many `limits` it has.
 
     Args:
+        way_on: the command that goes on with what an abort could not take back, where it has said one.
         cells: the code cells that did not end well; empty while the attempt is under way.
     """
     run = str(request["run"])
@@ -82,7 +84,7 @@ def _judge(
     if reason is None:
         return Judgement(Verdict.PASS, _passed(steps, checks, limits), f"runbook status {run}")
     if aborted is not None:
-        return Judgement(Verdict.INCOMPLETE, reason, f"runbook abort {run}" if undos else again)
+        return Judgement(Verdict.INCOMPLETE, reason, (way_on or f"runbook abort {run}") if undos else again)
     commands = [step.next for step in steps if step.state is StepState.FAILED and step.next]
     own = next((command for command in commands if command.startswith("runbook ")), None)
     return Judgement(Verdict.INCOMPLETE, reason, own or f"runbook resume {run}")
