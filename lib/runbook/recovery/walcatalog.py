@@ -100,7 +100,9 @@ class WalCatalog:
                 parts = None
             if parts is None:
                 self.names.unread += 1
-                self._pages.clear()  # which page the record changed is not known either
+                # Which page the record changed is not known either: from here on the base backup's pages may be too old.
+                self._pages.clear()
+                self._seed = None
                 continue
             for step in self._redo(parts, lsn):
                 yield parts.xid, step
@@ -139,7 +141,7 @@ class WalCatalog:
             page = block.image or self._saved(lsn, block)
             if page is None:
                 self.names.unread += 1
-                self._pages.pop((RelFile(*block.file), block.number), None)
+                self._pages[RelFile(*block.file), block.number] = {}  # not as the base backup has it either
                 continue
             parts.blocks[mark] = block._replace(image=page)
             versions = dict(page_versions(page))
