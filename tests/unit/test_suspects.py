@@ -236,6 +236,70 @@ def test_rewrite_is_told_from_a_truncation_by_the_transient_relation_that_made_i
     assert classify(transaction(cut), book()).truncated == (VEHICLES,)
 
 
+NEW, OTHER = RelFile(1663, 5, 16500), RelFile(1663, 5, 16501)
+
+
+def step(at: int, kind: str, old: ClassRow | None, new: ClassRow | None) -> CatalogStep:
+    return CatalogStep(at, PG_CLASS, 5, kind, old, new)
+
+
+def vehicles(file: RelFile = VEHICLES) -> ClassRow:
+    return class_row(16384, file, "vehicles")
+
+
+def passing(file: RelFile) -> ClassRow:
+    """The transient relation of a rewrite."""
+    return class_row(16500, file, "pg_temp_16384")
+
+
+REWRITE = [
+    step(1, "i", None, passing(NEW)),
+    step(2, "u", vehicles(), vehicles(NEW)),
+    step(3, "u", passing(NEW), passing(VEHICLES)),
+    step(4, "d", passing(VEHICLES), None),
+]
+#: What is read of each, in which a row of pg_class was not; and what is said of the table.
+UNREAD = {
+    "truncated, the new row unread": ([step(1, "u", vehicles(), None)], [NEW], {}, "unclear"),
+    "truncated, both rows unread": ([step(1, "u", None, None)], [NEW], {}, "unclear"),
+    "truncated and then changed, its first row unread": (
+        [step(1, "u", None, vehicles(NEW)), step(2, "u", vehicles(NEW), vehicles(NEW))], [NEW], {}, "unclear"),
+    "dropped after a change, the delete unread": (
+        [step(1, "u", vehicles(), vehicles()), step(2, "d", None, None)], [], {"dropped_oids": [(5, 16384)]}, "dropped"),
+    "dropped after a change, its first row unread": (
+        [step(1, "u", None, vehicles()), step(2, "d", vehicles(), None)], [], {}, "dropped"),
+    "truncated after a rewrite, the last row unread": (
+        [*REWRITE, step(5, "u", vehicles(NEW), None)], [NEW, OTHER], {}, "unclear"),
+    "truncated after a rewrite, that one's row unread": (
+        [REWRITE[0], *REWRITE[2:], step(5, "u", vehicles(NEW), vehicles(OTHER))], [NEW, OTHER], {}, "unclear"),
+    "rewritten after a truncation that was not read": (
+        [step(1, "u", vehicles(), None), REWRITE[0], step(3, "u", None, vehicles(NEW)), *REWRITE[2:]],
+        [OTHER, NEW], {}, "unclear"),
+    "rewritten, after a truncation that only the next row shows": (
+        [step(1, "u", vehicles(), vehicles()), REWRITE[0], step(3, "u", vehicles(OTHER), vehicles(NEW)),
+         step(4, "u", passing(NEW), passing(OTHER))], [OTHER, NEW], {}, "truncated"),
+    "rewritten, the transient's insert unread": (REWRITE[1:], [NEW], {"filled": {NEW}}, "rewritten"),
+    "rewritten, nothing of the transient read": ([REWRITE[1]], [NEW], {"filled": {NEW}}, "unclear"),
+    "rewritten, the table's own row unread": ([REWRITE[0], *REWRITE[2:]], [NEW], {"filled": {NEW}}, "unclear"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNREAD)
+def test_row_of_pg_class_that_was_not_read_hides_no_damage_and_makes_none(name: str) -> None:
+    steps, created, more, expected = UNREAD[name]
+    passed = [NEW if created[-1] == OTHER else OTHER] if len(created) > 1 else []
+    evidence = FileEvidence(removed=[VEHICLES, *passed], created=created, catalog=steps, **more)  # type: ignore[arg-type]
+    found = classify(transaction(evidence), book())
+    said = {kind: getattr(found, kind) for kind in ("dropped", "truncated", "rewritten", "unclear")}
+    assert said == {kind: (VEHICLES,) if kind == expected else () for kind in said}
+
+
+def test_index_whose_rows_were_not_read_to_the_end_is_no_damage() -> None:
+    index = class_row(16384, VEHICLES, "vehicles_pkey", kind="i")
+    evidence = FileEvidence(removed=[VEHICLES], created=[NEW], catalog=[step(1, "u", index, None)])
+    assert not classify(transaction(evidence), book())
+
+
 def test_file_that_no_catalog_row_explains_is_not_known_and_no_other_table() -> None:
     evidence = truncated(16390, QUEUE, RelFile(1663, 5, 16500), "queue")
     evidence.removed.append(RelFile(1663, 5, 16499))

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from runbook.recovery.relnames import TABLES, ColumnChange, NameBook, RelationName
-from runbook.recovery.transactions import FileEvidence, RelFile, Transaction
+from runbook.recovery.transactions import ClassRow, FileEvidence, RelFile, Transaction
 from runbook.recovery.walnames import Chain, Oid, chains_of
 
 
@@ -41,36 +41,51 @@ def classify(one: Transaction, names: NameBook) -> FileChanges:
     if evidence is None:
         return FileChanges()
     chains = chains_of(evidence.catalog)
-    made_as = {chain.path[0]: oid for oid, chain in chains.items() if chain.is_made and chain.path}
-    explained = set(made_as)
+    # A transient relation's first row may be unread: that its file is of this transaction says as much.
+    made_as = {
+        chain.path[0]: oid
+        for oid, chain in chains.items()
+        if chain.path and (chain.is_made or chain.path[0] in evidence.created)
+    }
+    explained: set[RelFile] = set()
     dropped: set[RelFile] = set()
     truncated: set[RelFile] = set()
     rewritten: set[RelFile] = set()
     unclear: set[RelFile] = set()
+    #: Files of tables whose rows of pg_class do not tell to the end what became of them.
+    untold: dict[RelFile, int] = {}
     pairs: list[tuple[RelFile, RelFile]] = []
     sizes: dict[RelFile, float | None] = {}
     for oid, chain in chains.items():
-        explained.update(chain.path)
-        old = _file_before(chain, evidence)
-        if old is None:
+        before = _row_before(chain)
+        old = before.file if before is not None else None
+        # A relation that the transaction made explains no file but its own: what it was given, another one had.
+        if before is None or old is None or old in evidence.created:
             continue
-        assert chain.before is not None
-        sizes[old] = chain.before.estimated_rows
-        is_table = chain.before.kind in TABLES and not chain.before.is_shared and not names.is_catalog_file(old)
+        explained.update(chain.path)
+        sizes[old] = chain.before.estimated_rows if chain.before is not None else None
+        is_table = before.kind in TABLES and not before.is_shared and not names.is_catalog_file(old)
         if chain.is_gone:
             dropped |= {old} if is_table else set()
-        elif chain.path[-1] != old:
-            pairs.append((old, chain.path[-1]))
-            if is_table and _is_emptied(oid, chain, made_as, evidence):
-                truncated.add(old)
-            elif is_table:
-                (unclear if _was_unlogged(chain) else rewritten).add(old)
-    # What rows of pg_class do not explain is judged by its name alone, as far as that goes.
-    for file in set(evidence.removed) - explained - set(evidence.created):
-        known = names.find(file)
-        if names.is_catalog_file(file) or (known is not None and known.kind not in TABLES):
             continue
-        number = known.oid if known is not None else None
+        if chain.path[-1] != old:
+            pairs.append((old, chain.path[-1]))
+        if not is_table:
+            continue
+        if chain.path[-1] in evidence.removed:
+            untold[old] = oid[1]
+        elif chain.path[-1] != old:
+            fate = _fate(oid, chain, made_as, evidence)
+            if fate is None:
+                untold[old] = oid[1]
+            else:
+                (truncated if fate else unclear if _was_unlogged(chain) else rewritten).add(old)
+    # What rows of pg_class do not explain is judged by its name or its oid alone, as far as that goes.
+    for file in (set(evidence.removed) - explained - set(evidence.created)) | set(untold):
+        known = names.find(file)
+        if file not in untold and (names.is_catalog_file(file) or (known is not None and known.kind not in TABLES)):
+            continue
+        number = untold.get(file, known.oid if known is not None else None)
         if (file.database, number) in evidence.dropped_oids:
             dropped.add(file)
         elif number in [oid for database, oid in evidence.truncated_oids if database in (0, file.database)]:
@@ -90,20 +105,26 @@ def classify(one: Transaction, names: NameBook) -> FileChanges:
     )
 
 
-def _file_before(chain: Chain, evidence: FileEvidence) -> RelFile | None:
-    """The file that the relation had before the transaction; None where it had none, or where that is not known."""
-    old = chain.before.file if chain.before is not None and not chain.is_made else None
-    return None if old in evidence.created else old
+def _row_before(chain: Chain) -> ClassRow | None:
+    """The relation's row before the transaction; the first that is known where that one was not read, None for one that it made."""
+    if chain.is_made:
+        return None
+    return chain.before if chain.before is not None else next(iter(chain.rows), None)
 
 
-def _is_emptied(oid: Oid, chain: Chain, made_as: dict[RelFile, Oid], evidence: FileEvidence) -> bool:
-    """True when the relation got an empty file at some step, or a file that it got was cut to nothing; a file that was made as another
-    relation's holds what a rewrite put there, and one in another tablespace is a copy."""
+def _fate(oid: Oid, chain: Chain, made_as: dict[RelFile, Oid], evidence: FileEvidence) -> bool | None:
+    """True when the relation got an empty file at some step, or a file that it got was cut to nothing; False when each holds what was in
+    the one before: one that was made as another relation's, which a rewrite filled, or a copy in another tablespace. None: not known."""
+    is_told = not chain.has_gap
     for before, after in zip(chain.path, chain.path[1:], strict=False):
-        is_copied = before.tablespace != after.tablespace
-        if after in evidence.emptied or (made_as.get(after, oid) == oid and not is_copied):
+        if after in evidence.emptied:
             return True
-    return False
+        if before.tablespace != after.tablespace or made_as.get(after, oid) != oid:
+            continue
+        if after not in evidence.filled:
+            return True
+        is_told = False  # no TRUNCATE fills a file: a rewrite did, whose transient relation was not read
+    return False if is_told else None
 
 
 def _was_unlogged(chain: Chain) -> bool:

@@ -16,13 +16,15 @@ Oid = tuple[int, int]
 @dataclass
 class Chain:
     """What one transaction did to one relation's row in pg_class. `before` is its row as it was, `rows` those that were written since, in
-    order; `path` the files that it had. `is_made`: by this transaction; `is_gone`: it was dropped by it."""
+    order; `path` the files that it had. `is_made`: by this transaction; `is_gone`: it was dropped by it; `has_gap`: a row in between was not read,
+    so that `path` may lack files."""
 
     before: ClassRow | None = None
     rows: list[ClassRow] = field(default_factory=list)
     path: list[RelFile] = field(default_factory=list)
     is_made: bool = False
     is_gone: bool = False
+    has_gap: bool = False
 
     @property
     def row(self) -> ClassRow | None:
@@ -48,10 +50,12 @@ def chains_of(steps: Iterable[CatalogStep]) -> dict[Oid, Chain]:
             chain = found[row.database, row.oid] = Chain(is_made=step.kind == "i")
             chain.before = old if isinstance(old, ClassRow) else None
         if isinstance(old, ClassRow):
+            chain.has_gap = chain.has_gap or (bool(chain.path) and old.file not in (None, chain.path[-1]))
             chain.pass_by(old)
         if isinstance(new, ClassRow):
             chain.pass_by(new)
             chain.rows.append(new)
+        chain.has_gap = chain.has_gap or (step.kind == "u" and (old is None or new is None))
         chain.is_gone = step.kind == "d"
     return found
 
