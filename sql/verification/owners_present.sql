@@ -1,7 +1,6 @@
 -- purpose: every relation, schema and function has an owner that exists
 -- expect: rows = 0
 -- unit: objects
--- about: catalogs
 -- severity: error
 -- why: an object whose owner is gone points to damaged catalogs
 -- next: treat the catalogs as damaged; compare pg_authid with production
