@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from runbook.recovery.catalogrows import TRANSIENT
 from runbook.recovery.relnames import TABLES, ColumnChange, NameBook, RelationName
 from runbook.recovery.transactions import ClassRow, FileEvidence, RelFile, Transaction
 from runbook.recovery.walnames import Chain, Oid, chains_of
@@ -41,13 +42,8 @@ def classify(one: Transaction, names: NameBook) -> FileChanges:
     if evidence is None:
         return FileChanges()
     chains = chains_of(evidence.catalog)
-    # A transient relation's first row may be unread: that its file is of this transaction says as much.
-    made_as = {
-        chain.path[0]: oid
-        for oid, chain in chains.items()
-        if chain.path and (chain.is_made or chain.path[0] in evidence.created)
-    }
-    explained: set[RelFile] = set()
+    made_as = {chain.path[0]: oid for oid, chain in chains.items() if chain.path and _is_made(chain, evidence)}
+    explained = set(made_as)
     dropped: set[RelFile] = set()
     truncated: set[RelFile] = set()
     rewritten: set[RelFile] = set()
@@ -57,12 +53,12 @@ def classify(one: Transaction, names: NameBook) -> FileChanges:
     pairs: list[tuple[RelFile, RelFile]] = []
     sizes: dict[RelFile, float | None] = {}
     for oid, chain in chains.items():
-        before = _row_before(chain)
+        before = _row_before(chain, evidence)
+        # What a transient relation was given, another one had: that one explains it.
+        explained.update(chain.path if before is not None or not _is_transient(chain) else ())
         old = before.file if before is not None else None
-        # A relation that the transaction made explains no file but its own: what it was given, another one had.
-        if before is None or old is None or old in evidence.created:
+        if before is None or old is None:
             continue
-        explained.update(chain.path)
         sizes[old] = chain.before.estimated_rows if chain.before is not None else None
         is_table = before.kind in TABLES and not before.is_shared and not names.is_catalog_file(old)
         if chain.is_gone:
@@ -105,9 +101,19 @@ def classify(one: Transaction, names: NameBook) -> FileChanges:
     )
 
 
-def _row_before(chain: Chain) -> ClassRow | None:
+def _is_transient(chain: Chain) -> bool:
+    name = chain.row.name if chain.row is not None else ""
+    return name.startswith(TRANSIENT) and name.removeprefix(TRANSIENT).isdecimal()
+
+
+def _is_made(chain: Chain, evidence: FileEvidence) -> bool:
+    """True for a relation of the transaction's own, whose first row may not have been read. No record says so of an unlogged one's file."""
+    return chain.is_made or _is_transient(chain) or (bool(chain.path) and chain.path[0] in evidence.created)
+
+
+def _row_before(chain: Chain, evidence: FileEvidence) -> ClassRow | None:
     """The relation's row before the transaction; the first that is known where that one was not read, None for one that it made."""
-    if chain.is_made:
+    if _is_made(chain, evidence):
         return None
     return chain.before if chain.before is not None else next(iter(chain.rows), None)
 
