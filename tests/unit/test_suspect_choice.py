@@ -172,6 +172,34 @@ def test_number_of_another_system_or_time_is_no_copy_back(tmp_path: Path, system
     assert [one.mark for one in ranked(history, earlier=read_copy_backs(tmp_path, ""), system="42")] == [""]
 
 
+STRANGE = [
+    ("recovery/copy-back transactions", ["shop"], "2026-11-23T03:00:00Z"),
+    ("recovery/copy-back transactions", {"shop": "many"}, "2026-11-23T03:00:00Z"),
+    ("recovery/copy-back transactions", {"shop": 1}, "some day"),
+    ("recovery/copy-back transactions", {"shop": 1}, "2026-11-23T03:00:00"),
+    ("recovery/copy-back transactions", {"shop": float("inf")}, "2026-11-23T03:00:00Z"),
+    ("recovery/seen/window", None, "2026-11-23T03:00:00Z"),
+    ("recovery/seen/window", {}, "2026-11-23T03:00:00Z"),
+    ("recovery/seen/point", {"facts": {"damage": {"xids": [None]}}}, "2026-11-23T03:00:00Z"),
+    ("recovery/copied back", {"checks": ["PASS"]}, "2026-11-23T03:00:00Z"),
+    ("recovery/copied back", {"checks": [{}]}, "2026-11-23T03:00:00Z"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "at"), STRANGE)
+def test_strange_journal_of_another_run_stops_no_search_and_hides_no_other(
+    tmp_path: Path, name: str, value: object, at: str
+) -> None:
+    journal(tmp_path, "R1", 701, "2026-11-23T03:00:00Z")
+    (tmp_path / "R2").mkdir()
+    strange = {"event": "remembered", "name": name, "value": value, "at": at}
+    (tmp_path / "R2" / "journal.jsonl").write_text(f'[1, "remembered", "recovery/"]\n{json.dumps(strange)}\n')
+    (tmp_path / "R3" / "journal.jsonl").mkdir(parents=True)
+    (tmp_path / "R4").mkdir()
+    (tmp_path / "R4" / "journal.jsonl").write_text('"remembered" "recovery/' + "[" * 100_000)
+    assert [one.run for one in read_copy_backs(tmp_path, "R9")] == ["R1"]
+
+
 def nowhere(value: str) -> object:
     raise TargetOutsideWindow(f"{value} lies before the oldest backup.")
 

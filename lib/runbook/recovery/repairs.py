@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from runbook import clock
+from runbook.errors import OperatorError
 from runbook.recovery.forensics import WalSearch
 from runbook.recovery.relnames import NameBook
 from runbook.recovery.suspectparts import Lost
@@ -48,34 +49,48 @@ def read_copy_backs(runs: Path, own: str) -> list[EarlierCopyBack]:
     for journal in sorted(runs.glob("*/journal.jsonl")):
         if journal.parent.name == own:
             continue
-        earlier = EarlierCopyBack(journal.parent.name)
-        for name, value, at in _remembered(journal):
-            if name == "recovery/copy-back transactions":
-                for xid in value.values():
-                    earlier.xids.setdefault(int(xid) & _MASK, at)
-            elif name == "recovery/seen/window":
-                earlier.system = value["facts"].get("system", {}).get("system_identifier")
-            elif name == "recovery/seen/point":
-                damage = value["facts"].get("damage") or {}
-                earlier.damage = frozenset(int(xid) & _MASK for xid in damage.get("xids", ()))
-            elif name == "recovery/copied back":
-                earlier.is_whole = all(check["status"] == "PASS" for check in value["checks"])
+        try:
+            if not journal.is_file():
+                continue
+            earlier = _read(journal)
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, OperatorError):
+            # Another run's journal is that run's own trouble: it can no more mark a suspect, and no recovery stops for it.
+            continue
         if earlier.xids:
             found.append(earlier)
     return found
 
 
+def _read(journal: Path) -> EarlierCopyBack:
+    """What that run copied back; any error there is says that its journal is none of ours."""
+    earlier = EarlierCopyBack(journal.parent.name)
+    for name, value, at in _remembered(journal):
+        if name == "recovery/copy-back transactions":
+            for xid in value.values():
+                earlier.xids.setdefault(int(xid) & _MASK, at)
+        elif name == "recovery/seen/window":
+            system = value["facts"].get("system", {}).get("system_identifier")
+            earlier.system = None if system is None else str(system)
+        elif name == "recovery/seen/point":
+            damage = value["facts"].get("damage") or {}
+            earlier.damage = frozenset(int(xid) & _MASK for xid in damage.get("xids", ()))
+        elif name == "recovery/copied back":
+            earlier.is_whole = all(check["status"] == "PASS" for check in value["checks"])
+    return earlier
+
+
 def _remembered(journal: Path) -> Iterator[tuple[str, Any, datetime]]:
-    """What the run remembered of a recovery; a line that cannot be read is a run's own trouble, and tells nothing here."""
+    """What the run remembered of a recovery, without lines that cannot be read."""
     with journal.open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
             if '"remembered"' not in line or '"recovery/' not in line:
                 continue
             try:
                 event = json.loads(line)
-                yield str(event["name"]), event["value"], clock.parse(event["at"])
-            except (ValueError, KeyError, TypeError):
+                remembered = str(event["name"]), event["value"], clock.parse(event["at"])
+            except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OperatorError):
                 continue
+            yield remembered
 
 
 def mark_repaired(
