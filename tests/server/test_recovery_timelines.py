@@ -139,6 +139,38 @@ def test_loss_is_counted_on_every_timeline_that_the_point_cuts_off(
     assert str(facts["last"]["at"]) >= str(facts["first"]["at"])
 
 
+def test_number_that_two_timelines_gave_to_two_tables_names_each_its_own(tmp_path: Path) -> None:
+    """The loss on timeline 1 was counted with the names of timeline 2: 'orders' became 'scratchpad'."""
+    with own_cluster("--data-checksums") as cluster:
+        fill(cluster)
+        cluster.backup("first")
+        marks = [add_mark(cluster, number) for number in (1, 2)]
+        number = "SELECT pg_relation_filenode('{}')"
+        # A recovery skips the numbers that were set aside: past these both timelines give out the same ones.
+        cluster.sql("SELECT count(lo_create(0)) FROM generate_series(1, 9000)", database="shop")
+        cluster.sql("CREATE TABLE orders AS SELECT generate_series(1, 30) AS id", database="shop")
+        wanted = int(cluster.sql(number.format("orders"), database="shop")[0][0])
+        cluster.switch()
+        recover_production(cluster, marks[1].before)
+        given = int(cluster.sql("SELECT lo_create(0)", database="shop")[0][0])
+        cluster.sql(f"SELECT count(lo_create(0)) FROM generate_series(1, {wanted - given - 1})", database="shop")
+        cluster.sql("CREATE TABLE scratchpad AS SELECT generate_series(1, 4) AS id", database="shop")
+        assert int(cluster.sql(number.format("scratchpad"), database="shop")[0][0]) == wanted
+        cluster.switch()
+        loss = count(cluster, tmp_path, "2", marks[1].before)
+        of_one = count(cluster, tmp_path, "1", marks[1].before)
+    expected = {2: {"public.scratchpad": 4}, 1: {"public.orders": 30}}
+    for found in (loss, of_one):
+        said = {line.timeline: made(line) for line in found.lines}
+        assert said == {line: expected[line] for line in said}
+    assert set(expected) == {line.timeline for line in of_one.lines}
+
+
+def made(loss: Loss) -> dict[str, int]:
+    """Rows inserted, by table, without marks and large objects."""
+    return {title: table.others.inserted for title, table in loss.tables.items() if table.others.inserted in (4, 30)}
+
+
 def test_line_that_cannot_be_read_is_named_and_the_rest_is_counted(
     forked: tuple[OwnCluster, dict[int, Mark]], tmp_path: Path
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from runbook.model import Status
 from runbook.recovery.execution import check_names
 from runbook.recovery.loss import Loss, TableLoss, Xids
@@ -28,6 +30,20 @@ def test_damage_without_a_name_is_unknown_and_says_what_would_resolve_it() -> No
     assert "1663/5/99999" in str(found.reason) and "relfilenode" in str(found.next)
     others = TableLoss("relation 1663/5/1 (name not known)", None, file=RelFile(1663, 5, 1), others=Rows(inserted=1))
     assert check_names(loss_of(others)).status is Status.PASS, "no damage"
+
+
+def test_relation_of_another_line_has_no_name_of_this_one() -> None:
+    """After two timelines part, the same number stands for another relation."""
+    names = book()
+    names.add_missing([named(LOST, 99999, "scratchpad")])
+    ahead, parted = replace(loss_of(unnamed()), gate=600), replace(loss_of(unnamed()), gate=100)
+    loss = replace(loss_of(unnamed()), gate=500, elsewhere=(ahead, parted))
+    loss.name_again(names, [named(LOST, 99999, "orders")])
+    assert [list(line.tables) for line in loss.lines] == [
+        ["public.scratchpad"],
+        ["public.orders"],
+        [f"relation {LOST} (name not known)"],
+    ]
 
 
 def test_name_that_only_the_copy_has_joins_its_table() -> None:

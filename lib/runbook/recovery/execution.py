@@ -310,8 +310,8 @@ class Execution:
         evidence = self.recovery.evidence
         if evidence is None or not loss.unnamed():
             return
-        evidence.names.add_missing(read_names(self.beside.connect, "postgres", "the restored copy", []))
-        loss.name_again(evidence.names)
+        evidence.names.add_missing(copied := read_names(self.beside.connect, "postgres", "the restored copy", []))
+        loss.name_again(evidence.names, copied)
 
     def _write_losses(self) -> Seen:
         loss = self.recovery.loss

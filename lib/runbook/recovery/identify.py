@@ -207,10 +207,19 @@ class Identification:
         selection = self._known()
         return selection.stage(backup, lineage_of(selection.number, selection.lineages))
 
-    def _names_of_backups(self) -> NameBook:
-        """Names from every base backup of the timeline, the oldest first; one that is packed in tar files names nothing."""
+    def _names_of_backups(self, lineage: Lineage | None = None) -> NameBook:
+        """Names from every base backup of the timeline, the oldest first; one that is packed in tar files names nothing.
+
+        Args:
+            lineage: another timeline's: after they part, the same numbers stand for other relations, so it has a book of its own.
+        """
         names = NameBook()
         for backup in reversed(self._known().candidates):
+            if lineage is not None and not any(
+                one.number == backup.timeline and (one.end is None or (backup.end or backup.start) <= one.end)
+                for one in lineage
+            ):
+                continue
             found = read_backup_catalogs(backup.path, self._known().tools.major)
             names.add(found.names)
             names.add_schemas(found.schemas)
@@ -311,19 +320,21 @@ class Identification:
         searched = lineage_of(selection.number, selection.lineages)
         parts = cut_off(lineage_of(point.timeline, selection.lineages), point.gate, selection.lines())
         self.loss_stage = selection.stage(backup, parts[0].lineage)
-        found = self._count(self.loss_stage, parts[0], backup, _on(damage, parts[0].lineage, searched))
+        names = self._evidence().names
+        found = self._count(self.loss_stage, parts[0], backup, _on(damage, parts[0].lineage, searched), names)
         missed = [f"What the point cuts off of timeline {one.number} was not counted: {one.problem}"
                   for one in selection.choice.rivals if one.number not in selection.lineages]  # fmt: skip
         elsewhere = []
         for part in parts[1:]:
             try:
                 stage = selection.stage(backup, part.lineage)
-                elsewhere.append(self._count(stage, part, backup, _on(damage, part.lineage, searched)))
+                names = self._names_of_backups(part.lineage)
+                elsewhere.append(self._count(stage, part, backup, _on(damage, part.lineage, searched), names))
             except WalDamaged as cause:
                 missed.append(f"What the point cuts off of timeline {part.number} was not counted: {cause.message}")
         return replace(found, elsewhere=tuple(elsewhere), uncounted=tuple(missed))
 
-    def _count(self, stage: Stage, part: CutOff, backup: Backup, damage: Sequence[Suspect]) -> Loss:
+    def _count(self, stage: Stage, part: CutOff, backup: Backup, damage: Sequence[Suspect], names: NameBook) -> Loss:
         # The backup may have been taken after the line had parted from its own: then what ran at the parting counts from there on.
         stage.start = min(backup.start, part.since)
         return count_loss(
@@ -333,7 +344,7 @@ class Identification:
             start=stage.start,
             gate=part.since,
             end=None,
-            names=self._evidence().names,
+            names=names,
             seed=partial(backup_page, backup.path),
             damage=frozenset().union(*(one.xids for one in damage)),
             progress=lambda position: self._progress(

@@ -102,15 +102,24 @@ class Loss:
         """The relations whose names nobody knows."""
         return [table for line in self.lines for table in line.tables.values() if table.name is None]
 
-    def name_again(self, names: NameBook) -> None:
-        """What had no name has the one that is known by now."""
+    def name_again(self, names: NameBook, copied: Iterable[RelationName] = ()) -> None:
+        """What had no name has the one that is known by now; on another line, which may use the same numbers, only as the copy has it.
+
+        Args:
+            copied: the names in the copy at the point.
+        """
+        shared = NameBook()
+        shared.add(copied)
         for line in self.lines:
+            if line.gate < self.gate:
+                continue  # it parted before the point: what the copy has there may be another relation
+            book = names if line is self else shared
             for title, table in list(line.tables.items()):
-                known = names.table(table.file) if table.name is None and table.file is not None else None
+                known = book.table(table.file) if table.name is None and table.file is not None else None
                 if known is None:
                     continue
                 del line.tables[title]
-                title = names.title_of(known)
+                title = book.title_of(known)
                 into = line.tables.setdefault(title, TableLoss(title, known, file=table.file))
                 into.others.add(table.others)
                 into.damage.add(table.damage)
