@@ -15,7 +15,7 @@ from runbook.errors import NotMeasured, ParamsError
 from runbook.postgres import parse
 from runbook.postgres.batch import Batch, chunks
 from runbook.postgres.checksession import CheckSession
-from runbook.postgres.connect import quote
+from runbook.postgres.connect import SqlError, quote
 from runbook.postgres.sqlfiles import SqlFile
 
 _ASKED = ("schema_name", "table_name", "attribute_name", "is_only", "last_value")
@@ -51,12 +51,23 @@ def _maxima(session: CheckSession, found: list[dict[str, Any]], sql: SqlFile) ->
             )
     maxima: list[Decimal | None] = []
     for some in chunks(found, _AT_ONCE):
-        batch = Batch(_MAXIMUM, tuple(_parts(row) for row in some))
-        answers = batch.answers(session.ask(batch, parse.parse(batch.text)[0]))
-        if answers is None:
-            raise NotMeasured("The maxima of columns were not answered one by one.")
+        answers = _ask(session, tuple(_parts(row) for row in some))
         maxima += [Decimal(row["highest"]) if _NUMBER.fullmatch(row["highest"]) else None for row in answers]
     return maxima
+
+
+def _ask(session: CheckSession, parts: tuple[tuple[str, ...], ...]) -> list[dict[str, Any]]:
+    """Return one row for each part; asked one by one where that fails together: many large tables may take longer than one statement may."""
+    batch = Batch(_MAXIMUM, parts)
+    try:
+        answers = batch.answers(session.ask(batch, parse.parse(batch.text)[0]))
+    except SqlError:
+        if len(parts) == 1 or session.connection.closed:
+            raise
+        return [row for part in parts for row in _ask(session, (part,))]
+    if answers is None:
+        raise NotMeasured("The maxima of columns were not answered one by one.")
+    return answers
 
 
 def _parts(row: dict[str, Any]) -> tuple[str, str]:
