@@ -18,6 +18,8 @@ from runbook.postgres.wal import WalRecord, history_problem, parse_commit, parse
 from runbook.postgres.waldump import read_records
 from runbook.recovery.identify import Identification
 from runbook.recovery.loss import Loss
+from runbook.recovery.relnames import NameBook
+from runbook.recovery.transactions import RelFile
 from runbook.sandbox import backup, traffic
 from runbook.sandbox.place import Sandbox
 from shop import SEGMENT, Mark, add_mark, fill, flip
@@ -157,13 +159,25 @@ def test_number_that_two_timelines_gave_to_two_tables_names_each_its_own(tmp_pat
         cluster.sql("CREATE TABLE scratchpad AS SELECT generate_series(1, 4) AS id", database="shop")
         assert int(cluster.sql(number.format("scratchpad"), database="shop")[0][0]) == wanted
         cluster.switch()
-        loss = count(cluster, tmp_path, "2", marks[1].before)
-        of_one = count(cluster, tmp_path, "1", marks[1].before)
+        shop = int(cluster.sql("SELECT oid FROM pg_database WHERE datname = 'shop'")[0][0])
+        file, titles = RelFile(1663, shop, wanted), []
+        found = [
+            count(cluster, tmp_path, timeline, marks[1].before, look=lambda names: titles.append(names.title(file)))
+            for timeline in ("2", "1")
+        ]
+        cluster.stop()  # then either timeline may be production's
+        found.append(
+            count(cluster, tmp_path, "auto", marks[1].before, look=lambda names: titles.append(names.title(file)))
+        )
     expected = {2: {"public.scratchpad": 4}, 1: {"public.orders": 30}}
-    for found in (loss, of_one):
-        said = {line.timeline: made(line) for line in found.lines}
+    for loss in found:
+        said = {line.timeline: made(line) for line in loss.lines}
         assert said == {line: expected[line] for line in said}
-    assert set(expected) == {line.timeline for line in of_one.lines}
+    assert [len(loss.lines) for loss in found] == [1, 2, 2]
+    followed = next(iter(expected[found[-1].timeline]))
+    assert titles == ["public.scratchpad", "public.orders", followed], (
+        "each stays what it is where the damage was looked for"
+    )
 
 
 def made(loss: Loss) -> dict[str, int]:
@@ -190,7 +204,12 @@ def test_line_that_cannot_be_read_is_named_and_the_rest_is_counted(
 
 
 def count(
-    cluster: OwnCluster, folder: Path, timeline: str, point: str, before: Callable[[], None] = lambda: None
+    cluster: OwnCluster,
+    folder: Path,
+    timeline: str,
+    point: str,
+    before: Callable[[], None] = lambda: None,
+    look: Callable[[NameBook], None] = lambda names: None,
 ) -> Loss:
     folder.chmod(0o755)
     with at_home(cluster.home):
@@ -210,5 +229,7 @@ def count(
         found = identification.resolve(point).point
         before()
         loss = identification.count_loss(found, [])
+        assert identification.evidence is not None
+        look(identification.evidence.names)
         identification.clean_up()
     return loss

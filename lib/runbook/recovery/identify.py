@@ -320,21 +320,21 @@ class Identification:
         searched = lineage_of(selection.number, selection.lineages)
         parts = cut_off(lineage_of(point.timeline, selection.lineages), point.gate, selection.lines())
         self.loss_stage = selection.stage(backup, parts[0].lineage)
-        names = self._evidence().names
-        found = self._count(self.loss_stage, parts[0], backup, _on(damage, parts[0].lineage, searched), names)
+        found = self._count(self.loss_stage, parts[0], backup, _on(damage, parts[0].lineage, searched))
         missed = [f"What the point cuts off of timeline {one.number} was not counted: {one.problem}"
                   for one in selection.choice.rivals if one.number not in selection.lineages]  # fmt: skip
         elsewhere = []
         for part in parts[1:]:
             try:
                 stage = selection.stage(backup, part.lineage)
-                names = self._names_of_backups(part.lineage)
-                elsewhere.append(self._count(stage, part, backup, _on(damage, part.lineage, searched), names))
+                elsewhere.append(self._count(stage, part, backup, _on(damage, part.lineage, searched)))
             except WalDamaged as cause:
                 missed.append(f"What the point cuts off of timeline {part.number} was not counted: {cause.message}")
         return replace(found, elsewhere=tuple(elsewhere), uncounted=tuple(missed))
 
-    def _count(self, stage: Stage, part: CutOff, backup: Backup, damage: Sequence[Suspect], names: NameBook) -> Loss:
+    def _count(self, stage: Stage, part: CutOff, backup: Backup, damage: Sequence[Suspect]) -> Loss:
+        is_searched = part.number == self._known().number
+        names = self._evidence().names if is_searched else self._names_of_backups(part.lineage)
         # The backup may have been taken after the line had parted from its own: then what ran at the parting counts from there on.
         stage.start = min(backup.start, part.since)
         return count_loss(
