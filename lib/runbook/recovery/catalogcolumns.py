@@ -232,14 +232,19 @@ def _expression(catalog: str, row: dict[str, Any]) -> str:
             else f"CASE WHEN {column}::oid <> 0 THEN {one.format(f'{column}::oid')} END"
         )
     if row["type"] == "_text":
-        return f"pg_catalog.array_to_string({column}, chr(30), '')"
+        # Where an element has the character that parts them, nobody can tell them apart: the text begins with it then.
+        joined = f"pg_catalog.array_to_string({column}, chr(30), '')"
+        is_odd = f"pg_catalog.strpos(pg_catalog.array_to_string({column}, ''), chr(30)) > 0"
+        return f"CASE WHEN {is_odd} THEN chr(30) || {column}::text ELSE {joined} END"
     return text_of(column)
 
 
 def _listed_grants(grants: str) -> str:
-    """Who has which right from whom, by names."""
+    """Who has which right from whom, by names; a character that parts them is told as a question mark where a role's name has it."""
+    grantee, grantor = (f"pg_catalog.translate({one}.rolname, chr(30) || chr(31), '??')" for one in "go")
     return (
-        "(SELECT pg_catalog.string_agg(pg_catalog.concat_ws(chr(31), coalesce(g.rolname, ''), a.privilege_type, a.is_grantable::text, o.rolname), "
+        "(SELECT pg_catalog.string_agg(pg_catalog.concat_ws(chr(31), "
+        f"coalesce({grantee}, ''), a.privilege_type, a.is_grantable::text, {grantor}), "
         f"""chr(30) ORDER BY g.rolname COLLATE "C" NULLS FIRST, a.privilege_type, o.rolname COLLATE "C") FROM pg_catalog.aclexplode({grants}) AS a """
         "LEFT JOIN pg_catalog.pg_roles AS g ON g.oid = a.grantee LEFT JOIN pg_catalog.pg_roles AS o ON o.oid = a.grantor)"
     )

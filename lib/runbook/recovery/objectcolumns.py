@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -27,6 +28,8 @@ _ON = {"table": "TABLE", "view": "VIEW", "materialized view": "MATERIALIZED VIEW
 _FIRING = {"O": "ENABLE", "D": "DISABLE", "R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}
 _STORAGE = {"p": "PLAIN", "e": "EXTERNAL", "m": "MAIN", "x": "EXTENDED"}
 _COMPRESSION = {"p": "pglz", "l": "lz4"}
+_PARAMETER = re.compile(r"[a-z_][a-z0-9_]*(?:\.[a-z_][a-z0-9_]*)?")
+_PRIVILEGE = re.compile(r"[A-Z]+(?: [A-Z]+)*")
 #: Columns with grants, with owners.
 GRANTS = ("relacl", "attacl", "proacl", "nspacl", "typacl", "datacl", "lanacl", "srvacl", "fdwacl", "spcacl")
 OWNERS = ("relowner", "proowner", "nspowner", "typowner", "datdba", "stxowner", "pubowner", "evtowner", "lanowner", "oprowner", "opcowner", "opfowner",
@@ -42,7 +45,8 @@ def column_statements(difference: Difference, column: str, literal: Literal) -> 
     if column in GRANTS:
         return grants(then, before, after)
     if column == "reloptions":
-        return _options(then, pairs(before), pairs(after), literal)
+        options = pairs(before), pairs(after)
+        return [] if None in options else _options(then, options[0] or {}, options[1] or {}, literal)
     if column in OWNERS and before is not None:
         return [Statement(f"ALTER {_ON.get(then.kind, then.kind.upper())} {then.name} OWNER TO {before};")]
     made = _COLUMNS.get((then.catalog, column))
@@ -77,6 +81,8 @@ def _renamed(then: CatalogRow, now: CatalogRow, column: str) -> list[Statement]:
 def grants(row: CatalogRow, before: str | None, after: str | None) -> list[Statement]:
     """Grants that are gone are given again, and those that are new are taken; what another than the owner has granted is for a person."""
     then, now = _items(before), _items(after)
+    if not all(len(one) == 4 and _PRIVILEGE.fullmatch(one[1]) for one in (*then, *now)):
+        return []
     gone, new = [one for one in then if one not in now], [one for one in now if one not in then]
     if row.catalog == "pg_attribute":
         column, on = f" ({quote(str(row.cells['attname']))})", f"TABLE {row.cells['attrelid']}"
@@ -137,8 +143,10 @@ def _identity(then: CatalogRow, before: str | None, _: Literal) -> str | None:
 
 
 def _options(then: CatalogRow, before: dict[str, str], after: dict[str, str], literal: Literal) -> list[Statement]:
-    """Storage parameters."""
-    found = []
+    """Storage parameters; of a name that is no plain one, which only an extension's can be, nothing is known here."""
+    found: list[Statement] = []
+    if not all(_PARAMETER.fullmatch(name) for name in {*before, *after}):
+        return found
     if added := [name for name in after if name not in before]:
         found.append(Statement(f"{_table(then)} RESET ({', '.join(added)});"))
     if gone := [f"{name} = {literal(value)}" for name, value in before.items() if after.get(name) != value]:
@@ -146,12 +154,14 @@ def _options(then: CatalogRow, before: dict[str, str], after: dict[str, str], li
     return found
 
 
-def pairs(options: str | None) -> dict[str, str]:
-    r"""Return name=value, as a catalog's array holds them.
+def pairs(options: str | None) -> dict[str, str] | None:
+    r"""Return name=value, as a catalog's array holds them; None where a value has the character that parts them.
 
-    >>> pairs("fillfactor=70\x1eautovacuum_enabled=off"), pairs(None)
-    ({'fillfactor': '70', 'autovacuum_enabled': 'off'}, {})
+    >>> pairs("fillfactor=70\x1eautovacuum_enabled=off"), pairs(None), pairs('\x1e{"a=b\x1ec=d"}')
+    ({'fillfactor': '70', 'autovacuum_enabled': 'off'}, {}, None)
     """
+    if options is not None and options.startswith("\x1e"):
+        return None
     listed = [pair.partition("=") for pair in (options or "").split("\x1e") if pair]
     return {name: value for name, _, value in listed}
 

@@ -5,6 +5,7 @@ What pg_dump makes by itself (a view, a policy, a trigger, an index) is not here
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from runbook.postgres.connect import quote
@@ -12,14 +13,17 @@ from runbook.recovery.catalogcolumns import USUAL_GRANTS
 from runbook.recovery.catalogdiff import CatalogRow, Difference
 from runbook.recovery.objectcolumns import GRANTS, OWNERS, Literal, Statement, column_statements, grants, pairs
 
-#: Settings whose value is a list of names, which the catalog holds as it is written.
+#: Settings whose value is a list of names, which the catalog holds as one text (GUC_LIST_QUOTE).
 _LISTS = (
     "search_path",
     "temp_tablespaces",
     "local_preload_libraries",
     "session_preload_libraries",
     "shared_preload_libraries",
+    "unix_socket_directories",
 )
+_ELEMENT = re.compile(r'\s*(?:"((?:[^"]|"")*)"|([^\s,"][^\s,]*))\s*')
+_NAME_ON = re.compile(r'("(?:[^"]|"")*"|\S+) on ')
 
 
 def statements(difference: Difference, literal: Literal) -> list[Statement]:
@@ -123,7 +127,8 @@ def _label(row: CatalogRow, literal: Literal) -> Statement | None:
 
 def _address(row: CatalogRow) -> str | None:
     """The object as COMMENT ON wants it."""
-    name = row.name.partition(" / ")[0] if row.catalog in ("pg_seclabel", "pg_shseclabel") else row.name
+    is_label = row.catalog in ("pg_seclabel", "pg_shseclabel")
+    name = row.name.removesuffix(f" / {row.cells['provider']}") if is_label else row.name
     kind = row.kind
     if not name:
         return None
@@ -132,7 +137,7 @@ def _address(row: CatalogRow) -> str | None:
     if kind == "table constraint":
         return f"CONSTRAINT {name}"
     if kind == "domain constraint":
-        return f"CONSTRAINT {name.replace(' on ', ' on domain ', 1)}"
+        return f"CONSTRAINT {_NAME_ON.sub(lambda match: f'{match[0]}domain ', name, count=1)}"
     if kind == "statistics object":
         return f"STATISTICS {name}"
     return f"{kind.upper()} {name}"
@@ -155,7 +160,7 @@ def _membership(row: CatalogRow, _: Literal) -> Statement | None:
 
 
 def _settings(row: CatalogRow, literal: Literal) -> Statement | None:
-    """Settings of a role, of a database, or of both; a list is stored as it is written."""
+    """Settings of a role, of a database, or of both. A role may store any text as its own, so nothing of it stands unquoted."""
     cells = row.cells
     options = pairs(cells["setconfig"])
     role, database = cells["setrole"], cells["setdatabase"]
@@ -164,11 +169,39 @@ def _settings(row: CatalogRow, literal: Literal) -> Statement | None:
         if role or not database
         else f"DATABASE {database}"
     )
+    values = {
+        name: names_of(value) if name.lower() in _LISTS and value else [value]
+        for name, value in (options or {}).items()
+    }
+    if not values or not all(values.values()):
+        return None
     set_ = " ".join(
-        f"ALTER {whose} SET {quote(name)} TO {value if name in _LISTS and value else literal(value)};"
-        for name, value in options.items()
+        f"ALTER {whose} SET {quote(name)} TO {', '.join(map(literal, listed or []))};"
+        for name, listed in values.items()
     )
     return Statement(set_, is_ours=False)
+
+
+def names_of(value: str) -> list[str] | None:
+    """Return the names in a list as the catalog holds it, None where it is none: as pg_dump's SplitGUCList takes it apart.
+
+    >>> names_of('"$user", public,"a "" b"'), names_of("x;ALTER/**/ROLE/**/app/**/SUPERUSER")
+    (['$user', 'public', 'a " b'], ['x;ALTER/**/ROLE/**/app/**/SUPERUSER'])
+    >>> names_of('a b'), names_of('a,,b'), names_of('a,'), names_of('"a')
+    (None, None, None, None)
+    """
+    found, at = [], 0
+    while True:
+        match = _ELEMENT.match(value, at)
+        if match is None:
+            return None
+        found.append(match[1].replace('""', '"') if match[1] is not None else match[2])
+        at = match.end()
+        if at == len(value):
+            return found
+        if value[at] != ",":
+            return None
+        at += 1
 
 
 def _role(row: CatalogRow, _: Literal) -> Statement | None:
