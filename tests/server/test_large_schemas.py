@@ -25,7 +25,7 @@ MOST_GROWTH = 2.4
 AREAS = ("access", "architecture", "closure", "fence", "health", "integrity", "inventory", "lockdown", "rates", "reader",
          "recovery", "shown", "timelines", "trust", "verification")  # fmt: skip
 #: Those that change the server, or read what only a certain application has.
-LEFT_OUT = ("end_", "start_", "stop_", "reset_", "reload", "switch_wal", "lift_", "list_jobs", "critical_volumes", "daily_volume",
+LEFT_OUT = ("end_", "start_", "stop_", "reset_", "set_sequence", "reload", "switch_wal", "lift_", "list_jobs", "critical_volumes", "daily_volume",
             "heartbeat_fresh", "orphaned_vehicles", "sessions_have_users", "forbid_views", "_post_")  # fmt: skip
 TABLE = "SELECT c.oid::bigint AS oid FROM pg_class AS c WHERE c.relkind IN ('r', 'p') AND c.oid >= 16384 ORDER BY c.oid"
 NAMES = (
@@ -58,6 +58,7 @@ def given(connection: Connection) -> dict[str, Any]:
         "application": "test", "segment": None, "segment_at": None, "segments_unseen": None, "backup_at": None, "backup_label": None,
         "backup_unseen": None, "later_timelines": None, "later_named": None, "statements_before": None, "statements_at": None,
         "statement_texts": True, "required_extensions": "{}", "required_roles": "{}",
+        "is_shared": False, "classes": [1259] * len(oids), "objects": oids,
     }  # fmt: skip
 
 
