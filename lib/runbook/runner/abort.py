@@ -131,16 +131,16 @@ def _refuse_swapped(state: RunState, by_hand: str | None) -> None:
 def _take_back(folder: Path, params: Params, journal: Journal, by_hand: str | None) -> dict[str, str]:
     """What the run noted as not taken back is taken back, with its proof in the journal; what is left, and how it is undone."""
     state = read_state(folder)
-    if not state.undos:
-        return {}
     if by_hand is not None:
         for act in state.undos:
             journal.append("undone", act=act)
-        acts = "; ".join(state.undos)
+        acts = "; ".join(state.undos) or "what it did"
         journal.append(
             "limit",
             text=f"Taken back by hand, as {identity.operator()} says ({by_hand}): {acts}. Nothing has proven it.",
         )
+        return {}
+    if not state.undos:
         return {}
     if params.cluster is not None:
         from runbook.recovery.callingoff import call_off  # late: few runs have locked anything down
