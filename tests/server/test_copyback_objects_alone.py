@@ -32,6 +32,40 @@ def test_damage_without_rows_is_made_good_in_every_database() -> None:
         assert again.objects == [] and again.xids == {}, "what is there is not made twice"
 
 
+WATCHED = (
+    "CREATE ROLE lesser NOLOGIN",
+    "GRANT CREATE ON SCHEMA public TO lesser",
+    "CREATE TABLE witness (who text, tag text)",
+    "GRANT INSERT ON witness TO public",
+    "SET ROLE lesser",
+    "CREATE FUNCTION watch() RETURNS event_trigger LANGUAGE plpgsql AS $$BEGIN INSERT INTO public.witness VALUES (current_user, TG_TAG); END$$",
+    "RESET ROLE",
+    "CREATE TABLE wiped (id int PRIMARY KEY)",
+    "INSERT INTO wiped SELECT generate_series(1, 30)",
+)
+ARMED = "CREATE EVENT TRIGGER watching ON ddl_command_end EXECUTE FUNCTION watch()"
+
+
+def test_nothing_is_defined_where_an_event_trigger_would_run_a_lesser_roles_function() -> None:
+    """Before PostgreSQL 17 no session can switch event triggers off."""
+    damage = ("DROP TABLE wiped", "DELETE FROM item WHERE id > 5", *DAMAGE)
+    with damaged(*WATCHED, *MADE, damage=damage, after=(ARMED,), major=15) as at:
+        why = 'an event trigger would run public.watch() as superuser: ALTER EVENT TRIGGER "watching" DISABLE, then plan again'
+        plan = at.copyback().plan()
+        done = at.apply(plan)
+        assert at.sql("SELECT who, tag FROM witness") == []
+        assert done.objects_made == [] and len(done.objects_left) >= 2
+        assert [one for one in done.objects_left if why not in one] == []
+        assert {one.table: one.problem for one in plan.tables} == {
+            "public.wiped": f"it is not made again: {why}",
+            "public.item": why,
+        }
+        at.sql("ALTER FUNCTION watch() OWNER TO postgres")
+        again = at.apply()
+        assert again.objects_left == [] and at.values("SELECT count(*) FROM wiped") == [30]
+        assert at.values("SELECT count(*) FROM item") == [10]
+
+
 def test_damage_whose_rows_were_not_followed_is_named_and_never_repaired() -> None:
     with damaged(*MADE, damage=("DELETE FROM item WHERE id > 5", *DAMAGE)) as at:
         at.fates = None

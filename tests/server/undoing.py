@@ -141,6 +141,7 @@ def damaged(
     between: Sequence[str] = (),
     after: Sequence[str] = (),
     databases: Sequence[str] = (),
+    major: int = 17,
 ) -> Iterator[Undoing]:
     """The damage was done, one transaction for each list of statements.
 
@@ -149,7 +150,7 @@ def damaged(
         before, between, after: what others did before the damage, between its first two transactions, and after it.
         databases: further ones, in which the same was made and the damage was done.
     """
-    with scene(*made) as crime:
+    with scene(*made, major=major) as crime:
         cluster = crime.cluster
         for name in databases:
             cluster.create_database(name, *made)

@@ -24,6 +24,7 @@ from runbook.recovery.copysides import Sides
 from runbook.recovery.copystage import Staged
 from runbook.recovery.copystints import Stint, find_stints, note_rights, note_sequences, note_triggers, task_of
 from runbook.recovery.copywrite import Writing, context_words
+from runbook.recovery.eventtriggers import why_not_defined
 from runbook.recovery.ledger import Ledger
 from runbook.recovery.loss import COLUMNS, TableLoss
 from runbook.recovery.lossrows import is_superuser
@@ -293,6 +294,9 @@ class Sitting:
         report, loss = staged.report, self._of.loss
         if staged.then.untrusted is not None:
             report.problem = f"planning on it in the restored copy would run {staged.then.untrusted} as superuser: the copy has no reader"
+            return
+        report.problem = why_not_defined(self.production)
+        if report.problem is not None:
             return
         if not report.is_made_again:
             self._rights[staged.number] = note_rights(staged, self.reader, self._database)

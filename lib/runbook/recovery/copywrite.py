@@ -62,7 +62,8 @@ class Writing:
         Raises:
             SqlError: the server cannot go on, or a lock is held.
         """
-        self._execute("CREATE TEMPORARY TABLE runbook_part (n int)")
+        if groups:
+            self._execute("CREATE TEMPORARY TABLE runbook_part (n int)")
         for group in groups:
             for table in group:
                 self._lay(table)

@@ -18,6 +18,7 @@ from runbook.postgres.sqlfiles import load_sql
 from runbook.recovery.account import Counted
 from runbook.recovery.copybackplan import LISTED, OLDER, PRESENT, UNKNOWN, Conflict, TableCopy
 from runbook.recovery.deletions import RowFates
+from runbook.recovery.eventtriggers import firing
 from runbook.recovery.loss import TableLoss
 from runbook.recovery.rowstreams import batches
 from runbook.recovery.transactions import LARGE_OBJECTS
@@ -77,7 +78,7 @@ class LargeObjects:
 
     def _look(self, then: Connection, now: Connection) -> TableCopy:
         report = TableCopy(self.database, TITLE, self._table())
-        if not _may_define(now):
+        if firing(now):
             report.warn("without their grants and comments: an event trigger of this database would run as superuser")
         self._lost = []
         query = load_sql("recovery/list_large_objects").text
@@ -193,7 +194,7 @@ class LargeObjects:
         try:
             with self.open_restored(self.database) as then, self.open_production(self.database) as now:
                 now.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
-                may_grant = _may_define(now)
+                may_grant = not firing(now)
                 for made, wanted in enumerate(self._lost, 1):
                     self._make(wanted, then, now, may_grant)
                     self.progress(TITLE, made, len(self._lost))
@@ -232,14 +233,6 @@ class LargeObjects:
                 f"Large object {wanted.oid} does not have its content after it was made again.",
                 next="See the disk and the server's log.",
             )
-
-
-def _may_define(connection: Connection) -> bool:
-    """True when no event trigger fires on what this session defines: from PostgreSQL 17 on the session has switched them off."""
-    if connection.info.server_version >= 170000:
-        return True
-    query = "SELECT EXISTS (SELECT FROM pg_catalog.pg_event_trigger AS e WHERE e.evtenabled <> 'D') AS found"
-    return not one(connection, query)["found"]
 
 
 def _note(report: TableCopy, oid: int, reason: str) -> None:

@@ -21,6 +21,7 @@ from runbook.postgres.connect import Connection, SqlError, quote, rows
 from runbook.postgres.connect import one as only
 from runbook.postgres.sqlfiles import load_sql
 from runbook.postgres.tools import Tools
+from runbook.recovery.eventtriggers import lesser_function, why_not_defined
 from runbook.recovery.lostrows import Relation
 from runbook.recovery.tablelinks import read_foreign_keys
 
@@ -115,6 +116,8 @@ class Remaking:
         Args:
             root: the topmost table above them, or the table itself.
         """
+        if refused := why_not_defined(self.production):
+            return refused
         odd = rows(self.restored, load_sql("recovery/find_odd_names").text)
         if odd:
             return f"the name {odd[0]['name']!r} has a line break, and a script with it cannot be trusted"
@@ -303,6 +306,8 @@ def family(top: Relation, relations: list[Relation]) -> list[Relation]:
 
 def unfit_to_fill(production: Connection, view: int, untrusted: Mapping[int, str]) -> str | None:
     """Return the first function of a lesser role that filling the materialized view would run; None: none."""
+    if (name := lesser_function(production)) is not None:
+        return name
     file = load_sql("recovery/list_run_functions")
     run = [row["name"] for row in rows(production, file.text, file.values({"oids": [view]}))]
     file = load_sql("recovery/list_read_relations")

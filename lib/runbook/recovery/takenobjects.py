@@ -15,6 +15,7 @@ from runbook.postgres import closure
 from runbook.postgres.connect import Connection, SqlError, one, rows
 from runbook.postgres.sqlfiles import load_sql
 from runbook.recovery.catalogdiff import DAMAGE, MIXED, OTHERS, UNKNOWN, Comparison, Difference, literal_of
+from runbook.recovery.eventtriggers import why_not_defined
 from runbook.recovery.objectstatements import belongings, covered, statements
 from runbook.recovery.remaking import parsed_by, unfit_to_fill
 from runbook.recovery.schemaarchive import ArchiveEntry, SchemaArchive
@@ -144,6 +145,8 @@ class TakenObjects:
         return self._would_run(difference, is_scan=any(one_.is_scan for one_ in made))
 
     def _would_run(self, difference: Difference, *, is_scan: bool) -> str | None:
+        if reached := why_not_defined(self.production):
+            return reached
         if self._hazards is None:
             listed = rows(self.restored, load_sql("recovery/list_checked_objects").text)
             self._hazards = (
