@@ -51,6 +51,28 @@ def test_reader_does_not_keep_a_recovery_out_and_sees_that_it_began(house: House
     assert [one for one in house.record(read)["limitations"] if dead.last["run"] in one]
 
 
+def test_change_that_began_and_ended_while_it_read_is_said_too(house: House) -> None:
+    wait = (
+        "import time\nfrom pathlib import Path\n"
+        'def wait():\n    Path("ready").touch()\n    while not Path("go").exists(): time.sleep(0.05)\n'
+        'run.step("Wait", wait)'
+    )
+    brief = 'def change():\n    run.effects("the database is locked down")\n    run.effects(None)\nrun.step("Change", change)'
+    house.add_notebook("reads", wait, CONCLUDE, only_reads=True)
+    house.add_notebook("changes", brief, CONCLUDE, number=2)
+    house.add_notebook("later", PASSING, CONCLUDE, number=3, only_reads=True)
+    reader = house.start("run", "reads")
+    house.wait_for("ready")
+    changed = house.runbook("run", "changes")
+    (house.home / "go").touch()
+    read = finish(reader)
+    assert read.code == 0, read.stdout + read.stderr
+    said = [one for one in house.record(read)["limitations"] if changed.last["run"] in one]
+    assert len(said) == 1 and "the database is locked down" in said[0], house.record(read)["limitations"]
+    later = house.runbook("run", "later")
+    assert not [one for one in house.record(later)["limitations"] if changed.last["run"] in one], "it began after that"
+
+
 def test_runbook_that_says_it_only_reads_cannot_change_the_target(house: House) -> None:
     house.add_notebook("reads", 'run.effects("maintenance mode is on")', CONCLUDE, only_reads=True)
     result = house.runbook("run", "reads")

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from runbook import clock, disk, layout
 from runbook.errors import TargetLocked
 from runbook.session import identity
+from runbook.session.changes import note_changed
 
 
 def read_holder(target: str) -> dict[str, Any] | None:
@@ -270,6 +271,8 @@ def note_effects(target: str, run_id: str, pending: bool, what: str, *, next: st
         content = _parse(os.pread(descriptor, 65536, 0))
         if content is None or content["run"] != run_id:
             raise refusal
+        if content.get("effects") and not pending:
+            note_changed(target, run_id, str(content.get("effects_what", "")))
         _write(descriptor, {**content, "effects": pending, "effects_what": what, **({"next": next} if next else {})})
     finally:
         os.close(descriptor)

@@ -20,6 +20,7 @@ from runbook.model import Check, Measure, Severity, Status, StepState, Verdict
 from runbook.params.schema import Params
 from runbook.redact import scrubber
 from runbook.session import lock
+from runbook.session.changes import changed_words
 from runbook.session.cleanups import Cleanups
 from runbook.session.gate import Gate, Passage, pass_gate
 from runbook.session.journal import Journal, finite, write_atomically
@@ -103,6 +104,7 @@ class Run(Remembering):
         self._closed_gates: list[str] = list(before.sitting.get("planned_gates", []))
         self._concluded = False
         self._beside: str | None = None
+        self._since = clock.now()
         atexit.register(self.run_cleanups)
 
     def __repr__(self) -> str:
@@ -277,8 +279,8 @@ class Run(Remembering):
         self._journal.append("limit", text=text, reduces_scope=reduces_scope)
 
     def note_changing(self) -> None:
-        """A limitation says which other run is changing this target meanwhile; a run that may change it itself has no such other."""
-        said = lock.changing_words(self.target, self.id)
+        """A limitation says which other run is changing this target meanwhile, or has; a run that may change it itself has no such other."""
+        said = lock.changing_words(self.target, self.id) or changed_words(self.target, self.id, self._since)
         if said is not None and said != self._beside:
             self._beside = said
             self.limit(said)
