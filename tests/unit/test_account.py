@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from runbook.model import Status
@@ -22,13 +24,19 @@ from runbook.recovery.account import (
 from runbook.recovery.conflictfile import write_conflicts
 from runbook.recovery.copybackplan import CHANGED, NO_KEY, SAME_CONTENT, Conflict, CopyBackPlan, TableCopy
 from runbook.recovery.course import Course
+from runbook.recovery.largeobjects import LargeObjects
 from runbook.recovery.loss import TableLoss
 from runbook.recovery.postmortem import draft
-from runbook.recovery.takenplan import DAMAGE, TakenObject
+from runbook.recovery.takenplan import DAMAGE, UNKNOWN, TakenObject
 from runbook.recovery.transactions import Rows
 from test_suspects import VEHICLES, named
 
 LOSS = TableLoss("public.nokey", named(VEHICLES, 16384, "nokey"), damage=Rows(updated=10))
+
+
+def unused(database: str) -> Any:
+    """Both sides answer alike: nothing of them is asked."""
+    return nullcontext()
 
 
 class Nothing:
@@ -172,3 +180,22 @@ def test_plan_that_makes_only_objects_again_is_a_plan_and_adds_up() -> None:
     found = build_account([], [], CopyBackPlan(objects=[left]))
     assert found.problems() == [] and found.decisions() == [left.words], "an object that is left is a decision"
     assert CopyBackPlan(objects=[left]).why_empty is not None
+
+
+def test_object_of_which_nobody_knows_who_changed_it_is_a_decision() -> None:
+    made = TakenObject("shop", "view public.v", "gone", DAMAGE, "")
+    unknown = TakenObject(
+        "shop", "view public.w", "gone", UNKNOWN, "whose change that is, is not known; it is left as it is"
+    )
+    found = build_account([], [], CopyBackPlan(objects=[made, unknown]))
+    assert (found.problems(), found.decisions()) == ([], [unknown.words])
+    assert judge_account(found.facts(), "").status is Status.FAIL
+    assert CopyBackPlan(objects=[unknown]).why_empty == unknown.words
+
+
+def test_large_objects_that_were_not_followed_are_not_counted() -> None:
+    pages = TableLoss("large objects", named(VEHICLES, 16384, "nokey"), damage=Rows(deleted=3))
+    objects = LargeObjects("shop", [pages], None, unused, unused, lambda label, done, total: None)
+    found = objects.count()
+    assert found.problem is not None and "not followed" in found.problem
+    assert found.disagreement is not None

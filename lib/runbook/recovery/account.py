@@ -238,7 +238,8 @@ def build_account(before: Sequence[Counted] | None, after: Sequence[Counted], re
         alone = "; ".join(dict.fromkeys(one.problem for one in reports if one.problem)) or None
         was = earlier.get(key)
         found.append(TableAccount(was or counted, counted, reasons, alone, is_known_before=was is not None))
-    return Account(tuple(found), (*result.left, *result.objects_left), len(result.objects))
+    unrepaired = (*result.left, *result.objects_left, *result.objects_unknown)
+    return Account(tuple(found), unrepaired, len(result.objects))
 
 
 def load_counts(kept: Iterable[Mapping[str, Any]]) -> list[Counted]:

@@ -135,6 +135,11 @@ class CopyBackPlan:
         return [one.words for one in self.objects if one.why and not one.is_left]
 
     @property
+    def objects_unknown(self) -> list[str]:
+        """Those of them that the damage may have taken."""
+        return [one.words for one in self.objects if one.is_unknown]
+
+    @property
     def objects_made(self) -> list[str]:
         """Objects that are made again."""
         return [one.words for one in self.objects if not one.why]
@@ -181,7 +186,7 @@ class CopyBackPlan:
         if self.objects_made:
             return None
         present = sum(table.present for table in self.tables)
-        said = [*self.unrepaired, *self.conflict_lines()]
+        said = [*self.unrepaired, *self.objects_unknown, *self.conflict_lines()]
         if not said and present:
             said = [f"all {present:,} rows that the damage took are in production as they were"]
         said += [one for one in self.warnings if one not in said]

@@ -28,6 +28,7 @@ TITLE = "large objects"
 TAKEN = "a large object with this OID is there again, with another content or owner"
 NO_OWNER = "its owner is not there any more: make the role, or copy the object back as another one"
 CHANGED = "the damage changed its content, and it is still there: it is left as it is"
+_NOT_FOLLOWED = "which of them the damage removed or changed was not followed through WAL"
 _CHUNK = 4 << 20
 
 
@@ -124,13 +125,12 @@ class LargeObjects:
             ) from problem
 
     def _count(self, then: Connection, now: Connection) -> Counted:
+        if self.fates is None:
+            return Counted(self.database, TITLE, problem=_NOT_FOLLOWED)
         query = load_sql("recovery/list_large_objects").text
         past, there = rows(then, query), {row["oid"] for row in rows(now, query)}
         deleted = self._table().damage.deleted
         missing = {row["oid"] for row in past} - there
-        if self.fates is None:
-            left = min(len(missing), deleted)
-            return Counted(self.database, TITLE, wal=deleted, as_before=deleted - left, left=left)
         removed, others, name = set(), set(), self._table().name
         for row in past:
             fate = self.fates.of((name.database, row["number"]), row["place"]) if name is not None else None

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from runbook.recovery.catalogdiff import DAMAGE, MIXED
+from runbook.recovery.catalogdiff import DAMAGE, MIXED, UNKNOWN
 from runbook.texts import visible_line
 
 #: Longer statements, and those of several lines, are in the file alone.
@@ -31,6 +31,11 @@ class TakenObject:
     def is_left(self) -> bool:
         """True for damage that stays; also where others have changed it too."""
         return bool(self.why) and self.whose in (DAMAGE, MIXED) and self.change != "made"
+
+    @property
+    def is_unknown(self) -> bool:
+        """True for a difference that stays and may be the damage's: nobody knows whose it is."""
+        return bool(self.why) and self.whose == UNKNOWN
 
     @property
     def words(self) -> str:
