@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from runbook.recovery.account import build_account
 from runbook.recovery.copyback import CopyBack
 from runbook.recovery.takenobjects import TakenObjects
 from undoing import Undoing, damaged
@@ -159,3 +160,36 @@ def test_table_that_cannot_be_made_again_leaves_the_others_and_the_rows_back() -
         assert len(at.values("SELECT id FROM item")) == 10 and len(at.values("SELECT id FROM free")) == 30
         assert [one.name for one in done.objects if one.is_left] == ["extension hstore"]
         assert done.unrepaired[0].startswith("public.held: it is not made again")
+
+
+LINKED = (
+    "CREATE TABLE parent (id int PRIMARY KEY)",
+    "CREATE TABLE child (id int PRIMARY KEY, p int CONSTRAINT fk REFERENCES parent)",
+    "CREATE TABLE note (id int)",
+)
+
+
+def test_catalog_that_was_rewritten_before_the_backup_is_compared_like_any_other() -> None:
+    rewritten = [f"VACUUM FULL {name}" for name in ("pg_constraint", "pg_trigger", "pg_depend")]
+    with damaged(*LINKED, *rewritten, damage=["ALTER TABLE child DROP CONSTRAINT fk"]) as at:
+        done = at.apply()
+        assert done.objects_left == [] and done.objects_made != []
+        assert at.values("SELECT conname::text FROM pg_constraint WHERE conname = 'fk'") == ["fk"]
+
+
+@pytest.mark.parametrize("order", ["between", "after"])
+def test_catalog_that_was_rewritten_since_the_point_is_compared_and_nobody_is_blamed(order: str) -> None:
+    damage = [["INSERT INTO note VALUES (1)"], ["ALTER TABLE child DROP CONSTRAINT fk"]]
+    rewrite = {order: ["VACUUM FULL pg_constraint"]}
+    with damaged(*LINKED, damage=damage, **rewrite) as at:  # type: ignore[arg-type]
+        plan, before = at.copyback().plan(), at.copyback().count()
+        found = {one.name: one for one in plan.objects}
+        lost = next(one for name, one in found.items() if name.startswith("table constraint fk on public.child"))
+        done = at.apply(plan)
+        if order == "between":
+            assert lost.whose == "unknown" and lost.why
+            account = build_account(before, at.copyback().count(), done)
+            assert any("fk on public.child" in said for said in account.decisions())
+        else:
+            assert lost.whose == "damage", "WAL names the row in the file that the copy has"
+            assert at.values("SELECT conname::text FROM pg_constraint WHERE conname = 'fk'") == ["fk"]

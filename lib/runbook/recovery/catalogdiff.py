@@ -23,6 +23,12 @@ DAMAGE, OTHERS, MIXED, UNKNOWN = "damage", "others", "mixed", "unknown"
 #: How pg_catalog calls what belongs to the server itself, or to a session.
 _NOT_OURS = re.compile(r"pg_toast\.|pg_toast_temp_\d+\.|pg_temp_\d+\.|(.* on )?pg_temp_\d+\.|(.* on )?pg_toast\.")
 
+#: The files of catalogs, by name.
+_FILES = (
+    "SELECT c.relname::text AS name, pg_catalog.pg_relation_filenode(c.oid)::bigint AS file FROM pg_catalog.pg_class AS c "
+    "WHERE c.relnamespace = 'pg_catalog'::pg_catalog.regnamespace AND c.relname = ANY ($1::text[])"
+)
+
 #: Columns with the table that a row belongs to.
 _TABLE_OF = frozenset(
     ["attrelid", "adrelid", "conrelid", "tgrelid", "polrelid", "ev_class", "indrelid", "indexrelid", "seqrelid", "stxrelid", "partrelid", "prrelid"]
@@ -91,6 +97,9 @@ class Comparison:
 
     def __post_init__(self) -> None:
         self._catalogs = read_columns(self.copy, with_shared=self.with_shared)
+        here = {row["name"]: row["file"] for row in rows(self.production, _FILES, [list(self._catalogs.files)])}
+        # Rewritten on the way (VACUUM FULL): the damage may have written to a file that neither side has.
+        self._rewritten = {name for name, file in self._catalogs.files.items() if here.get(name) != file[1]}
         self._then: dict[str, dict[str, tuple[int, str]]] = {}
         self._whose: dict[tuple[str, str, str], str] = {}
         #: Catalogs that were not compared, and why.
@@ -101,7 +110,7 @@ class Comparison:
     @property
     def is_touched(self) -> bool:
         """True when the damage wrote to a catalog, or nobody can say."""
-        return self.fates is None or any(file in self.damage_files for file in self._catalogs.files.values())
+        return any(map(self.is_damaged, self._catalogs.files))
 
     def differences(self) -> list[Difference]:
         """Return what differs now, each with whose doing it was when that was first seen. What cannot be read is in `failed`.
@@ -215,9 +224,11 @@ class Comparison:
         file = self._catalogs.files[difference.row.catalog]
         if self.fates is None:
             return UNKNOWN
-        if file not in self.damage_files:
-            return OTHERS
-        known = {"damage": DAMAGE, "updated": DAMAGE, "older": MIXED, "other": OTHERS, "changed": OTHERS}
+        known = {"damage": DAMAGE, "updated": DAMAGE, "older": MIXED}
+        if difference.row.catalog not in self._rewritten:
+            if file not in self.damage_files:
+                return OTHERS
+            known |= {"other": OTHERS, "changed": OTHERS}
         whose = known.get(self.fates.of(file, place) or "", UNKNOWN)
         if whose != DAMAGE or writer is None or self._is_damage(writer):
             return whose
@@ -229,7 +240,8 @@ class Comparison:
 
     def is_damaged(self, catalog: str) -> bool:
         """True when the damage wrote to the catalog, or nobody can say."""
-        return self.fates is None or self._catalogs.files[catalog] in self.damage_files
+        is_unknown = self.fates is None or catalog in self._rewritten
+        return is_unknown or self._catalogs.files[catalog] in self.damage_files
 
     def parts(self, found: Iterable[tuple[int, int]]) -> dict[tuple[int, int], set[tuple[int, int]]]:
         """By object: the objects that it belongs to, in the copy or, where it is new, in production."""

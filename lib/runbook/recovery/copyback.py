@@ -24,7 +24,6 @@ from runbook.recovery.lossrows import Open
 from runbook.recovery.remaking import SchemaDump
 from runbook.recovery.sideeffects import unlogged_words
 from runbook.recovery.tablecount import count_table, count_unnamed
-from runbook.recovery.transactions import FIRST_NORMAL, USER_DATA
 from runbook.recovery.writers import Writers
 
 #: What became of a transaction: as PostgreSQL says it, in our words.
@@ -227,13 +226,14 @@ class CopyBack:
         return dict(sorted(found.items()))
 
     def _databases_of_catalogs(self) -> list[str]:
-        """Databases whose catalogs the damage wrote to; a server's own ones are looked up from any."""
+        """Databases in which the damage deleted or changed rows: a catalog's file has any number once it was rewritten, so whether one is
+        among them is for `Comparison` to say. A server's own catalogs are looked up from any."""
         loss = self._sides.loss
         numbers = {
             file.database
             for one_ in loss.damage
             for file, changed in one_.rows.items()
-            if file.number < FIRST_NORMAL and file.number not in USER_DATA and (changed.deleted or changed.updated)
+            if changed.deleted or changed.updated
         }
         if not numbers:
             return []
