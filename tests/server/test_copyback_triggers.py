@@ -11,7 +11,8 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 from runbook.errors import OperatorError, PlatformError
-from runbook.recovery.copybackplan import KEPT_OUT, CopyBackPlan
+from runbook.recovery.account import BY_TRIGGER, build_account
+from runbook.recovery.copybackplan import KEPT_OUT, Conflict, CopyBackPlan
 from undoing import Undoing, damaged, reasons, table
 
 pytestmark = [pytest.mark.server, pytest.mark.faults]
@@ -283,3 +284,36 @@ def test_nobody_else_sees_a_trigger_disabled_and_a_run_that_dies_before_its_comm
         assert seen == [before]
         assert (at.values("SELECT count(*) FROM tasks"), at.sql(STATES)) == ([0], before)
         assert table(at.apply(), "public.tasks").altered == {}
+
+
+BUMPING = (
+    "CREATE ROLE app",
+    "CREATE TABLE stock (id int PRIMARY KEY, sold int)",
+    "CREATE TABLE plain (id int, sold int)",
+    "CREATE TABLE ledger (what text)",
+    "CREATE FUNCTION bump() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN UPDATE stock SET sold = sold + 1 WHERE id = 1; "
+    "UPDATE plain SET sold = sold + 1 WHERE id = 2; INSERT INTO ledger VALUES ('x'); RETURN NULL; END$$",
+    "INSERT INTO stock SELECT i, 0 FROM generate_series(1, 20) AS i",
+    "INSERT INTO plain SELECT i, 0 FROM generate_series(1, 20) AS i",
+    "CREATE TRIGGER bump AFTER INSERT ON stock FOR EACH ROW EXECUTE FUNCTION bump()",
+    *(f"ALTER TABLE {name} OWNER TO app" for name in ("stock", "plain", "ledger")),
+)
+
+
+def test_rows_beside_the_damage_that_triggers_changed_are_a_decision_and_other_tables_are_named() -> None:
+    with damaged(*BUMPING, damage=["DELETE FROM stock WHERE id > 15", "DELETE FROM plain WHERE id > 15"]) as at:
+        plan, before = at.copyback().plan(), at.copyback().count()
+        done = at.apply(plan)
+        noted: list[Conflict] = []
+        found = build_account(before, at.copyback().count(lambda of, row: noted.append(row)), done)
+        assert found.problems() == []
+        assert [said.partition(": 1 row that the damage did not touch")[0] for said in found.decisions()] == [
+            "public.plain",
+            "public.stock",
+        ]
+        assert [(row.table, row.key, row.reason) for row in noted if row.key] == [
+            ("public.stock", {"id": "1"}, BY_TRIGGER)
+        ]
+        assert [said for said in done.warnings if "ledger" in said] == [
+            "public.plain: triggers wrote to public.ledger in the same transaction, rows: 5 inserted"
+        ]

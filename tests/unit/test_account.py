@@ -84,6 +84,7 @@ def test_rows_in_conflict_are_a_decision_and_fail_without_it() -> None:
         (counted(wal=10, as_before=9), None, "WAL says 10 rows, comparing the restored copy with production says 9"),
         (counted(wal=10, as_before=10), counted(wal=10, left=9), "(before anything was copied back)"),
         (counted(wal=10, as_before=10), counted(wal=11, left=11), "WAL said 11 rows when this was planned, and 10 afterwards"),
+        (counted(wal=10, as_before=10), counted(wal=10, left=10, by_triggers=2), "2 rows changed after WAL was read"),
         (counted(problem="lock timeout"), None, "could not be counted: lock timeout"),
     ],
 )  # fmt: skip
@@ -113,6 +114,15 @@ def test_later_rows_altered_rows_and_tables_left_alone_are_decisions() -> None:
     alone = account(counted(wal=10, left=10), problem="rule r rewrites what is written to it")
     assert alone.decisions() == ["public.nokey: 10 not brought back (rule r rewrites what is written to it)"]
     assert alone.problems() == []
+
+
+def test_rows_that_a_trigger_changed_beside_the_damage_are_a_decision() -> None:
+    found = account(counted(wal=10, as_before=10, by_triggers=3))
+    assert found.problems() == []
+    assert found.decisions() == [
+        "public.nokey: 3 rows that the damage did not touch changed by triggers of the copy-back"
+    ]
+    assert "3 more changed by triggers" in found.rows()[0]["notes"]
 
 
 def test_damage_without_a_name_and_an_empty_account_do_not_add_up() -> None:

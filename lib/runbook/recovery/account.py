@@ -17,6 +17,7 @@ from runbook.texts import many
 #: The reason for rows that the restored copy does not have.
 LATER = "made after the recovery point: the restored copy does not have it"
 UNEXPLAINED = "not in production as before, and WAL names no transaction that removed or changed it"
+BY_TRIGGER = "the damage did not touch it: a trigger of the copy-back changed it"
 UNLISTED = "the damage took it with its whole file, and no suspect names the table"
 #: The answers to what becomes of rows that are not back.
 LEAVE, REFUSE = "leave", "fail"
@@ -35,8 +36,8 @@ class Counted:
 
     `wal` rows were removed or changed by the damage, as WAL says; `later` more of them are not in the copy. Of `wal`: `as_before` are in
     production as they were, `altered` are there in a version that neither the damage nor others wrote, `by_others` were changed since by
-    others, `gone_since` were removed since by others, `left` are missing or as the damage left them. `unexplained` rows differ, and WAL names nobody who touched them. `columns`
-    counts the columns of altered rows. `problem`: the table could not be counted.
+    others, `gone_since` were removed since by others, `left` are missing or as the damage left them. `unexplained` rows differ, and WAL names nobody who touched them. Neither is
+    `by_triggers` of the damage: a transaction that came after the WAL that was read wrote them, so a trigger of the copy-back. `columns` counts the columns of altered rows. `problem`: the table could not be counted.
     """
 
     database: str
@@ -49,6 +50,7 @@ class Counted:
     gone_since: int = 0
     left: int = 0
     unexplained: int = 0
+    by_triggers: int = 0
     columns: dict[str, int] = field(default_factory=dict)
     problem: str | None = None
 
@@ -127,6 +129,10 @@ class TableAccount:
         found = [said for said in (self.after.disagreement,) if said is not None]
         if self.is_known_before and self.before.disagreement is not None and self.before.disagreement not in found:
             found.append(f"{self.before.disagreement} (before anything was copied back)")
+        if self.is_known_before and self.before.by_triggers:
+            found.append(
+                f"{table}: {many(self.before.by_triggers, 'row')} changed after WAL was read, before anything was copied back"
+            )
         if self.is_known_before and not self.before.problem and self.before.wal != self.after.wal:
             found.append(
                 f"{table}: WAL said {self.before.wal:,} rows when this was planned, and {self.after.wal:,} afterwards"
@@ -152,6 +158,9 @@ class TableAccount:
             found.append(f"{table}: left alone: {self.alone}")
         if self.after.altered:
             found.append(f"{table}: {self.after.altered:,} back but altered{_columns(self.after.columns)}")
+        if self.after.by_triggers:
+            said = f"{many(self.after.by_triggers, 'row')} that the damage did not touch"
+            found.append(f"{table}: {said} changed by triggers of the copy-back{_columns(self.after.columns)}")
         return found
 
     def row(self) -> dict[str, Any]:
@@ -172,6 +181,7 @@ class TableAccount:
             "adds up": "no" if self.problems() else "yes",
             "notes": "; ".join(
                 [
+                    *([f"{after.by_triggers:,} more changed by triggers"] if after.by_triggers else []),
                     *([f"altered{_columns(after.columns)}"] if self.after.altered else []),
                     *([self.alone] if self.alone else []),
                 ]

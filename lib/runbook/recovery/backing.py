@@ -227,21 +227,21 @@ class CopyingBack:
         alone = {(one.database, one.loss.title): one.problem for one in result.tables if one.problem}
         listed = {(one.database, one.loss.title) for one in result.tables} - set(alone)
         more: list[tuple[TableLoss, Conflict]] = []
-        heard: Counter[tuple[str, str, bool]] = Counter()
+        heard: Counter[tuple[str, str, str]] = Counter()
 
         def note(table: TableLoss, row: Conflict) -> None:
             key = table.name.database_name if table.name else "", row.table
             if not row.reason and key in listed:
                 return  # in the result with its reason, or unnamed: the account says so
-            heard[*key, bool(row.reason)] += 1
-            if heard[*key, bool(row.reason)] <= LISTED:
+            heard[*key, row.reason] += 1
+            if heard[*key, row.reason] <= LISTED:
                 reason = row.reason or alone.get(key) or UNLISTED
                 more.append((table, replace(row, reason=reason)))
 
         counted = copyback.count(note)
         losses = {(one.database, one.loss.title): one.loss for one in result.tables}
         for one in counted:
-            gone = one.later - heard[one.database, one.table, True]
+            gone = one.later - heard[one.database, one.table, LATER]
             if gone > 0 and (loss := losses.get((one.database, one.table))) is not None:
                 said = f"{many(gone, 'row')} {LATER}; went with the table's file, so that WAL alone has them"
                 more.append((loss, Conflict(one.table, {}, "", said)))

@@ -22,7 +22,16 @@ from runbook.recovery.catalogdiff import Comparison
 from runbook.recovery.copybackplan import KEPT_OUT, NOT_SET_BACK, CopyBackPlan, TableCopy
 from runbook.recovery.copysides import Sides
 from runbook.recovery.copystage import Staged
-from runbook.recovery.copystints import Stint, find_stints, note_rights, note_sequences, note_triggers, task_of
+from runbook.recovery.copystints import (
+    Stint,
+    find_stints,
+    note_missing,
+    note_rights,
+    note_sequences,
+    note_triggers,
+    note_written_beside,
+    task_of,
+)
 from runbook.recovery.copywrite import Writing, context_words
 from runbook.recovery.eventtriggers import why_not_defined
 from runbook.recovery.ledger import Ledger
@@ -185,7 +194,7 @@ class Sitting:
         Orphans(self.reader, self._ledger, self._staged, self._untrusted).find()
         for staged in self._staged:
             staged.fill_report()
-            self._note_missing(staged)
+            note_missing(staged)
 
     def _report(self, table: TableLoss, title: str | None = None) -> TableCopy:
         report = TableCopy(self._database, title or table.title, table)
@@ -328,16 +337,6 @@ class Sitting:
         if damage.inserted:
             report.warn(f"{many(damage.inserted, 'row')} that the damage inserted: left where they are")
 
-    def _note_missing(self, staged: Staged) -> None:
-        report = staged.report
-        found = staged.ledger.count(staged.number, "what = 'i'")
-        missing = report.loss.damage.deleted - found
-        if missing > 0 and not report.is_made_again:
-            report.warn(
-                f"{many(missing, 'row')} that the damage deleted: not in the restored copy, since made after the recovery target or deleted "
-                "and inserted more than once"
-            )
-
     # -- doing it
 
     def stints(self) -> list[Stint]:
@@ -371,6 +370,7 @@ class Sitting:
                 self._taken.make()
             else:
                 writer.work_as()
+                note_written_beside(stint, self._staged, writer.connection)
             self.reader.execute("ROLLBACK")
             xid = int(one(writer.connection, "SELECT pg_catalog.pg_current_xact_id()::text AS xid")["xid"])
             note_xid(stint.name, xid)

@@ -7,14 +7,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from runbook.postgres.connect import Connection, one, quote
+from runbook.postgres.connect import Connection, one, quote, rows
 from runbook.postgres.sqlfiles import load_sql
 from runbook.recovery.copystage import Staged
 from runbook.recovery.copywrite import insert_order
 from runbook.recovery.tablelinks import behind, read_sequences
 from runbook.recovery.tabletriggers import read_triggers, why_not_left_out
 from runbook.recovery.writers import Task, quoted
-from runbook.texts import visible_line
+from runbook.texts import many, visible_line
 
 #: With whose rights, as find_writing_rights.sql says.
 Rights = dict[str, Any]
@@ -99,6 +99,17 @@ def note_sequences(staged: Staged, restored: Connection, production: Connection)
         )
 
 
+def note_missing(staged: Staged) -> None:
+    """Note rows that the damage deleted and that the restored copy does not have."""
+    report = staged.report
+    missing = report.loss.damage.deleted - staged.ledger.count(staged.number, "what = 'i'")
+    if missing > 0 and not report.is_made_again:
+        report.warn(
+            f"{many(missing, 'row')} that the damage deleted: not in the restored copy, since made after the recovery target or deleted "
+            "and inserted more than once"
+        )
+
+
 def find_stints(
     database: str, staged: Sequence[Staged], rights: Mapping[int, Rights], is_making_again: bool
 ) -> list[Stint]:
@@ -135,3 +146,28 @@ def task_of(database: str, stint: Stint, reader: Connection) -> Task:
     sequences = [(one_.schema, one_.name) for table in stint.tables for one_ in read_sequences(reader, table.now.oid)]
     schemas = sorted({quote(schema) for schema, _ in [*tables, *sequences]})
     return Task(database, stint.owner, stint.is_powerful, tuple(schemas), quoted(tables), quoted(sequences))
+
+
+def note_written_beside(stint: Stint, staged: Sequence[Staged], connection: Connection) -> None:
+    """Tables that triggers have written to in this transaction, and that are not counted row by row, are warnings.
+
+    Args:
+        staged: all tables that are.
+        connection: the writer's, before its COMMIT.
+    """
+    known = {table.now.oid for table in staged}
+    written = rows(connection, load_sql("recovery/list_written_tables").text)
+    report = stint.tables[0].report
+    fires = any(
+        one_.fires and one_.name not in table.report.left_out
+        for table in stint.tables
+        for one_ in table.report.triggers
+    )
+    if fires and not all(row["is_counted"] for row in written):
+        report.warn("what its triggers wrote to other tables is not known: track_counts is off in production")
+    for row in written:
+        said = [f"{row[what]:,} {what}" for what in ("inserted", "updated", "deleted") if row[what]]
+        if said and row["oid"] not in known:
+            report.warn(
+                f"triggers wrote to {visible_line(row['name'])} in the same transaction, rows: {', '.join(said)}"
+            )

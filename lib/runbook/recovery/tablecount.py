@@ -14,7 +14,7 @@ from typing import Any
 from runbook.errors import PlatformError
 from runbook.postgres.connect import SqlError, rows
 from runbook.postgres.sqlfiles import load_sql
-from runbook.recovery.account import LATER, UNEXPLAINED, Counted
+from runbook.recovery.account import BY_TRIGGER, LATER, UNEXPLAINED, Counted
 from runbook.recovery.copybackplan import Conflict
 from runbook.recovery.deletions import FileKey, RowFates
 from runbook.recovery.loss import Loss, TableLoss
@@ -33,6 +33,7 @@ REMOVED, UPDATED, SINCE, THEIRS = "removed", "changed", "removed since", "others
 #: Altered rows of which it is not known in which columns they are: more than are held at once, or without a key.
 _UNTOLD = "columns not told apart"
 _MOST_ALTERED = 10_000
+_COUNTS = ("wal", "later", "as_before", "altered", "by_others", "gone_since", "left", "unexplained", "by_triggers")
 _GONE = ("dropped", "truncated", "emptied")
 
 
@@ -102,10 +103,7 @@ class _TableCount:
         return Counted(
             self._name.database_name,
             self._table.title,
-            **{
-                name: self._counts[name]
-                for name in ("wal", "later", "as_before", "altered", "by_others", "gone_since", "left", "unexplained")
-            },
+            **{name: self._counts[name] for name in _COUNTS},
             columns=dict(self._columns),
             problem=problem,
         )
@@ -256,8 +254,11 @@ class _TableCount:
             new = (found.judge(row, is_now=True) for row in self._now.rows())
             ours = sum(what == "inserted" and self._whose(writer) == "ours" for what, writer in new)
             altered = min(ours, self._counts["left"])
+            triggered = min(ours - altered, self._counts["unexplained"])
             self._counts["left"] -= altered
             self._counts["altered"] += altered
+            self._counts["unexplained"] -= triggered
+            self._counts["by_triggers"] += triggered
             if altered:
                 self._columns[_UNTOLD] += altered
         finally:
@@ -292,7 +293,10 @@ class _TableCount:
             return
         whose = self._whose(new[0]) if new is not None else None
         if touch is None:
-            if whose != "others" and not self._is_theirs(old):
+            if whose == "ours" and new is not None and new[0] != old[0]:
+                self._counts["by_triggers"] += 1
+                self._note(self._conflict(old, BY_TRIGGER))
+            elif whose != "others" and not self._is_theirs(old):
                 self._counts["unexplained"] += 1
                 self._note(self._conflict(old, UNEXPLAINED))
         elif touch == SINCE:
