@@ -8,6 +8,7 @@ from typing import Any
 
 from runbook.errors import OperatorError, PlatformError
 from runbook.model import Check, Severity, Status
+from runbook.platforms.cluster.live import read_position
 from runbook.postgres.connect import Connection
 from runbook.recovery.account import LATER, UNLISTED, Account, Counted, build_account, dump_counts, load_counts
 from runbook.recovery.conflictfile import write_conflicts
@@ -177,6 +178,9 @@ class CopyingBack:
             plan = self.plan()
             planned = {"insert": plan.insert, "set_back": plan.set_back, "conflicting": plan.conflicting}
             self.course.note("copy-back planned", planned)
+        if not xids and self.course.noted("copy-back from") is None:
+            with self._open_reader("postgres") as connection:
+                self.course.note("copy-back from", read_position(connection)[1])
         result = copyback.apply(self.plan(), note, done=done)
         result.left, result.limits = self.plan().left, self.plan().limits
         unrepaired, further = result.unrepaired, result.further(self.plan())

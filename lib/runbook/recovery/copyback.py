@@ -17,6 +17,7 @@ from runbook.recovery.account import Counted
 from runbook.recovery.copybackplan import NAMELESS, Conflict, CopyBackPlan, TableCopy, refuse_another
 from runbook.recovery.copysides import Sides
 from runbook.recovery.copysitting import Sitting
+from runbook.recovery.copystints import note_done
 from runbook.recovery.deletions import RowFates
 from runbook.recovery.largeobjects import LargeObjects
 from runbook.recovery.loss import Loss, TableLoss
@@ -115,7 +116,11 @@ class CopyBack:
         for number, (database, tables) in enumerate(self._damaged(CopyBackPlan()).items()):
             with Sitting(self._sides, database, tables, finished, with_shared=number == 0) as sitting:
                 sitting.prepare()
-                stints = [stint for stint in sitting.stints() if stint.name not in done]
+                every = sitting.stints()
+                stints = [stint for stint in every if stint.name not in done]
+                for stint in every:
+                    if stint.name in done:
+                        note_done(stint)
                 left = {staged.report.table for stint in stints for staged in stint.tables}
                 refuse_another(
                     plan.of(database),

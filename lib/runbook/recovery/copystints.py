@@ -9,6 +9,7 @@ from typing import Any
 
 from runbook.postgres.connect import Connection, one, quote, rows
 from runbook.postgres.sqlfiles import load_sql
+from runbook.recovery.copybackplan import KEPT_OUT, NOT_SET_BACK
 from runbook.recovery.copystage import Staged
 from runbook.recovery.copywrite import insert_order
 from runbook.recovery.tablelinks import behind, read_sequences
@@ -32,6 +33,12 @@ class Stint:
     @property
     def tables(self) -> list[Staged]:
         return [table for group in self.groups for table in group]
+
+    @property
+    def fires(self) -> bool:
+        """True where a trigger may fire."""
+        reports = [table.report for table in self.tables]
+        return any(one_.fires and one_.name not in report.left_out for report in reports for one_ in report.triggers)
 
 
 def note_rights(staged: Staged, reader: Connection, database: str) -> Rights:
@@ -158,12 +165,7 @@ def note_written_beside(stint: Stint, staged: Sequence[Staged], connection: Conn
     known = {table.now.oid for table in staged}
     written = rows(connection, load_sql("recovery/list_written_tables").text)
     report = stint.tables[0].report
-    fires = any(
-        one_.fires and one_.name not in table.report.left_out
-        for table in stint.tables
-        for one_ in table.report.triggers
-    )
-    if fires and not all(row["is_counted"] for row in written):
+    if stint.fires and not all(row["is_counted"] for row in written):
         report.warn("what its triggers wrote to other tables is not known: track_counts is off in production")
     for row in written:
         said = [f"{row[what]:,} {what}" for what in ("inserted", "updated", "deleted") if row[what]]
@@ -171,3 +173,16 @@ def note_written_beside(stint: Stint, staged: Sequence[Staged], connection: Conn
             report.warn(
                 f"triggers wrote to {visible_line(row['name'])} in the same transaction, rows: {', '.join(said)}"
             )
+
+
+def note_done(stint: Stint) -> None:
+    """Note of a stint that an attempt before this one has committed: rows that are not there were refused, and why is not known any more."""
+    for staged in stint.tables:
+        for page in staged.ledger.pages(staged.number, "what <> 'o' AND reason IS NULL"):
+            reasons = [(row.n, KEPT_OUT if row.what == "i" else NOT_SET_BACK) for row in page]
+            staged.ledger.speak(staged.number, reasons)
+        staged.fill_report()
+    if stint.fires:
+        stint.tables[0].report.warn(
+            "what triggers wrote to other tables is not known: the attempt that copied it back was cut short"
+        )

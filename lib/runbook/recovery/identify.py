@@ -76,6 +76,8 @@ class Identification:
         self.selection: Selection | None = None
         self.evidence: Evidence | None = None
         self.loss_stage: Stage | None = None
+        #: Production's WAL is read to before this position: what comes then is this run's own copy-back. None: all of it.
+        self.until: int | None = None
 
     # -- the window ----------------------------------------------------------------------------------------
 
@@ -168,7 +170,7 @@ class Identification:
             stage.lineage,
             selection.tools,
             backup.start,
-            None,
+            self.until,
             lambda position: self._progress("Searching WAL", max(0, position - backup.start), 0, "WAL bytes"),
             columns=names.files_of(PG_ATTRIBUTE),
             catalogs=names.catalogs(NAMING),
@@ -320,7 +322,7 @@ class Identification:
         searched = lineage_of(selection.number, selection.lineages)
         parts = cut_off(lineage_of(point.timeline, selection.lineages), point.gate, selection.lines())
         self.loss_stage = selection.stage(backup, parts[0].lineage)
-        found = self._count(self.loss_stage, parts[0], backup, _on(damage, parts[0].lineage, searched))
+        found = self._count(self.loss_stage, parts[0], backup, _on(damage, parts[0].lineage, searched), self.until)
         missed = [f"What the point cuts off of timeline {one.number} was not counted: {one.problem}"
                   for one in selection.choice.rivals if one.number not in selection.lineages]  # fmt: skip
         elsewhere = []
@@ -332,7 +334,9 @@ class Identification:
                 missed.append(f"What the point cuts off of timeline {part.number} was not counted: {cause.message}")
         return replace(found, elsewhere=tuple(elsewhere), uncounted=tuple(missed))
 
-    def _count(self, stage: Stage, part: CutOff, backup: Backup, damage: Sequence[Suspect]) -> Loss:
+    def _count(
+        self, stage: Stage, part: CutOff, backup: Backup, damage: Sequence[Suspect], until: int | None = None
+    ) -> Loss:
         is_searched = part.number == self._known().number
         names = self._evidence().names if is_searched else self._names_of_backups(part.lineage)
         # The backup may have been taken after the line had parted from its own: then what ran at the parting counts from there on.
@@ -343,7 +347,7 @@ class Identification:
             self._known().tools,
             start=stage.start,
             gate=part.since,
-            end=None,
+            end=until,
             names=names,
             seed=partial(backup_page, backup.path),
             damage=frozenset().union(*(one.xids for one in damage)),

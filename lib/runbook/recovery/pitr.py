@@ -369,11 +369,9 @@ class PointInTimeRecovery:
         return self.course.keep("look for room", look)
 
     def learn_again(self) -> None:
-        """The damage and the loss as WAL tells them, for an attempt that only carries out what was decided before.
-
-        Raises:
-            as `search`, `propose` and `count_loss`.
-        """
+        """The damage and the loss as WAL tells them (`search`, `propose`, `count_loss`), for an attempt that only carries out what was
+        decided before; without what this run has copied back itself."""
+        self.identification.until = self.course.noted("copy-back from")
         self.identification.look()
         self.suspects.searched(self.identification.search)
         asked = self._asked_now
