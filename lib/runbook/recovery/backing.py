@@ -13,7 +13,7 @@ from runbook.postgres.connect import Connection
 from runbook.recovery.account import LATER, UNLISTED, Account, Counted, build_account, dump_counts, load_counts
 from runbook.recovery.conflictfile import write_conflicts
 from runbook.recovery.copyback import CopyBack
-from runbook.recovery.copybackplan import LISTED, Conflict, CopyBackPlan
+from runbook.recovery.copybackplan import LISTED, Conflict, CopyBackPlan, load_signed
 from runbook.recovery.copydoor import writers_of
 from runbook.recovery.course import Seen
 from runbook.recovery.execution import Execution
@@ -87,6 +87,8 @@ class CopyingBack:
             if self.course.noted("copy-back transactions") is None:  # later counts find what was copied back already
                 self._counted = copyback.count()
                 self.course.note("copy-back counted", dump_counts(self._counted))
+            if self.course.way is None:  # what the gate's plan says; once it is being carried out nothing else is
+                self.course.note("copy-back signed", plan.signed())
             self._plan = plan
         return self._plan
 
@@ -173,39 +175,37 @@ class CopyingBack:
             xids[name] = xid
             self.course.note("copy-back transactions", xids)
 
-        planned = self.course.noted("copy-back planned")
-        if planned is None:
-            plan = self.plan()
-            planned = {"insert": plan.insert, "set_back": plan.set_back, "conflicting": plan.conflicting}
-            self.course.note("copy-back planned", planned)
+        signed = self.course.noted("copy-back signed")
+        planned = self.plan() if signed is None else load_signed(signed)
         if not xids and self.course.noted("copy-back from") is None:
             with self._open_reader("postgres") as connection:
                 self.course.note("copy-back from", read_position(connection)[1])
-        result = copyback.apply(self.plan(), note, done=done)
-        result.left, result.limits = self.plan().left, self.plan().limits
-        unrepaired, further = result.unrepaired, result.further(self.plan())
-        status = Status.UNKNOWN if unrepaired else Status.FAIL if further else Status.PASS
+        result = copyback.apply(planned, note, done=done)
+        result.left, result.limits = planned.left, planned.limits
+        # What the plan named is for the account, which asks whether it may stay so.
+        fresh, further = [said for said in result.problems if said not in planned.problems], result.further(planned)
+        status = Status.UNKNOWN if fresh else Status.FAIL if further else Status.PASS
         reason = (
-            unrepaired[0]
-            if unrepaired
+            fresh[0]
+            if fresh
             else f"{further:,} rows are in conflict that were not when this was approved"
             if further
             else None
         )
-        counted = planned if done else {name: getattr(result, name) for name in planned}
+        counted = planned if done else result
         check = Check(
             id="recovery-copied-back",
             title="The rows that the damage took are back in production",
             status=status,
             expected="all but those that the approved plan names as in conflict",
-            observed=f"{counted['insert']:,} inserted, {counted['set_back']:,} set back, {counted['conflicting']:,} in conflict",
+            observed=f"{counted.insert:,} inserted, {counted.set_back:,} set back, {counted.conflicting:,} in conflict",
             severity=Severity.ERROR,
             reason=reason,
             next="Copy back by hand what is named, from the loss files or the record of this run." if reason else None,
         )
         notes = [f"{name} was copied back by an attempt before this one" for name in done]
         unclear = shortened(result.objects_unclear)
-        limits = [f"{said}." for said in [*unrepaired, *result.limits, *result.warnings, *unclear]]
+        limits = [f"{said}." for said in [*result.unrepaired, *result.limits, *result.warnings, *unclear]]
         statements = write_statements(self.recovery.run.dir / "loss", result.objects)
         if statements is not None:
             limits.append(f"The statements for objects that were not made again are in {statements}.")

@@ -5,7 +5,7 @@ Nothing in a conflict is overwritten. It is listed with the row's key and the re
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +34,9 @@ KEPT_OUT = (
     "it did not get in: made by another transaction at that moment, or kept out or given another key by a trigger"
 )
 NOT_SET_BACK = "it was not set back: changed by another transaction at that moment, or kept by a trigger"
+
+
+_SIGNED = ("database", "table", "is_made_again", "insert", "set_back", "shape", "problem")
 
 
 @dataclass(frozen=True)
@@ -218,6 +221,20 @@ class CopyBackPlan:
             found.setdefault(table.database, []).append(table.facts())
         return {"databases": found, "conflicts": "listed, never overwritten"}
 
+    def signed(self) -> dict[str, Any]:
+        """What is approved, as JSON: a later attempt does no more than this."""
+        return {
+            "left": self.left,
+            "limits": self.limits,
+            "tables": [
+                {
+                    **{name: getattr(table, name) for name in _SIGNED},
+                    "reasons": dict(table.reasons),
+                }
+                for table in self.tables
+            ],
+        }
+
     def rows(self) -> list[dict[str, Any]]:
         """One dict a table, for report.table."""
         return [
@@ -255,6 +272,12 @@ class CopyBackPlan:
     def of(self, database: str) -> dict[str, TableCopy]:
         """The database's tables by title."""
         return {table.table: table for table in self.tables if table.database == database}
+
+
+def load_signed(kept: Mapping[str, Any]) -> CopyBackPlan:
+    """Return what was approved, as `CopyBackPlan.signed` has it: tables by name, without their loss."""
+    tables = [TableCopy(loss=TableLoss(table["table"], None), **table) for table in kept["tables"]]
+    return CopyBackPlan(tables, left=list(kept["left"]), limits=list(kept["limits"]))
 
 
 def refuse_another(planned: dict[str, TableCopy], now: dict[str, TableCopy]) -> None:
