@@ -193,3 +193,15 @@ def test_catalog_that_was_rewritten_since_the_point_is_compared_and_nobody_is_bl
         else:
             assert lost.whose == "damage", "WAL names the row in the file that the copy has"
             assert at.values("SELECT conname::text FROM pg_constraint WHERE conname = 'fk'") == ["fk"]
+
+
+def test_object_that_is_made_only_to_be_looked_at_is_not_said_to_be_made_again() -> None:
+    made = "CREATE FUNCTION twice(n int) RETURNS int LANGUAGE sql AS 'SELECT 2'"
+    with damaged(*MADE, made, damage=["DROP FUNCTION twice", "DELETE FROM item WHERE id > 5"]) as at:
+        plan = at.copyback().plan()
+        first = at.apply(plan)
+        at.sql("DROP FUNCTION twice")
+        again = at.copyback().apply(plan, lambda name, xid: None, done=list(first.xids))
+        assert at.values("SELECT count(*) FROM pg_proc WHERE proname = 'twice'") == [0]
+        assert again.objects_made == []
+        assert [one.name for one in again.objects if one.is_left] == ["function public.twice(integer)"]

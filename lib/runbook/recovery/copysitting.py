@@ -162,8 +162,9 @@ class Sitting:
             SqlError: a catalog cannot be read.
         """
         self._doing = "the catalogs were compared again"
-        if self.production.info.transaction_status.name == "IDLE":
-            self.production.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY")
+        if self.production.info.transaction_status.name != "IDLE":
+            self.production.execute("ROLLBACK")  # what was made to look at it, and is not kept
+        self.production.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY")
         self._objects = self._taken.account()
 
     # -- what would be done
