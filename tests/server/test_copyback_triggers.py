@@ -317,3 +317,27 @@ def test_rows_beside_the_damage_that_triggers_changed_are_a_decision_and_other_t
         assert [said for said in done.warnings if "ledger" in said] == [
             "public.plain: triggers wrote to public.ledger in the same transaction, rows: 5 inserted"
         ]
+
+
+def test_rows_that_needed_a_dropped_table_are_tried_again_once_it_is_there() -> None:
+    made = (
+        "CREATE ROLE app",
+        "CREATE TABLE trail (what text)",
+        "CREATE TABLE item (id int PRIMARY KEY, n int)",
+        "CREATE FUNCTION leave_trail() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN IF NEW.id % 2 = 0 THEN INSERT INTO trail VALUES ('x'); "
+        "END IF; IF NEW.id = 7 THEN RAISE 'never'; END IF; RETURN NULL; END$$",
+        "INSERT INTO item SELECT i, 0 FROM generate_series(1, 20) AS i",
+        "INSERT INTO trail VALUES ('y')",
+        "CREATE TRIGGER leaving AFTER INSERT ON item FOR EACH ROW EXECUTE FUNCTION leave_trail()",
+        *(f"ALTER TABLE {name} OWNER TO app" for name in ("item", "trail")),
+    )
+    with damaged(*made, damage=["DELETE FROM item WHERE id <= 10", "DROP TABLE trail"]) as at:
+        plan, before = at.copyback().plan(), at.copyback().count()
+        done = at.apply(plan)
+        assert at.values("SELECT id FROM item ORDER BY id") == [id_ for id_ in range(1, 21) if id_ != 7]
+        assert sorted(at.values("SELECT what FROM trail")) == [*["x"] * 5, "y"]
+        assert (table(done, "public.item").insert, list(reasons(done, "public.item"))) == (9, [("7",)])
+        assert len(done.xids) == 3
+        found = build_account(before, at.copyback().count(), done)
+        assert found.problems() == []
+        assert [row["back as before"] for row in found.rows() if row["table"] == "public.item"] == [9]

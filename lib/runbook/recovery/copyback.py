@@ -17,7 +17,7 @@ from runbook.recovery.account import Counted
 from runbook.recovery.copybackplan import NAMELESS, Conflict, CopyBackPlan, TableCopy, refuse_another
 from runbook.recovery.copysides import Sides
 from runbook.recovery.copysitting import Sitting
-from runbook.recovery.copystints import note_done
+from runbook.recovery.copystints import note_done, once_more
 from runbook.recovery.deletions import RowFates
 from runbook.recovery.largeobjects import LargeObjects
 from runbook.recovery.loss import Loss, TableLoss
@@ -126,11 +126,20 @@ class CopyBack:
                     plan.of(database),
                     {table.table: table for table in sitting.reports if table.table in left or table.problem},
                 )
+                has_made = False
                 for stint in stints:
                     xid = sitting.carry_out(stint, note_xid)
                     if xid is not None:
                         result.xids[stint.name] = xid
                         finished.append(stint.name)
+                        has_made = stint.owner is None
+                for stint in stints if has_made else ():
+                    if stint.owner is not None:
+                        with once_more(stint) as again:
+                            xid = sitting.carry_out(again, note_xid) if again is not None else None
+                            if again is not None and xid is not None:
+                                result.xids[again.name] = xid
+                                finished.append(again.name)
                 sitting.account_for_objects()
                 sitting.add_to(result)
         return result

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 from runbook.postgres.connect import Connection, one, quote, rows
 from runbook.postgres.sqlfiles import load_sql
-from runbook.recovery.copybackplan import KEPT_OUT, NOT_SET_BACK
+from runbook.recovery.copybackplan import KEPT_OUT, NOT_SET_BACK, WRITTEN
 from runbook.recovery.copystage import Staged
-from runbook.recovery.copywrite import insert_order
+from runbook.recovery.copywrite import REFUSED, TOGETHER, insert_order
 from runbook.recovery.tablelinks import behind, read_sequences
 from runbook.recovery.tabletriggers import read_triggers, why_not_left_out
 from runbook.recovery.writers import Task, quoted
@@ -19,6 +20,11 @@ from runbook.texts import many, visible_line
 
 #: With whose rights, as find_writing_rights.sql says.
 Rights = dict[str, Any]
+
+
+#: More refused rows than these are not tried once more.
+_MOST_AGAIN = 10_000
+_WAS_REFUSED = f"(reason LIKE '{REFUSED}: %' OR reason LIKE '{TOGETHER}: %')"
 
 
 @dataclass(frozen=True)
@@ -186,3 +192,34 @@ def note_done(stint: Stint) -> None:
         stint.tables[0].report.warn(
             "what triggers wrote to other tables is not known: the attempt that copied it back was cut short"
         )
+
+
+@contextmanager
+def once_more(stint: Stint) -> Iterator[Stint | None]:
+    """The rows that were refused while tables were missing that are made again by now, as a stint of their own; None: there are none.
+
+    What is in already is apart meanwhile. A table without a key is left as it is: which of its rows are in, is not known one by one.
+    """
+    again = replace(
+        stint,
+        name=f"{stint.name}, refused rows",
+        groups=tuple(group for group in stint.groups if all(table.key is not None for table in group)),
+    )
+    refused = {table.number: table.ledger.count(table.number, _WAS_REFUSED) for table in stint.tables}
+    tables = again.tables if sum(refused.values()) <= _MOST_AGAIN else []
+    for table in stint.tables:
+        if refused[table.number] and table not in tables:
+            table.report.warn("rows that were refused were not tried again after what was dropped had been made again")
+    if not any(refused[table.number] for table in tables):
+        yield None
+        return
+    for table in tables:
+        number = table.number
+        table.ledger.do(
+            "UPDATE row SET reason = ?, found = 2 WHERE t = ? AND what <> 'o' AND reason IS NULL", [(WRITTEN, number)]
+        )
+        table.ledger.do(f"UPDATE row SET reason = NULL WHERE t = ? AND {_WAS_REFUSED}", [(number,)])
+    yield again
+    for table in tables:
+        table.ledger.do("UPDATE row SET reason = NULL WHERE t = ? AND found = 2", [(table.number,)])
+        table.fill_report()

@@ -41,6 +41,10 @@ def insert_order(staged: Sequence[Staged]) -> list[list[Staged]]:
     return [[by_number[number] for number in group] for group in in_order(parents)]
 
 
+#: How the reasons of rows begin that the server has refused.
+REFUSED, TOGETHER = "the table refuses it", "the tables that need each other refuse it"
+
+
 @dataclass
 class Writing:
     """The rows of some tables on their way in. `ours` are the transaction's parts that wrote, as xmin shows them."""
@@ -218,7 +222,7 @@ class Writing:
             return
         if len(numbers) == 1 or self._refused >= _ONE_BY_ONE:
             self._refused += len(numbers)
-            left.update(dict.fromkeys(numbers, f"the table refuses it: {said}"))
+            left.update(dict.fromkeys(numbers, f"{REFUSED}: {said}"))
             return
         middle = len(numbers) // 2
         self._halve(statement, numbers[:middle], left, is_all)
@@ -238,9 +242,7 @@ class Writing:
                 rows = [
                     row.n for page in table.ledger.pages(table.number, "what = 'i' AND reason IS NULL") for row in page
                 ]
-                table.ledger.speak(
-                    table.number, [(n, f"the tables that need each other refuse it: {said}") for n in rows]
-                )
+                table.ledger.speak(table.number, [(n, f"{TOGETHER}: {said}") for n in rows])
 
     def _insertion(self, table: Staged) -> str:
         target = f"{quote(table.now.schema)}.{quote(table.now.name)}"
