@@ -1,8 +1,7 @@
 """One database copied back: production read by the reader, the restored copy beside it, and a writer for each owner's tables.
 
 Each writer's transaction is all of it or nothing, and is kept by a name of its own: the database's, and a number where there are more.
-Tables that were dropped are made again by the operator, after the rows of the others, and only where nothing that a lesser role has made
-runs by that.
+Dropped tables are made again by the operator, after the rows of the others, where nothing that a lesser role has made runs by that.
 """
 
 from __future__ import annotations

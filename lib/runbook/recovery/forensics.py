@@ -23,7 +23,7 @@ from runbook.postgres.waldump import waldump_argv, waldump_complaint
 from runbook.postgres.waltexts import FalseLines
 from runbook.recovery.transactions import PG_ATTRIBUTE, RelFile, Transaction
 from runbook.recovery.walcatalog import Seed, WalCatalog
-from runbook.recovery.walnames import WalNames
+from runbook.recovery.walnames import MOST, WalNames
 from runbook.recovery.walsummary import Activity, RelationTotals, Summary, commit_of
 from runbook.recovery.waltally import RMGRS, Tally
 
@@ -255,3 +255,17 @@ def _finished(summary: Summary, tally: Tally, names: WalNames, start: int, secon
 def span_end(span: Span) -> datetime:
     """The first moment behind the span."""
     return span.start + timedelta(seconds=span.seconds)
+
+
+def unread_words(found: WalSearch) -> list[str]:
+    """What of the catalogs' changes in WAL could not be read; in words."""
+    said = []
+    if found.names.unread:
+        said.append(
+            f"{found.names.unread:,} rows of catalogs in WAL could not be read: which file belongs to which table may not be known there."
+        )
+    if found.names.is_full:
+        said.append(
+            f"WAL names more than {MOST:,} files: what came after them is known by the backups and the server alone."
+        )
+    return said

@@ -23,14 +23,13 @@ from runbook.recovery.catalogfiles import backup_page, read_backup_catalogs
 from runbook.recovery.catalogrows import NAMING
 from runbook.recovery.cutoff import CutOff, Lineage, cut_off, shared_until
 from runbook.recovery.filechanges import altered_tables
-from runbook.recovery.forensics import WalSearch, search_wal
+from runbook.recovery.forensics import WalSearch, search_wal, unread_words
 from runbook.recovery.loss import Loss, count_loss
 from runbook.recovery.relnames import NameBook, read_columns, read_names
 from runbook.recovery.repairs import EarlierCopyBack, mark_repaired
 from runbook.recovery.suspectchoice import FIND, pick
 from runbook.recovery.suspects import RecoveryTarget, Suspect, propose_target, rank_suspects, target_of
 from runbook.recovery.transactions import PG_ATTRIBUTE
-from runbook.recovery.walnames import MOST
 
 Progress = Callable[[str, float, float, str], None]
 MakeSelection = Callable[[str], Selection]
@@ -178,7 +177,7 @@ class Identification:
             timeout=self._timeout,
         )
         names.add_wal(found.names)
-        missed = [*self._add_present(names), *_unread_words(found)]
+        missed = [*self._add_present(names), *unread_words(found)]
         missed += name_columns(found, names, self._open if self._live is not None and names.knows_the_present else None)
         suspects = mark_repaired(rank_suspects(found, names), found, names, self._earlier(), backup.system_identifier)
         self.evidence = Evidence(found, names, suspects, backup, missed)
@@ -360,20 +359,6 @@ class Identification:
     def clean_up(self) -> None:
         """The WAL that was laid to be read is gone; safe twice."""
         shutil.rmtree(self._folder / "wal", ignore_errors=True)
-
-
-def _unread_words(found: WalSearch) -> list[str]:
-    """What of the catalogs' changes in WAL could not be read; in words."""
-    said = []
-    if found.names.unread:
-        said.append(
-            f"{found.names.unread:,} rows of catalogs in WAL could not be read: which file belongs to which table may not be known there."
-        )
-    if found.names.is_full:
-        said.append(
-            f"WAL names more than {MOST:,} files: what came after them is known by the backups and the server alone."
-        )
-    return said
 
 
 def _on(damage: Sequence[Suspect], lineage: Lineage, searched: Lineage) -> list[Suspect]:

@@ -226,3 +226,16 @@ _GONE: dict[str, Callable[[CatalogRow, Literal], Statement | None]] = {
     "pg_db_role_setting": _settings,
     "pg_authid": _role,
 }
+
+
+#: In this order the rows that pg_dump has no entry for are made again.
+_ORDER = ("pg_attribute", "pg_attrdef", "pg_depend", "pg_inherits", "pg_constraint")
+
+
+def place_of(difference: Difference) -> tuple[int, bool, bool, str, str]:
+    """Return where it comes when what is missing is made again, for sorting."""
+    row = difference.row
+    at = _ORDER.index(row.catalog) if row.catalog in _ORDER else len(_ORDER)
+    is_key = row.catalog == "pg_constraint" and row.cells["contype"] == "f"
+    is_late = row.catalog in ("pg_description", "pg_seclabel", "pg_shdescription", "pg_shseclabel")
+    return at, is_key, is_late, row.catalog, row.name

@@ -16,7 +16,7 @@ from runbook.postgres.connect import Connection, SqlError, one, rows
 from runbook.postgres.sqlfiles import load_sql
 from runbook.recovery.catalogdiff import DAMAGE, MIXED, OTHERS, UNKNOWN, Comparison, Difference, literal_of
 from runbook.recovery.eventtriggers import why_not_defined
-from runbook.recovery.objectstatements import belongings, covered, statements
+from runbook.recovery.objectstatements import belongings, covered, place_of, statements
 from runbook.recovery.remaking import parsed_by, unfit_to_fill
 from runbook.recovery.schemaarchive import ArchiveEntry, SchemaArchive
 from runbook.recovery.takenplan import TakenObject
@@ -32,8 +32,6 @@ _SCANNING = frozenset(["index", "table constraint", "statistics object"])
 #: Those that dropped tables may need.
 _EARLY = frozenset(["schema", "type", "function", "procedure", "sequence"])
 _TYPES = frozenset("ecdr")
-#: In this order the rows that pg_dump has no entry for are made again.
-_ORDER = ("pg_attribute", "pg_attrdef", "pg_depend", "pg_inherits", "pg_constraint")
 _NO_STATEMENT = "no statement for it is known here"
 
 
@@ -201,7 +199,7 @@ class TakenObjects:
         tried: set[tuple[tuple[str, str, str], tuple[str, ...]]] = set()
         # What belongs to an object shows as missing only once that is there again: its comment, its grants, its own parts.
         while True:
-            left = sorted(self._without_tables(self._damage(self.comparison.differences())), key=_place)
+            left = sorted(self._without_tables(self._damage(self.comparison.differences())), key=place_of)
             entries = self._entries(left)
             tops = self._tops(left)
             dumped = [one_ for one_ in left if one_.now is None and one_.row.is_object and one_.row.about in entries]
@@ -319,7 +317,7 @@ class TakenObjects:
         return [*back, *self._account(now, is_plan=False)]
 
     def _account(self, found: list[Difference], *, is_plan: bool) -> list[TakenObject]:
-        tops = sorted(self._tops([one_ for one_ in found if one_.whose != OTHERS]), key=_place)
+        tops = sorted(self._tops([one_ for one_ in found if one_.whose != OTHERS]), key=place_of)
         entries = self._entries([one_ for one_ in tops if one_.then is not None])
         taken = []
         for one_ in tops:
@@ -393,11 +391,3 @@ class TakenObjects:
             else f"changed: {', '.join(difference.columns)}"
         )
         return TakenObject(self.database, what, changed, difference.whose, why, tuple(said))
-
-
-def _place(difference: Difference) -> tuple[int, bool, bool, str, str]:
-    row = difference.row
-    at = _ORDER.index(row.catalog) if row.catalog in _ORDER else len(_ORDER)
-    is_key = row.catalog == "pg_constraint" and row.cells["contype"] == "f"
-    is_late = row.catalog in ("pg_description", "pg_seclabel", "pg_shdescription", "pg_shseclabel")
-    return at, is_key, is_late, row.catalog, row.name
