@@ -64,6 +64,7 @@ _asked: dict[tuple[str, ...], Asked] = {}
 _filed: dict[int, tuple[object, Origin, bool]] = {}
 _steps: list[Origin] = []
 _file_strays: Callable[[], object] | None = None
+_last_of_earlier = 0
 
 
 def is_noting() -> bool:
@@ -105,10 +106,16 @@ def begin(file_strays: Callable[[], object], earlier: Iterable[Origin] = ()) -> 
         file_strays: files what was asked outside of a step.
         earlier: what earlier attempts of this run have asked; what they found may be told again.
     """
-    global _file_strays
+    global _file_strays, _last_of_earlier
     end()
     _file_strays = file_strays
     _steps.extend(earlier)
+    _last_of_earlier = max((one.last for one in _steps), default=0)
+
+
+def last_of_earlier_attempts() -> int:
+    """The number of the last statement that an earlier attempt of this run has asked; 0: there is none."""
+    return _last_of_earlier if is_noting() else 0
 
 
 def file(origin: Origin, result: object = None, *, is_own: bool = True) -> None:

@@ -199,16 +199,25 @@ def origin_text(rows: object) -> str | None:
     if step.first and sources.is_result(rows):
         before = max((one.last for one in asked if one.last < step.first), default=0)
         more = f" What was asked before it was at hand too: {_numbers(1, before)}." if before else ""
-        return f"{_numbers(step.first, step.last)} of {_place(step)}{more}"
+        return f"{_numbers(step.first, step.last)} of {_place(step)}{more}{_elsewhere(1 if before else step.first)}"
     newest = max(asked, key=lambda one: one.last)
-    numbers = _numbers(min(one.first for one in asked), newest.last)
-    return f"worked out after step «{step.step}», from what had been asked by then: {numbers}, the newest of {_place(newest)}"
+    first = min(one.first for one in asked)
+    numbers = f"{_numbers(first, newest.last)}, the newest of {_place(newest)}{_elsewhere(first)}"
+    return f"worked out after step «{step.step}», from what had been asked by then: {numbers}"
 
 
 def _place(origin: sources.Origin) -> str:
     at, until = time_text(origin.at), time_text(origin.until)
     when = f"snapshot {at}" if at == until else f"snapshots {at} to {until}"
     return f"step «{origin.step}», {when}, {'; '.join(origin.servers)}."
+
+
+def _elsewhere(first: int) -> str:
+    """A record holds the statements of its own attempt."""
+    before = sources.last_of_earlier_attempts()
+    if not before or first > before:
+        return ""
+    return f" Up to statement {before} they stand in the records of earlier attempts."
 
 
 def _numbers(first: int, last: int) -> str:
