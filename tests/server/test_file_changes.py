@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import psycopg
 import pytest
@@ -265,6 +265,42 @@ def test_random_file_changes_are_told_on_each_version(major: int) -> None:
 @pytest.mark.parametrize("seed", [1, 2, 3, 4])
 def test_random_file_changes_are_told_as_pg_class_has_them(crime: Scene, seed: int) -> None:
     assert check(crime, seed, rounds=25) >= 5
+
+
+def test_rows_that_were_not_read_hide_no_damage_and_make_none(crime: Scene) -> None:
+    """Whatever part of pg_class's rows is missing: a table that lost its rows is named or unclear, a rewritten one is not called emptied."""
+    chance, begin = random.Random(77), crime.position()
+    database = int(crime.cluster.sql("SELECT oid FROM pg_database WHERE datname = 'shop'")[0][0])
+    expected: dict[str, set[object]] = {"lost": set(), "rewritten": set()}
+    with crime.cluster.connect("shop") as connection:
+        for serial in range(30):
+            restore(connection)
+            before = {row[0]: row for row in connection.execute(CLASS).fetchall()}
+            truth, _, is_committed = play(connection, chance, serial)
+            after = {row[0]: row for row in connection.execute(CLASS).fetchall()}
+            unlogged = {RelFile(1663, database, row[3]) for row in before.values() if row[1] == "cache"}
+            became = expected_of(before, after, truth, database, is_committed)
+            expected["lost"] |= (became["dropped"] | became["truncated"]) - unlogged
+            expected["rewritten"] |= became["rewritten"] - unlogged
+    found = crime.search(begin)
+    names = crime.names()
+    assert expected["lost"] and expected["rewritten"]
+    for one in found.file_changes:
+        assert one.files is not None
+        removed = set(one.files.removed)
+        for _ in range(100):
+            missing = chance.choice([0.05, 0.2, 0.5])
+            steps = [
+                step._replace(
+                    old=None if chance.random() < missing else step.old,
+                    new=None if chance.random() < missing else step.new,
+                )
+                for step in one.files.catalog
+            ]
+            told = classify(replace(one, files=replace(one.files, catalog=steps)), names)
+            named = {*told.dropped, *told.truncated}
+            assert expected["lost"] & removed <= named | set(told.unclear), steps
+            assert not expected["rewritten"] & named, steps
 
 
 @pytest.mark.parametrize("compression", ["pglz", "lz4", "zstd"])

@@ -279,6 +279,9 @@ UNREAD = {
         [step(1, "u", vehicles(), vehicles()), REWRITE[0], step(3, "u", vehicles(OTHER), vehicles(NEW)),
          step(4, "u", passing(NEW), passing(OTHER))], [OTHER, NEW], {}, "truncated"),
     "rewritten, the transient's insert unread": (REWRITE[1:], [NEW], {"filled": {NEW}}, "rewritten"),
+    "rewritten without images, the transient's insert unread": (
+        [step(1, "i", None, None), *REWRITE[1:2], step(3, "u", None, passing(VEHICLES)), REWRITE[3]], [NEW], {}, "unclear"),
+    "rewritten without images, only the transient's end read": ([REWRITE[1], REWRITE[3]], [NEW], {}, "unclear"),
     "rewritten, nothing of the transient read": ([REWRITE[1]], [NEW], {"filled": {NEW}}, "unclear"),
     "rewritten, the table's own row unread": ([REWRITE[0], *REWRITE[2:]], [NEW], {"filled": {NEW}}, "unclear"),
 }  # fmt: skip

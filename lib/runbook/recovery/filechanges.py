@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from runbook.recovery.catalogrows import TRANSIENT
+from runbook.recovery.catalogrows import PG_CLASS, TRANSIENT
 from runbook.recovery.relnames import TABLES, ColumnChange, NameBook, RelationName
 from runbook.recovery.transactions import ClassRow, FileEvidence, RelFile, Transaction
 from runbook.recovery.walnames import Chain, Oid, chains_of
@@ -52,6 +52,9 @@ def classify(one: Transaction, names: NameBook) -> FileChanges:
     untold: dict[RelFile, int] = {}
     pairs: list[tuple[RelFile, RelFile]] = []
     sizes: dict[RelFile, float | None] = {}
+    is_insert_unread = any(one.catalog == PG_CLASS and one.kind == "i" and one.new is None for one in evidence.catalog)
+    half_read = [chain for chain in chains.values() if _is_transient(chain) and not chain.is_made]
+    passing = {chain.row.name for chain in half_read if chain.row is not None}
     for oid, chain in chains.items():
         before = _row_before(chain, evidence)
         # What a transient relation was given, another one had: that one explains it.
@@ -71,7 +74,8 @@ def classify(one: Transaction, names: NameBook) -> FileChanges:
         if chain.path[-1] in evidence.removed:
             untold[old] = oid[1]
         elif chain.path[-1] != old:
-            fate = _fate(oid, chain, made_as, evidence)
+            may_be_rewritten = is_insert_unread or f"{TRANSIENT}{oid[1]}" in passing
+            fate = _fate(oid, chain, made_as, evidence, may_be_rewritten)
             if fate is None:
                 untold[old] = oid[1]
             else:
@@ -118,7 +122,9 @@ def _row_before(chain: Chain, evidence: FileEvidence) -> ClassRow | None:
     return chain.before if chain.before is not None else next(iter(chain.rows), None)
 
 
-def _fate(oid: Oid, chain: Chain, made_as: dict[RelFile, Oid], evidence: FileEvidence) -> bool | None:
+def _fate(
+    oid: Oid, chain: Chain, made_as: dict[RelFile, Oid], evidence: FileEvidence, may_be_rewritten: bool
+) -> bool | None:
     """True when the relation got an empty file at some step, or a file that it got was cut to nothing; False when each holds what was in
     the one before: one that was made as another relation's, which a rewrite filled, or a copy in another tablespace. None: not known."""
     is_told = not chain.has_gap
@@ -127,9 +133,9 @@ def _fate(oid: Oid, chain: Chain, made_as: dict[RelFile, Oid], evidence: FileEvi
             return True
         if before.tablespace != after.tablespace or made_as.get(after, oid) != oid:
             continue
-        if after not in evidence.filled:
+        if after not in evidence.filled and not may_be_rewritten:
             return True
-        is_told = False  # no TRUNCATE fills a file: a rewrite did, whose transient relation was not read
+        is_told = False  # a rewrite may have filled it, whose transient relation's row was not read
     return False if is_told else None
 
 
