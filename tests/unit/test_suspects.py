@@ -282,6 +282,8 @@ UNREAD = {
     "rewritten without images, the transient's insert unread": (
         [step(1, "i", None, None), *REWRITE[1:2], step(3, "u", None, passing(VEHICLES)), REWRITE[3]], [NEW], {}, "unclear"),
     "rewritten without images, only the transient's end read": ([REWRITE[1], REWRITE[3]], [NEW], {}, "unclear"),
+    "rewritten and then dropped, only the transient's end read": (
+        [REWRITE[3], step(5, "d", None, None)], [NEW], {"dropped_oids": [(5, 16384)]}, "dropped"),
     "rewritten, nothing of the transient read": ([REWRITE[1]], [NEW], {"filled": {NEW}}, "unclear"),
     "rewritten, the table's own row unread": ([REWRITE[0], *REWRITE[2:]], [NEW], {"filled": {NEW}}, "unclear"),
 }  # fmt: skip

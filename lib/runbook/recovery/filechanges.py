@@ -112,12 +112,12 @@ def _is_transient(chain: Chain) -> bool:
 
 def _is_made(chain: Chain, evidence: FileEvidence) -> bool:
     """True for a relation of the transaction's own, whose first row may not have been read. No record says so of an unlogged one's file."""
-    return chain.is_made or _is_transient(chain) or (bool(chain.path) and chain.path[0] in evidence.created)
+    return chain.is_made or (bool(chain.path) and chain.path[0] in evidence.created)
 
 
 def _row_before(chain: Chain, evidence: FileEvidence) -> ClassRow | None:
     """The relation's row before the transaction; the first that is known where that one was not read, None for one that it made."""
-    if _is_made(chain, evidence):
+    if _is_made(chain, evidence) or _is_transient(chain):
         return None
     return chain.before if chain.before is not None else next(iter(chain.rows), None)
 
