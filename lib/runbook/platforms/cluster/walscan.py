@@ -186,6 +186,18 @@ def _take(scan: Scan, record: WalRecord, until: datetime | int | None) -> bool:
     return False
 
 
+def damaged_at(said: str) -> str | None:
+    """The position of the damage in pg_waldump's words; the one that it names first is where it last read well.
+
+    >>> damaged_at("error in WAL record at 0/8052718: incorrect resource manager data checksum in record at 0/9000028")
+    '0/9000028'
+    >>> damaged_at("error in WAL record at 0/8052718: invalid record length at 0/9000060: expected at least 24, got 0")
+    '0/9000060'
+    """
+    places = re.findall(r"(?: at|LSN) ([0-9A-F]+/[0-9A-F]+)(?=[:,]|$)", said)
+    return places[-1] if places else None
+
+
 def refuse_damage(said: str, stage: Stage) -> None:
     """pg_waldump's last word on a range whose end was given: anything said is damage.
 
@@ -194,11 +206,11 @@ def refuse_damage(said: str, stage: Stage) -> None:
     """
     if not said:
         return
-    place = re.search(r"(?:record at|LSN) ([0-9A-F]+/[0-9A-F]+)(?:[:,]|$)", said)
+    place = damaged_at(said)
     segment = re.search(r"\b([0-9A-F]{24})\b", said)
     name = segment[1] if segment else None
     if name is None and place:
-        at = parse_lsn(place[1])
+        at = parse_lsn(place)
         name = next(
             (
                 laid
