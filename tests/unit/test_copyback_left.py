@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 from runbook import clock
 from runbook.platforms.cluster.window import RecoveryPoint
@@ -56,46 +57,34 @@ def test_every_conflict_is_in_the_file_with_its_key_or_place_and_reason(tmp_path
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_plan_says_what_is_not_repaired_and_what_a_promotion_empties() -> None:
+def common_facts() -> dict[str, Any]:
+    """What every plan of a way needs."""
     at = clock.parse("2026-11-30T02:49:21.000000Z")
     point = RecoveryPoint("find", 1, "b1", 0x3000060, 0x3000058, None, None, at)
-    common = {
-        "target": "t",
-        "instance": "h:/d",
-        "point": point,
-        "moves": [],
-        "discarded": "no transaction of others",
-        "why": "w",
-    }
-    back = plan_way("copy-back", copied={}, left=["public.nokey: 3 in conflict"], **common)  # type: ignore[arg-type]
+    return {"target": "t", "instance": "h:/d", "point": point, "moves": [], "discarded": "none", "why": "w"}
+
+
+def test_plan_says_what_is_not_repaired_and_what_a_promotion_empties() -> None:
+    common = common_facts()
+    back = plan_way("copy-back", copied={}, left=["public.nokey: 3 in conflict"], **common)
     assert "Not repaired: public.nokey: 3 in conflict" in back.blast_radius and back.facts["not repaired"]
-    forward = plan_way("promote", copied={}, also_lost=["Unlogged table a is empty"], prepared=[749], **common)  # type: ignore[arg-type]
+    forward = plan_way("promote", copied={}, also_lost=["Unlogged table a is empty"], prepared=[749], **common)
     assert "Unlogged table a is empty" in forward.blast_radius
     assert [one.what for one in forward.actions if "prepared transaction 749" in one.what]
     assert plan_way("promote", copied={}, **common).sha256 != forward.sha256  # type: ignore[arg-type]
 
 
 def test_plan_names_triggers_and_sequences_with_what_becomes_of_them() -> None:
-    at = clock.parse("2026-11-30T02:49:21.000000Z")
-    point = RecoveryPoint("find", 1, "b1", 0x3000060, 0x3000058, None, None, at)
-    common = {
-        "target": "t",
-        "instance": "h:/d",
-        "point": point,
-        "moves": [],
-        "discarded": "none",
-        "why": "w",
-        "copied": {},
-    }
+    common = common_facts() | {"copied": {}}
     triggers = {"shop: public.a": ["left out: trigger x", "fires: trigger y"], "shop: public.b": ["fires: trigger z"]}
-    back = plan_way("copy-back", triggers=triggers, **common)  # type: ignore[arg-type]
+    back = plan_way("copy-back", triggers=triggers, **common)
     assert [one.what.split(":")[0] + one.what.split(":")[1] for one in back.actions if "Leave out" in one.what] == [
         "Leave out triggers of shop public.a"
     ]
     assert {"shop: public.a: fires: trigger y", "shop: public.b: fires: trigger z"} <= set(back.blast_radius)
     assert back.facts["triggers"] == triggers
-    forward = plan_way("promote", sequences={"shop: s": "1 and 2: set forward"}, forward=["shop: s"], **common)  # type: ignore[arg-type]
-    kept = plan_way("promote", sequences={"shop: s": "1 and 2: numbers are given out again"}, **common)  # type: ignore[arg-type]
+    forward = plan_way("promote", sequences={"shop: s": "1 and 2: set forward"}, forward=["shop: s"], **common)
+    kept = plan_way("promote", sequences={"shop: s": "1 and 2: numbers are given out again"}, **common)
     assert [one.what for one in forward.actions if "sequence shop: s" in one.what]
     assert not [one.what for one in kept.actions if "sequence" in one.what] and forward.sha256 != kept.sha256
 

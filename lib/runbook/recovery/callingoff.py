@@ -53,7 +53,14 @@ def call_off(
             undone(MOVED_FIRST)
         except (RunbookError, OSError) as cause:
             next_ = cause.next if isinstance(cause, RunbookError) else None
-            done.checks.append(_stays("called-off-room", MOVED_FIRST, _words(cause), next_ or "Mend what is named."))
+            done.checks.append(
+                _stays(
+                    "called-off-room",
+                    MOVED_FIRST,
+                    _words(cause),
+                    next_ or f"Fix the reason given, then: runbook abort {run_id}",
+                )
+            )
             return done
     if STOPPED in undos:
         try:

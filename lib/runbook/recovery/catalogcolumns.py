@@ -35,7 +35,7 @@ _LEFT_OUT = {
     "pg_database": "datfrozenxid datminmxid datcollversion datconnlimit dathasloginevt",
     "pg_collation": "collversion",
 }
-#: Trees are told as SQL, which has no numbers in it.
+#: Node trees are compared as SQL text, which holds no OIDs.
 _TREES = {
     ("pg_attrdef", "adbin"): "pg_catalog.pg_get_expr(r.adbin, r.adrelid)",
     ("pg_constraint", "conbin"): "pg_catalog.pg_get_constraintdef(r.oid)",
@@ -240,7 +240,7 @@ def _expression(catalog: str, row: dict[str, Any]) -> str:
 
 
 def _listed_grants(grants: str) -> str:
-    """Who has which right from whom, by names; a character that parts them is told as a question mark where a role's name has it."""
+    """Who has which right from whom, by names; a separator character in a role's name is shown as a question mark."""
     grantee, grantor = (f"pg_catalog.translate({one}.rolname, chr(30) || chr(31), '??')" for one in "go")
     return (
         "(SELECT pg_catalog.string_agg(pg_catalog.concat_ws(chr(31), "

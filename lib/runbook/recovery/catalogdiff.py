@@ -1,7 +1,7 @@
 """The catalogs of the restored copy against those of production: which rows are gone or say something else, and whose doing that is.
 
 All catalogs are compared, not a list of kinds of objects. The copy is a physical one, so a row that nobody touched is stored alike on both
-sides, under the same OID; those that are not are told by names, since what was made again has other OIDs. Whose doing a difference is,
+sides, under the same OID; those that are not are identified by names, since what was made again has other OIDs. Whose doing a difference is,
 WAL says: the catalogs' own rows have a place as any table's have (`deletions`).
 """
 

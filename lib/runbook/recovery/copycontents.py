@@ -128,7 +128,7 @@ class Contents:
     def _find_altered(self, reader: Connection, kept: str, ours: set[str], known: Collection[str]) -> Altered:
         """Rows that we wrote with a content that none of the lost rows has: a trigger has changed them on their way.
 
-        Which row is which is told by the columns that were not changed: the smallest set of columns without which both sides agree.
+        Rows are matched by the columns that were not changed: the smallest set of columns without which both sides agree.
         """
         places = [PLACE + self.now.columns.index(name) for name in self.plain]
         written: list[tuple[str | None, ...]] = []

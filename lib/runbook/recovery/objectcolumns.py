@@ -74,7 +74,7 @@ def _renamed(then: CatalogRow, now: CatalogRow, column: str) -> list[Statement]:
         return [Statement(f"{alter} RENAME TO {quote(before)};", is_ours=False)]
     if column == schema and then.cells[name] == now.cells[name]:
         return [Statement(f"{alter} SET SCHEMA {before};", is_ours=False)]
-    # What is told with the name in it.
+    # Text that contains the object's own name.
     return [Statement("", is_ours=False)] if column == "definition" else []
 
 

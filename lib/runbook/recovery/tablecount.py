@@ -274,7 +274,7 @@ class _TableCount:
             if old is not None and self._touch_of(old) in (REMOVED, UPDATED):
                 self._columns.update(self._differing(then, old, now, new))
                 self._columns[_UNTOLD] -= 1
-        self._columns += Counter()  # without those that are told
+        self._columns += Counter()  # without those whose columns are known
 
     def _whose(self, writer: str | None) -> str | None:
         if not writer:

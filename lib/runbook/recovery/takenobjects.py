@@ -71,7 +71,7 @@ class TakenObjects:
         return [one_ for one_ in found if one_.whose == DAMAGE and one_.then is not None]
 
     def _tops(self, found: list[Difference]) -> list[Difference]:
-        """Without what belongs to something that is gone itself, or was made new itself; and without tables, which are told elsewhere."""
+        """Without what belongs to something that is gone itself, or was made new itself; and without tables, which are reported elsewhere."""
         gone = {one_.row.about for one_ in found if one_.row.is_object and (one_.now is None or one_.then is None)}
         differing = {one_.row.about for one_ in found if one_.row.is_object}
         wholes = self.comparison.parts(gone | {about for about in differing if about[0] == _TYPE})

@@ -101,7 +101,7 @@ def abort_run(text: str, reason: str | None, by_hand: str | None = None) -> Outc
     if left:
         journal.append("effects", pending=True, what=what, next=next_)
     closed = close_attempt(folder)
-    if left and effects is not None:
+    if left and (effects is not None or (lock.read_holder(state.target) or {}).get("run") == state.run):
         lock.keep_effects(state.target, state.run, what, next=next_)
     elif not left:
         lock.free_effects(state.target, state.run)
@@ -114,17 +114,16 @@ def _refuse_swapped(state: RunState, by_hand: str | None) -> None:
 
     if SWAPPED in state.undos and by_hand is None:
         raise OperatorError(
-            f"The restored copy stands in production's place, and nobody has accepted it or put the damaged cluster back. {SWAPPED}: "
-            f"{state.undos[SWAPPED]}",
-            next=f"runbook resume {state.run}, then answer accept or back; when it was put back by hand: runbook abort {state.run} "
-            '--by-hand "WHAT WAS DONE"',
+            "The restored copy is in production's place, and nobody has accepted it or put the damaged cluster back: resume the run and "
+            f"answer accept or back. {SWAPPED}: {state.undos[SWAPPED]}. If it was put back by hand, abort with --by-hand and what was done.",
+            next=f"runbook resume {state.run}",
         )
     reached = {name.removeprefix(_MOMENT) for name in state.memory if name.startswith(_MOMENT)}
     if "accepted" in reached and not reached & {"archived", "done"} and by_hand is None:
         raise OperatorError(
-            "The recovery is accepted and not finished: production is the restored copy, and may be read-only with its archiving held.",
-            next=f"runbook resume {state.run}; when both were ended by hand: runbook abort {state.run} "
-            '--by-hand "WHAT WAS DONE"',
+            "The recovery is accepted and not finished: production is the restored copy, and may be read-only with its archiving held. "
+            "If writes and archiving were enabled by hand, abort with --by-hand and what was done.",
+            next=f"runbook resume {state.run}",
         )
 
 

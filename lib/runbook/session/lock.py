@@ -279,7 +279,7 @@ def note_effects(target: str, run_id: str, pending: bool, what: str, *, next: st
 
 
 def keep_effects(target: str, run_id: str, what: str, *, next: str) -> None:
-    """The dead run still keeps the target locked, for `what`; whoever is refused is told `next`."""
+    """The dead run still keeps the target locked, for `what`; a refusal gives `next` as the next command."""
     lock = TargetLock(target, run_id)
     lock.acquire(wait_seconds=1.0)
     note_effects(target, run_id, True, what, next=next)

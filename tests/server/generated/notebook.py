@@ -1,7 +1,7 @@
 """Notebook 03 without a kernel: its own cells, executed here one after the other, on a real cluster.
 
 A kernel, gates that wait and a record take most of a recovery's time, and other tests prove them. Here a run is kept in memory: it
-calls each step as the session does, keeps what it is told (checks, limitations, facts), answers questions from the notebook's own
+calls each step as the session does, keeps what it receives (checks, limitations, facts), answers questions from the notebook's own
 parameters, and passes each gate. So whatever the cells show is what a report would show.
 """
 
